@@ -1,0 +1,5 @@
+// Package kms is the contract between kmsfs and a key management service:
+// one verb to decrypt, one to encrypt, the classes of failure that callers
+// must tell apart, and the layout of a ciphertext blob. It knows no vendor,
+// no network and no filesystem; package kms/aliyun speaks to Alibaba Cloud.
+package kms
