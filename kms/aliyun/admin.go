@@ -1,0 +1,76 @@
+package aliyun
+
+import (
+	"context"
+	"encoding/json"
+	"unicode/utf8"
+
+	sdkkms "github.com/aliyun/alibaba-cloud-sdk-go/services/kms"
+)
+
+// CreateKey makes a key for encryption and returns the service's answer,
+// verbatim. It is never repeated: a second call would make a second key.
+func (c *Client) CreateKey(ctx context.Context, description string) (json.RawMessage, error) {
+	const action = "CreateKey"
+	if !utf8.ValidString(description) || utf8.RuneCountInString(description) > maxDescription {
+		return nil, invalid(action, "the description is too long or not UTF-8")
+	}
+	form := map[string]string{}
+	if description != "" {
+		form["Description"] = description
+	}
+	return c.administer(ctx, action, keyMetadata, func(client *sdkkms.Client) error {
+		r := sdkkms.CreateCreateKeyRequest()
+		r.FormParams = form
+		_, err := client.CreateKey(r)
+		return err
+	})
+}
+
+// CreateAlias gives a key the name alias (alias/…) and returns the service's
+// answer, verbatim. It is never repeated: a second call would fail because the
+// first succeeded.
+func (c *Client) CreateAlias(ctx context.Context, alias, keyID string) (json.RawMessage, error) {
+	const action = "CreateAlias"
+	if err := checkKeyID(action, alias); err != nil {
+		return nil, err
+	}
+	if err := checkKeyID(action, keyID); err != nil {
+		return nil, err
+	}
+	form := map[string]string{"AliasName": alias, "KeyId": keyID}
+	return c.administer(ctx, action, nil, func(client *sdkkms.Client) error {
+		r := sdkkms.CreateCreateAliasRequest()
+		r.FormParams = form
+		_, err := client.CreateAlias(r)
+		return err
+	})
+}
+
+func (c *Client) administer(ctx context.Context, action string, check func([]byte) error, send func(*sdkkms.Client) error) (json.RawMessage, error) {
+	var answer json.RawMessage
+	err := c.call(ctx, operation{
+		action: action,
+		send:   send,
+		accept: func(body []byte) (picked, error) {
+			seen, err := pick(body, "RequestId")
+			switch {
+			case err != nil:
+				return nil, err
+			case seen.text("RequestId", requestIDForm) == "":
+				return nil, errNoRequestID
+			}
+			if check != nil {
+				if err := check(body); err != nil {
+					return nil, err
+				}
+			}
+			answer = verbatim(body)
+			return seen, nil
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return answer, nil
+}

@@ -1,0 +1,106 @@
+package aliyun
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/kmsfs/kmsfs/kms"
+
+	"github.com/aliyun/alibaba-cloud-sdk-go/sdk"
+	"github.com/aliyun/alibaba-cloud-sdk-go/sdk/auth/credentials"
+	sdkkms "github.com/aliyun/alibaba-cloud-sdk-go/services/kms"
+)
+
+// operation is one API action.
+type operation struct {
+	action string
+	// accept judges the body of a successful answer and returns the members
+	// that the SDK may see. It keeps what it needs; the body is wiped after.
+	accept func(body []byte) (picked, error)
+	// send makes the SDK build, sign and send one request. It may run twice.
+	send func(*sdkkms.Client) error
+	// repeatable says that doing it twice does no harm.
+	repeatable bool
+}
+
+// call runs an operation within the client's timeout and the caller's context.
+// A POST that finds its kept-alive connection closed by the server is not
+// replayed by net/http, and may not be: the service refuses a nonce it has
+// seen. So it is built and signed anew, once, on a new connection.
+func (c *Client) call(ctx context.Context, op operation) error {
+	if ctx.Err() != nil {
+		return ended(ctx, op.action)
+	}
+	bounded, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	x, err := c.try(bounded, op, c.pooled)
+	if err != nil && x.stale && op.repeatable && bounded.Err() == nil {
+		_, err = c.try(bounded, op, c.fresh)
+	}
+	var failure *kms.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &failure) && failure.Status != 0:
+		return failure // an answer arrived, and says more than a late deadline
+	case ctx.Err() != nil:
+		return ended(ctx, op.action)
+	case bounded.Err() != nil:
+		return &kms.Error{Class: kms.ErrTransient, Action: op.action, Detail: "timed out after " + c.timeout.String()}
+	}
+	return err
+}
+
+// ended is the error of a call whose caller gave up.
+func ended(ctx context.Context, action string) error {
+	detail := "canceled"
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		detail = "the caller's deadline passed"
+	}
+	return &kms.Error{Class: kms.ErrTransient, Action: action, Detail: detail, Cause: ctx.Err()}
+}
+
+// try sends one request with an SDK client of its own, because a client is not
+// safe for concurrent use. Its error is always a *kms.Error of ours: whatever
+// text the SDK or a panic may hold is dropped here.
+func (c *Client) try(ctx context.Context, op operation, transport http.RoundTripper) (x *exchange, err error) {
+	x = &exchange{ctx: ctx, op: op, endpoint: c.endpoint, transport: transport}
+	defer func() {
+		if recover() != nil {
+			err = &kms.Error{Class: kms.ErrBadAnswer, Action: op.action, Detail: "the SDK panicked"}
+		}
+	}()
+	client, err := c.sdkClient(x)
+	if err == nil {
+		err = op.send(client)
+	}
+	switch {
+	case x.failure != nil:
+		return x, x.failure
+	case err != nil:
+		return x, &kms.Error{Class: kms.ErrBadAnswer, Action: op.action, Status: x.status, Detail: "the SDK could not make the request or read the answer"}
+	}
+	return x, nil
+}
+
+func (c *Client) sdkClient(x *exchange) (*sdkkms.Client, error) {
+	cfg := sdk.NewConfig(). // its default scheme is HTTP
+				WithScheme("HTTPS").
+				WithAutoRetry(false).                // leaks connections, never waits
+				WithTimeout(c.timeout + time.Minute) // the exchange's context ends first
+	cfg.Transport = x
+	client, err := sdkkms.NewClientWithOptions(c.region, cfg, credentials.CredentialsProvider(c.credentials))
+	if err != nil {
+		return nil, err
+	}
+	client.Domain = c.endpoint
+	client.SetCloseTrace(true)
+	// Settings of its own keep the SDK from parsing the environment's: an
+	// entry of NO_PROXY that is no regular expression would fail every call.
+	// Both values are without effect, because x is not an *http.Transport.
+	client.SetNoProxy("^$")
+	client.SetHttpsProxy("none")
+	return client, nil
+}

@@ -1,0 +1,62 @@
+package aliyun
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// newTransport is what all calls share. It is never handed to the SDK, which
+// would overwrite its dialer and its proxy on every call; an exchange stands
+// between.
+func newTransport(cfg Config, tlsCfg *tls.Config) *http.Transport {
+	dialer := &net.Dialer{Timeout: cfg.timeout(), KeepAlive: 15 * time.Second}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true) // HTTP/2's debug switch prints answers
+	return &http.Transport{
+		Proxy:                  proxyFor,
+		DialContext:            dialer.DialContext,
+		TLSClientConfig:        tlsCfg,
+		TLSHandshakeTimeout:    cfg.timeout(),
+		TLSNextProto:           map[string]func(string, *tls.Conn) http.RoundTripper{},
+		Protocols:              protocols,
+		MaxIdleConns:           cfg.maxConns(),
+		MaxIdleConnsPerHost:    cfg.maxConns(),
+		MaxConnsPerHost:        cfg.maxConns(),
+		IdleConnTimeout:        60 * time.Second,
+		MaxResponseHeaderBytes: 32 << 10,
+		DisableCompression:     true,
+		OnProxyConnectResponse: func(_ context.Context, _ *url.URL, _ *http.Request, r *http.Response) error {
+			if r.StatusCode != http.StatusOK {
+				return proxyRefusal(r.StatusCode)
+			}
+			return nil
+		},
+	}
+}
+
+// oneShot returns a transport of the same settings that never reuses a
+// connection: the retry after a connection that the server closed while it was
+// idle must not meet the next one of that kind.
+func oneShot(t *http.Transport) *http.Transport {
+	t = t.Clone()
+	t.DisableKeepAlives = true
+	return t
+}
+
+// proxyFor follows net/http's rules, not the SDK's, which compile each entry of
+// NO_PROXY as a regular expression. net/http's error quotes the proxy's URL,
+// which may hold a password, so ours says only which variable is at fault.
+func proxyFor(r *http.Request) (*url.URL, error) {
+	u, err := http.ProxyFromEnvironment(r)
+	if err != nil {
+		return nil, errBadProxy
+	}
+	return u, nil
+}
+
+var errBadProxy = errors.New("HTTPS_PROXY is not the address of a proxy")
