@@ -1,0 +1,123 @@
+package cache
+
+import (
+	"container/heap"
+	"time"
+)
+
+// maxSkew is by how much the two clocks may drift apart before all times of
+// death are worked out again. It delays a wiping, never an expiry: Get looks
+// at both clocks itself.
+const maxSkew = int64(10 * time.Millisecond)
+
+// expiry has the fresh entries in the order of their death, and the one timer
+// that wakes for the next.
+//
+// INVARIANT: the timer is armed for a moment not after the first death, and
+// not at all if there is none.
+type expiry struct {
+	queue queue
+	skew  int64 // for which the times in queue were worked out
+	timer *time.Timer
+	armed int64 // boot clock; 0: not armed
+}
+
+// look reads the clocks and buries whatever they say is dead.
+func (c *Cache) look() Instant {
+	now := c.clock.now()
+	x := &c.expiry
+	if d := now.skew() - x.skew; d > maxSkew || d < -maxSkew {
+		x.skew = now.skew()
+		for _, e := range x.queue {
+			e.due = c.dueAt(e, now)
+		}
+		heap.Init(&x.queue)
+	}
+	for len(x.queue) > 0 && x.queue[0].due <= now.boot {
+		e := x.queue[0]
+		if now.since(e.born) < c.ttl { // the wall clock was set back a little
+			e.due = c.dueAt(e, now)
+			heap.Fix(&x.queue, 0)
+			continue
+		}
+		c.stats.Expired++
+		c.kept.Remove(e.key)
+	}
+	x.arm(c, now)
+	return now
+}
+
+// dueAt is the moment on the boot clock at which either clock ends e's life.
+func (c *Cache) dueAt(e *entry, now Instant) int64 {
+	return min(e.born.boot, e.born.wall-now.skew()) + int64(c.ttl)
+}
+
+func (x *expiry) add(c *Cache, e *entry, now Instant) {
+	e.due = c.dueAt(e, now)
+	heap.Push(&x.queue, e)
+	x.arm(c, now)
+}
+
+func (x *expiry) remove(e *entry) {
+	heap.Remove(&x.queue, e.place)
+	if len(x.queue) == 0 {
+		x.stop()
+	}
+}
+
+// arm sets the timer for the first death, unless it wakes before that anyway.
+func (x *expiry) arm(c *Cache, now Instant) {
+	if len(x.queue) == 0 {
+		return
+	}
+	first := x.queue[0].due
+	if x.armed != 0 && x.armed <= first {
+		return
+	}
+	x.armed = first
+	d := time.Duration(first - now.boot)
+	if x.timer == nil {
+		x.timer = time.AfterFunc(d, c.expire)
+	} else {
+		x.timer.Reset(d)
+	}
+}
+
+func (x *expiry) stop() {
+	if x.timer != nil {
+		x.timer.Stop()
+	}
+	x.armed = 0
+}
+
+// expire is the timer's.
+func (c *Cache) expire() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.expiry.armed = 0
+	c.look()
+}
+
+// queue is a heap of entries by due.
+type queue []*entry
+
+func (q queue) Len() int           { return len(q) }
+func (q queue) Less(i, j int) bool { return q[i].due < q[j].due }
+func (q queue) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].place, q[j].place = i, j
+}
+
+func (q *queue) Push(x any) {
+	e := x.(*entry)
+	e.place = len(*q)
+	*q = append(*q, e)
+}
+
+func (q *queue) Pop() any {
+	last := len(*q) - 1
+	e := (*q)[last]
+	(*q)[last] = nil
+	*q = (*q)[:last]
+	return e
+}

@@ -1,0 +1,159 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/kmsfs/kmsfs/cache/secmem"
+)
+
+var (
+	errNoAnswer = errors.New("cache: the load panicked")
+	errPurged   = errors.New("cache: ask again after a purge") // stays inside
+)
+
+// join finds or starts the load of k. It runs under Cache.mu. The caller who
+// joined holds a lease from now on; one who did not may only wait for done.
+func (c *Cache) join(ctx context.Context, k Key, load Loader, now, asked Instant) (e *entry, joined bool, err error) {
+	if err := c.remembered(k, now); err != nil {
+		return nil, false, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, false, err
+	}
+	c.stats.Misses++
+	e, found := c.loading[k]
+	if !found {
+		e = &entry{key: k, born: now, leases: 1, done: make(chan struct{}), place: -1}
+		var lctx context.Context
+		lctx, e.cancel = context.WithTimeout(context.WithoutCancel(ctx), c.loadTimeout)
+		if len(c.loading) == 0 {
+			c.purges.forget()
+		}
+		c.loading[k] = e
+		c.stats.Loads++
+		seq := c.purges.seq
+		c.loads.Go(func() { c.load(lctx, e, seq, load) })
+		return e, true, nil
+	}
+	if asked.since(e.born) < c.ttl {
+		e.leases++
+		return e, true, nil
+	}
+	return e, false, nil
+}
+
+// wait waits for e's load or for ctx to end. Neither lease nor error: ask again.
+func (c *Cache) wait(ctx context.Context, e *entry, joined bool) (*Lease, error) {
+	var ended error
+	select {
+	case <-e.done:
+	case <-ctx.Done():
+		select {
+		case <-e.done: // both: the answer is here
+		default:
+			ended = ctx.Err()
+		}
+	}
+	if ended == nil && e.err == nil && joined {
+		return &Lease{c: c, e: e}, nil
+	}
+	if joined {
+		c.mu.Lock()
+		e.leases--
+		c.reap(e)
+		c.mu.Unlock()
+	}
+	if ended != nil {
+		return nil, ended
+	}
+	if errors.Is(e.err, errPurged) {
+		return nil, nil
+	}
+	return nil, e.err
+}
+
+// load runs one Loader to its end, whoever is still waiting.
+func (c *Cache) load(ctx context.Context, e *entry, seq uint64, load Loader) {
+	got, err := Loaded{}, errNoAnswer
+	defer func() {
+		_ = recover() // not to be shown: it may hold plaintext
+		if err == nil {
+			err = c.settle(e, got, seq)
+		}
+		clear(got.Plaintext[:cap(got.Plaintext)])
+		if err != nil {
+			c.fail(e, err)
+		}
+		e.cancel()
+	}()
+	got, err = load(ctx)
+}
+
+// settle publishes what was loaded: to those who wait, and to later callers
+// unless a purge came in between or the TTL has passed already.
+func (c *Cache) settle(e *entry, got Loaded, seq uint64) error {
+	bytes, cell, err := c.allot(len(got.Plaintext))
+	if err != nil {
+		return err
+	}
+	copy(bytes, got.Plaintext)
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e.state == loading && c.purges.since(got.Group, seq) {
+		c.abandon(e, errPurged)
+	}
+	if e.state == dead { // those who waited for it have gone
+		c.wipe(bytes, cell)
+		return nil
+	}
+	delete(c.loading, e.key)
+	e.bytes, e.cell = bytes, cell
+	e.group, e.origin = got.Group, got.Origin
+	e.born = e.born.earlier(got.Since)
+	if now := c.look(); now.since(e.born) < c.ttl {
+		c.keep(e, now)
+	} else {
+		e.state = dead
+		c.stats.Expired++
+		c.reap(e)
+	}
+	close(e.done)
+	return nil
+}
+
+// allot takes memory for n bytes, evicting as needed. It is the caller's, and
+// counted in used.
+func (c *Cache) allot(n int) (bytes []byte, cell int, err error) {
+	cell = secmem.CellSize(max(n, 1)) // an empty plaintext costs a line, too
+	c.mu.Lock()
+	room := cell <= c.max && c.evict(cell)
+	if room {
+		c.used += cell
+	}
+	c.mu.Unlock()
+	if !room {
+		return nil, 0, ErrFull
+	}
+	for {
+		// Not under Cache.mu: a new chunk costs system calls.
+		if bytes, err = c.memory.Alloc(n); err == nil {
+			return bytes, cell, nil
+		}
+		// The room is in pieces, or the system locks less than promised.
+		full := errors.Is(err, secmem.ErrFull)
+		c.mu.Lock()
+		if full && c.evictAny() {
+			c.mu.Unlock()
+			continue
+		}
+		c.used -= cell
+		c.mu.Unlock()
+		if full {
+			err = fmt.Errorf("%w: %w", ErrFull, err)
+		}
+		return nil, 0, err
+	}
+}
