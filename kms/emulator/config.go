@@ -1,0 +1,84 @@
+package emulator
+
+import (
+	"cmp"
+	"log"
+	"net"
+	"regexp"
+)
+
+// Config is what a Server needs. Nothing is read from the environment.
+type Config struct {
+	// Listen is the address of the KMS API; empty means 127.0.0.1:8443.
+	// Port 0 picks a free one.
+	Listen string
+	// State is the file that holds keys, aliases and the authority. It is
+	// made when it does not exist. One server at a time has it open.
+	State string
+	// CAOut is where the authority's certificate is written as PEM, mode
+	// 0644; empty means nowhere.
+	CAOut string
+	// Region is the region that the server plays; empty means cn-hangzhou.
+	Region string
+	// SAN holds further host names or IP addresses for the server's
+	// certificate.
+	SAN []string
+	// Admin is the loopback address of the admin server; empty means none.
+	Admin string
+	// AccessKeyID and AccessKeySecret are the only access key. Both must be
+	// given.
+	AccessKeyID, AccessKeySecret string
+	// Log takes failures inside the server, never a parameter of a request;
+	// nil means nowhere.
+	Log *log.Logger
+}
+
+func (c *Config) listen() string { return cmp.Or(c.Listen, "127.0.0.1:8443") }
+func (c *Config) region() string { return cmp.Or(c.Region, "cn-hangzhou") }
+
+var (
+	regionForm = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
+	hostForm   = regexp.MustCompile(`^(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*$`)
+)
+
+// check returns what is wrong without touching anything.
+func (c *Config) check() error {
+	if c.State == "" {
+		return badConfig("choose state: no state file named")
+	}
+	if c.AccessKeyID == "" || c.AccessKeySecret == "" {
+		return badConfig("choose access key: id or secret is empty")
+	}
+	if !regionForm.MatchString(c.region()) {
+		return badConfig("choose region: %q is not the name of a region", c.region())
+	}
+	for _, name := range c.SAN {
+		if net.ParseIP(name) == nil && !hostForm.MatchString(name) {
+			return badConfig("name server: %q is neither a host name nor an IP address", name)
+		}
+	}
+	if _, _, err := net.SplitHostPort(c.listen()); err != nil {
+		return badConfig("listen on %s: not an address such as 127.0.0.1:8443", c.listen())
+	}
+	if c.Admin != "" {
+		host, _, err := net.SplitHostPort(c.Admin)
+		if err != nil {
+			return badConfig("listen for admin on %s: not an address such as 127.0.0.1:8444", c.Admin)
+		}
+		// The admin server has no access control but this.
+		if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+			return badConfig("listen for admin on %s: not a loopback address", c.Admin)
+		}
+	}
+	return nil
+}
+
+// names returns every name and address of the server's certificate.
+func (c *Config) names() []string {
+	names := []string{"127.0.0.1", "::1", "localhost", "kms." + c.region() + ".aliyuncs.com"}
+	host, _, _ := net.SplitHostPort(c.listen())
+	if ip := net.ParseIP(host); ip != nil && !ip.IsUnspecified() && !ip.IsLoopback() {
+		names = append(names, host)
+	}
+	return append(names, c.SAN...)
+}

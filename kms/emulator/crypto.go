@@ -1,0 +1,144 @@
+package emulator
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/kmsfs/kmsfs/kms"
+)
+
+const (
+	maxContext     = 8192 // characters of EncryptionContext as sent
+	maxDataKey     = 1024 // bytes
+	defaultDataKey = 32
+)
+
+// encrypt seals Plaintext, an opaque string: it is not base64-decoded, though
+// the service's pages say that it must be base64. An empty string that is
+// sent is a plaintext; one that is not sent is a missing parameter.
+func (a *account) encrypt(v view, p params) (reply, error) {
+	plaintext, sent := p["Plaintext"]
+	if !sent {
+		return nil, errMissing("Plaintext")
+	}
+	if len(plaintext) > kms.MaxPlaintext {
+		return nil, errInvalid("Plaintext")
+	}
+	return a.seal(v, p, plaintext)
+}
+
+// generateDataKey makes a random key and seals its base64 text, so that
+// Decrypt returns that text again.
+func (a *account) generateDataKey(v view, p params) (reply, error) {
+	size := defaultDataKey
+	spec, err := p.oneOf("KeySpec", "AES_256", "AES_256", "AES_128")
+	if err != nil {
+		return nil, err
+	}
+	if spec == "AES_128" {
+		size = 16
+	}
+	size, err = p.number("NumberOfBytes", size, 1, maxDataKey) // it wins over KeySpec
+	if err != nil {
+		return nil, err
+	}
+	raw := make([]byte, size)
+	rand.Read(raw) // never fails
+	plaintext := base64.StdEncoding.EncodeToString(raw)
+	out, err := a.seal(v, p, plaintext)
+	if err != nil {
+		return nil, err
+	}
+	out["Plaintext"] = plaintext
+	return out, nil
+}
+
+func (a *account) seal(v view, p params, plaintext string) (reply, error) {
+	aad, err := contextAAD(p["EncryptionContext"])
+	if err != nil {
+		return nil, err
+	}
+	k, err := a.resolve(v, p, true)
+	if err != nil {
+		return nil, err
+	}
+	if err := k.usable(); err != nil {
+		return nil, err
+	}
+	kv, _, err := v.version(k.PrimaryVersion)
+	if err != nil {
+		return nil, err
+	}
+	blob, err := sealBlob(k.PrimaryVersion, kv.Material, plaintext, aad)
+	if err != nil {
+		return nil, err
+	}
+	return reply{"KeyId": k.ID, "KeyVersionId": k.PrimaryVersion, "CiphertextBlob": blob}, nil
+}
+
+func (a *account) decrypt(v view, p params) (reply, error) {
+	text, err := p.need("CiphertextBlob")
+	if err != nil {
+		return nil, err
+	}
+	blob, err := recogniseBlob(text)
+	if err != nil {
+		return nil, err
+	}
+	aad, err := contextAAD(p["EncryptionContext"])
+	if err != nil {
+		return nil, err
+	}
+	// An unknown version is also what another region's blob looks like. Its
+	// code is not documented either.
+	kv, k, err := v.version(blob.KeyVersionID)
+	if err != nil {
+		return nil, err
+	}
+	if err := k.usable(); err != nil {
+		return nil, err
+	}
+	plaintext, err := openBlob(blob, kv.Material, aad)
+	if err != nil {
+		return nil, err
+	}
+	return reply{"KeyId": k.ID, "KeyVersionId": blob.KeyVersionID, "Plaintext": plaintext}, nil
+}
+
+// contextAAD returns what GCM authenticates for an encryption context: SHA-256
+// over k1=v1&k2=v2… sorted by key, or nothing for none. Nothing is escaped in
+// that form (nor is it in Alibaba's own re-implementation of it), so a context
+// may be split differently into pairs and still fit; clients must not choose
+// keys or values with = or & from untrusted input.
+func contextAAD(text string) ([]byte, error) {
+	if text == "" {
+		return nil, nil
+	}
+	invalid := errInvalid("EncryptionContext")
+	if utf8.RuneCountInString(text) > maxContext {
+		return nil, invalid
+	}
+	// Decoding into pointers tells null, which is no string, from "".
+	var pairs map[string]*string
+	if err := json.Unmarshal([]byte(text), &pairs); err != nil || pairs == nil {
+		return nil, invalid
+	}
+	if len(pairs) == 0 {
+		return nil, nil
+	}
+	var joined []string
+	for _, name := range slices.Sorted(maps.Keys(pairs)) {
+		if pairs[name] == nil {
+			return nil, invalid
+		}
+		joined = append(joined, name+"="+*pairs[name])
+	}
+	sum := sha256.Sum256([]byte(strings.Join(joined, "&")))
+	return sum[:], nil
+}

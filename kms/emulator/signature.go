@@ -1,0 +1,56 @@
+package emulator
+
+import (
+	"crypto/hmac"
+	"crypto/sha1"
+	"encoding/base64"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// stringToSign is the text that an RPC signature (version 1.0, HMAC-SHA1)
+// covers: METHOD&%2F&encode(name=value&…), the pairs sorted by name, both
+// halves of a pair encoded, without the signature itself. Clients encode a
+// request in several ways on the wire (a space as + or %20), so the parameters
+// come decoded and are encoded again here.
+func stringToSign(method string, p params) string {
+	var canonical strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(p)) {
+		if name == "Signature" {
+			continue
+		}
+		if canonical.Len() > 0 {
+			canonical.WriteByte('&')
+		}
+		canonical.WriteString(percentEncode(name))
+		canonical.WriteByte('=')
+		canonical.WriteString(percentEncode(p[name]))
+	}
+	return method + "&%2F&" + percentEncode(canonical.String())
+}
+
+// rpcSignature signs s with an access key secret.
+func rpcSignature(secret, s string) string {
+	mac := hmac.New(sha1.New, []byte(secret+"&"))
+	mac.Write([]byte(s))
+	return base64.StdEncoding.EncodeToString(mac.Sum(nil))
+}
+
+// percentEncode is that of RFC 3986 with upper-case hex: only letters, digits
+// and -_.~ stay. (url.QueryEscape writes a space as +.)
+func percentEncode(s string) string {
+	const hex = "0123456789ABCDEF"
+	b := make([]byte, 0, len(s)+len(s)/4)
+	for i := range len(s) {
+		c := s[i]
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9',
+			c == '-', c == '_', c == '.', c == '~':
+			b = append(b, c)
+		default:
+			b = append(b, '%', hex[c>>4], hex[c&15])
+		}
+	}
+	return string(b)
+}

@@ -1,0 +1,217 @@
+package emulator
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+)
+
+// timeLayout is how the service writes a time, always in UTC.
+const timeLayout = "2006-01-02T15:04:05Z"
+
+// stateFormat is the version of the records below.
+const stateFormat = "1"
+
+var (
+	bucketMeta     = []byte("meta")     // "format", and the authority of ca.go
+	bucketKeys     = []byte("keys")     // key id → key
+	bucketVersions = []byte("versions") // key version id → version
+	bucketAliases  = []byte("aliases")  // alias/… → key id
+)
+
+// key is what the state file knows of a key.
+type key struct {
+	ID             string    `json:"id"`
+	Sequence       uint64    `json:"sequence"` // order of creation
+	State          string    `json:"state"`
+	Description    string    `json:"description"`
+	Protection     string    `json:"protection"`
+	PrimaryVersion string    `json:"primaryVersion"`
+	Created        time.Time `json:"created"`
+	Deleted        time.Time `json:"deleted,omitzero"` // set while PendingDeletion
+}
+
+// version is one generation of key material. A blob names its version, not
+// its key.
+type version struct {
+	KeyID    string    `json:"keyId"`
+	Material []byte    `json:"material"` // 32 bytes
+	Created  time.Time `json:"created"`
+}
+
+// The states of a key.
+const (
+	stateEnabled         = "Enabled"
+	stateDisabled        = "Disabled"
+	statePendingDeletion = "PendingDeletion"
+)
+
+// openState opens or makes the state file. One process at a time has it open.
+// A committed transaction is on the disk when it returns (fdatasync).
+func openState(path string) (*bolt.DB, error) {
+	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: time.Second})
+	if errors.Is(err, bolterrors.ErrTimeout) {
+		return nil, &stateError{fmt.Errorf("open state: %s is in use by another process", path)}
+	}
+	if err != nil {
+		return nil, &stateError{fmt.Errorf("open state: %w", err)}
+	}
+	err = os.Chmod(path, 0o600) // it may be an old file with another mode
+	if err == nil {
+		err = db.Update(func(tx *bolt.Tx) error {
+			for _, name := range [][]byte{bucketMeta, bucketKeys, bucketVersions, bucketAliases} {
+				if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+					return err
+				}
+			}
+			meta := tx.Bucket(bucketMeta)
+			switch f := meta.Get([]byte("format")); {
+			case f == nil:
+				return meta.Put([]byte("format"), []byte(stateFormat))
+			case string(f) != stateFormat:
+				return fmt.Errorf("%s has format %q, this program knows %q", path, f, stateFormat)
+			}
+			return nil
+		})
+	}
+	if err != nil {
+		db.Close()
+		return nil, &stateError{fmt.Errorf("open state: %w", err)}
+	}
+	return db, nil
+}
+
+// view is a transaction at a moment in time: a key whose deletion date has
+// passed is not there any more, nor are its aliases and its versions.
+type view struct {
+	tx  *bolt.Tx
+	now time.Time
+}
+
+func (v view) key(id string) (*key, error) {
+	raw := v.tx.Bucket(bucketKeys).Get([]byte(id))
+	if raw == nil {
+		return nil, errKeyNotFound
+	}
+	k := new(key)
+	if err := json.Unmarshal(raw, k); err != nil {
+		return nil, err
+	}
+	if k.gone(v.now) {
+		return nil, errKeyNotFound
+	}
+	return k, nil
+}
+
+func (k *key) gone(now time.Time) bool {
+	return k.State == statePendingDeletion && !now.Before(k.Deleted)
+}
+
+// version returns a key version and its key.
+func (v view) version(id string) (*version, *key, error) {
+	raw := v.tx.Bucket(bucketVersions).Get([]byte(id))
+	if raw == nil {
+		return nil, nil, errKeyNotFound
+	}
+	kv := new(version)
+	if err := json.Unmarshal(raw, kv); err != nil {
+		return nil, nil, err
+	}
+	k, err := v.key(kv.KeyID)
+	return kv, k, err
+}
+
+// alias returns the key that an alias names.
+func (v view) alias(name string) (*key, error) {
+	id := v.tx.Bucket(bucketAliases).Get([]byte(name))
+	if id == nil {
+		return nil, errAliasNotFound
+	}
+	k, err := v.key(string(id))
+	if errors.Is(err, errKeyNotFound) {
+		return nil, errAliasNotFound
+	}
+	return k, err
+}
+
+// keys returns every key, oldest first.
+func (v view) keys() ([]*key, error) {
+	var ks []*key
+	err := v.tx.Bucket(bucketKeys).ForEach(func(id, _ []byte) error {
+		k, err := v.key(string(id))
+		if err == nil {
+			ks = append(ks, k)
+		} else if !errors.Is(err, errKeyNotFound) {
+			return err
+		}
+		return nil
+	})
+	sortBy(ks, func(k *key) uint64 { return k.Sequence })
+	return ks, err
+}
+
+func (v view) putKey(k *key) error {
+	raw, err := json.Marshal(k)
+	if err != nil {
+		return err
+	}
+	return v.tx.Bucket(bucketKeys).Put([]byte(k.ID), raw)
+}
+
+func (v view) putVersion(id string, kv *version) error {
+	raw, err := json.Marshal(kv)
+	if err != nil {
+		return err
+	}
+	return v.tx.Bucket(bucketVersions).Put([]byte(id), raw)
+}
+
+// sweep removes what belongs to keys whose deletion date has passed.
+func (v view) sweep() error {
+	gone := map[string]bool{}
+	err := v.tx.Bucket(bucketKeys).ForEach(func(id, raw []byte) error {
+		var k key
+		if err := json.Unmarshal(raw, &k); err != nil {
+			return err
+		}
+		gone[string(id)] = k.gone(v.now)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	owners := map[string]func(id, raw []byte) (string, error){
+		string(bucketKeys):    func(id, _ []byte) (string, error) { return string(id), nil },
+		string(bucketAliases): func(_, raw []byte) (string, error) { return string(raw), nil },
+		string(bucketVersions): func(_, raw []byte) (string, error) {
+			var kv version
+			err := json.Unmarshal(raw, &kv)
+			return kv.KeyID, err
+		},
+	}
+	for bucket, owner := range owners {
+		c := v.tx.Bucket([]byte(bucket)).Cursor()
+		var dead [][]byte // deleting under a moving cursor may skip entries
+		for id, raw := c.First(); id != nil; id, raw = c.Next() {
+			o, err := owner(id, raw)
+			if err != nil {
+				return err
+			}
+			if gone[o] {
+				dead = append(dead, bytes.Clone(id))
+			}
+		}
+		for _, id := range dead {
+			if err := v.tx.Bucket([]byte(bucket)).Delete(id); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
