@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptrace"
+	"sync/atomic"
 
 	"github.com/kmsfs/kmsfs/kms"
 )
@@ -50,14 +51,14 @@ func (x *exchange) roundTrip(r *http.Request) ([]byte, *kms.Error) {
 	if err := x.guard(r); err != nil {
 		return nil, &kms.Error{Class: kms.ErrInvalid, Detail: "not sent: " + err.Error()}
 	}
-	var reused, answered bool
+	var reused, answered atomic.Bool // set by the connection's goroutine
 	trace := &httptrace.ClientTrace{
-		GotConn:              func(i httptrace.GotConnInfo) { reused = i.Reused },
-		GotFirstResponseByte: func() { answered = true },
+		GotConn:              func(i httptrace.GotConnInfo) { reused.Store(i.Reused) },
+		GotFirstResponseByte: func() { answered.Store(true) },
 	}
 	resp, err := x.transport.RoundTrip(r.WithContext(httptrace.WithClientTrace(x.ctx, trace)))
 	if err != nil {
-		return nil, x.unanswered(err, reused, answered)
+		return nil, x.unanswered(err, reused.Load(), answered.Load())
 	}
 	defer resp.Body.Close()
 	x.status = resp.StatusCode

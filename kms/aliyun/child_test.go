@@ -1,0 +1,3 @@
+package aliyun
+
+func runChild(string) {}
