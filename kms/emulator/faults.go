@@ -23,7 +23,7 @@ type fault struct {
 	Status   int      `json:"status,omitempty"`
 	Code     string   `json:"code,omitempty"`
 	Message  string   `json:"message,omitempty"`
-	Delay    duration `json:"delay,omitempty"`
+	Delay    duration `json:"delay,omitzero"`
 	Hang     bool     `json:"hang,omitempty"`     // until the client leaves, the faults are deleted or the server stops
 	Close    bool     `json:"close,omitempty"`    // the connection, without an answer
 	Truncate *int     `json:"truncate,omitempty"` // the answer's body after so many bytes; Content-Length tells the full length
