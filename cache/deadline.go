@@ -39,20 +39,22 @@ const bootEvery = time.Millisecond
 
 // clock reads both clocks. Cache.mu guards it.
 type clock struct {
-	read func() int64 // the boot clock; replaced by tests
-	boot int64        // the last reading
-	at   time.Time    // when that was, for its monotonic half
+	readBoot func() int64          // replaced by tests, which suspend machines
+	readWall func(time.Time) int64 // and set clocks
+
+	boot int64     // the last reading
+	at   time.Time // when that was, for its monotonic half
 }
 
-func newClock() clock { return clock{read: bootClock} }
+func newClock() clock { return clock{readBoot: bootClock, readWall: time.Time.UnixNano} }
 
 func (c *clock) now() Instant {
 	t := time.Now()
 	ago := t.Sub(c.at)
 	if c.at.IsZero() || ago >= bootEvery {
-		c.boot, c.at, ago = c.read(), t, 0
+		c.boot, c.at, ago = c.readBoot(), t, 0
 	}
-	return Instant{boot: c.boot + int64(ago), wall: t.UnixNano()}
+	return Instant{boot: c.boot + int64(ago), wall: c.readWall(t)}
 }
 
 func bootClock() int64 {

@@ -82,8 +82,8 @@ func (c *Cache) load(ctx context.Context, e *entry, seq uint64, load Loader) {
 		if err == nil {
 			err = c.settle(e, got, seq)
 		}
-		clear(got.Plaintext[:cap(got.Plaintext)])
 		if err != nil {
+			wipeAll(got.Plaintext)
 			c.fail(e, err)
 		}
 		e.cancel()
@@ -99,6 +99,7 @@ func (c *Cache) settle(e *entry, got Loaded, seq uint64) error {
 		return err
 	}
 	copy(bytes, got.Plaintext)
+	wipeAll(got.Plaintext) // before anybody is told
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -124,11 +125,14 @@ func (c *Cache) settle(e *entry, got Loaded, seq uint64) error {
 	return nil
 }
 
+func wipeAll(p []byte) { clear(p[:cap(p)]) }
+
 // allot takes memory for n bytes, evicting as needed. It is the caller's, and
 // counted in used.
 func (c *Cache) allot(n int) (bytes []byte, cell int, err error) {
 	cell = secmem.CellSize(max(n, 1)) // an empty plaintext costs a line, too
 	c.mu.Lock()
+	c.look() // the dead go first
 	room := cell <= c.max && c.evict(cell)
 	if room {
 		c.used += cell
