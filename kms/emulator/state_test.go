@@ -1,0 +1,118 @@
+package emulator
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+func testAccount(t *testing.T, path string) *account {
+	t.Helper()
+	db, err := openState(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	return &account{region: "cn-hangzhou", db: db}
+}
+
+func must(t *testing.T, a *account, action string, p params) reply {
+	t.Helper()
+	r, err := a.perform(action, p)
+	if err != nil {
+		t.Fatalf("%s: %v", action, err)
+	}
+	return r
+}
+
+// When the deletion date passes, the key is gone at once, with its versions
+// and aliases, and the next change removes them from the file.
+func TestDeletionDatePasses(t *testing.T) {
+	a := testAccount(t, filepath.Join(t.TempDir(), "state"))
+	made := func() string {
+		return must(t, a, "CreateKey", nil)["KeyMetadata"].(map[string]string)["KeyId"]
+	}
+	id, other := made(), made()
+	must(t, a, "CreateAlias", params{"AliasName": "alias/a", "KeyId": id})
+	must(t, a, "CreateAlias", params{"AliasName": "alias/b", "KeyId": other})
+	blob := must(t, a, "Encrypt", params{"KeyId": id, "Plaintext": "x"})["CiphertextBlob"].(string)
+	must(t, a, "ScheduleKeyDeletion", params{"KeyId": id, "PendingWindowInDays": "7"})
+	err := a.db.Update(func(tx *bolt.Tx) error {
+		v := view{tx, time.Now()}
+		k, err := v.key(id)
+		if err != nil {
+			return err
+		}
+		k.Deleted = v.now.Add(-time.Second)
+		return v.putKey(k)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		action string
+		p      params
+		want   error
+	}{
+		{"DescribeKey", params{"KeyId": id}, errKeyNotFound},
+		{"DescribeKey", params{"KeyId": "alias/a"}, errAliasNotFound},
+		{"Encrypt", params{"KeyId": id, "Plaintext": "x"}, errKeyNotFound},
+		{"Decrypt", params{"CiphertextBlob": blob}, errKeyNotFound},
+		{"CancelKeyDeletion", params{"KeyId": id}, errKeyNotFound},
+		{"UpdateAlias", params{"AliasName": "alias/a", "KeyId": other}, errAliasNotFound},
+	} {
+		if _, err := a.perform(c.action, c.p); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", c.action, err, c.want)
+		}
+	}
+	if n := must(t, a, "ListKeys", nil)["TotalCount"]; n != 1 {
+		t.Errorf("%v keys listed", n)
+	}
+	if n := must(t, a, "ListAliases", nil)["TotalCount"]; n != 1 {
+		t.Errorf("%v aliases listed", n)
+	}
+	must(t, a, "CreateAlias", params{"AliasName": "alias/a", "KeyId": other})
+	a.db.View(func(tx *bolt.Tx) error {
+		for bucket, want := range map[string]int{"keys": 1, "versions": 1, "aliases": 2} {
+			if n := tx.Bucket([]byte(bucket)).Stats().KeyN; n != want {
+				t.Errorf("%d %s in the file, want %d", n, bucket, want)
+			}
+		}
+		return nil
+	})
+}
+
+func TestOpenStateRefuses(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "state")
+	a := testAccount(t, path)
+	if fi, err := os.Stat(path); err != nil || fi.Mode().Perm() != 0o600 {
+		t.Errorf("state file: %v, %v", fi.Mode(), err)
+	}
+	if _, err := openState(path); !errors.Is(err, ErrState) {
+		t.Errorf("opened twice: %v", err)
+	}
+	err := a.db.Update(func(tx *bolt.Tx) error {
+		return tx.Bucket(bucketMeta).Put([]byte("format"), []byte("2"))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.db.Close()
+	if _, err := openState(path); !errors.Is(err, ErrState) {
+		t.Errorf("another format: %v", err)
+	}
+	text := filepath.Join(dir, "text")
+	if err := os.WriteFile(text, []byte("this is no state file, whatever its length may be"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range []string{text, dir, filepath.Join(dir, "no", "such", "dir")} {
+		if _, err := openState(bad); !errors.Is(err, ErrState) {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+}
