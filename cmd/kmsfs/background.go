@@ -1,0 +1,100 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"os/exec"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Going to the background: the program starts itself once more and waits at a
+// pipe. The child does everything, prints its own errors, and writes one byte
+// when the mount answers. Only then does it leave the session and the
+// terminal: systemd's automounter lets nobody but the process group of
+// mount(8) through to the mountpoint, and a child that left too early would
+// wait for itself.
+
+// readyEnv names the pipe's descriptor to the child.
+const readyEnv = "KMSFS_READY_FD"
+
+// readiness is the child's end.
+type readiness struct{ pipe *os.File }
+
+// inherited returns the child's end, or nil in any other process.
+func inherited() *readiness {
+	fd, err := strconv.Atoi(os.Getenv(readyEnv))
+	os.Unsetenv(readyEnv)
+	if err != nil || fd < 3 {
+		return nil
+	}
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFIFO {
+		return nil
+	}
+	unix.CloseOnExec(fd)
+	return &readiness{os.NewFile(uintptr(fd), "readiness pipe")}
+}
+
+// report tells the parent and leaves the session. Errors have nobody to go
+// to, and change nothing: the mount works.
+func (r *readiness) report() {
+	unix.Setsid()
+	os.Chdir("/")
+	if null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0); err == nil {
+		for fd := range 3 {
+			unix.Dup3(int(null.Fd()), fd, 0)
+		}
+		null.Close()
+	}
+	r.pipe.Write([]byte{'!'})
+	r.pipe.Close()
+}
+
+// startBackground runs this command line in the background and returns when
+// it is ready or has failed.
+func startBackground(p *program) error {
+	// Descriptors that a shell left open are not passed on.
+	unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
+	self, err := os.Executable()
+	if err != nil {
+		return failf("start in the background: %w", err)
+	}
+	read, write, err := os.Pipe()
+	if err != nil {
+		return failf("start in the background: %w", err)
+	}
+	defer read.Close()
+	cmd := exec.Command(self, p.args...)
+	cmd.Args[0] = p.name
+	cmd.Env = append(os.Environ(), readyEnv+"=3")
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.ExtraFiles = []*os.File{write}
+	if err := cmd.Start(); err != nil {
+		write.Close()
+		return failf("start in the background: %w", err)
+	}
+	write.Close()
+	if n, _ := read.Read(make([]byte, 1)); n == 1 {
+		return cmd.Process.Release()
+	}
+	err = cmd.Wait()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		if exit.Exited() {
+			return exitError(exit.ExitCode()) // it has said why
+		}
+		return failf("mount: the background process died before it was ready (%s)", signalName(exit))
+	}
+	return failf("mount: the background process ended before it was ready")
+}
+
+func signalName(e *exec.ExitError) string {
+	if ws, ok := e.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		return fmt.Sprint(ws.Signal())
+	}
+	return e.String()
+}

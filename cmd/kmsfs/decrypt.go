@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kmsfs/kmsfs/kms"
+)
+
+func decryptCommand(p *program) *cobra.Command {
+	s, deferr := defaults()
+	var output string
+	cmd := &cobra.Command{
+		Use:   "decrypt FILE.cipher|-",
+		Short: "Decrypt one file",
+		Long: `decrypt lets the service decrypt a file that holds a CiphertextBlob and
+prints the plaintext to standard output, byte for byte. - reads standard
+input. With --output the plaintext is written to a new file, readable by its
+owner only: then it is on the disk, which is what a mount avoids.`,
+		Example: `  kmsfs decrypt certs/key.pem.cipher | openssl pkey -noout -check`,
+		Args:    exactly("FILE.cipher"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if deferr != nil {
+				return deferr
+			}
+			return decrypt(cmd.Context(), p, s, args[0], output)
+		},
+	}
+	s.fromEnvironment(p.getenv, false)
+	cmd.Flags().StringVar(&output, "output", "", "write the plaintext to a new file")
+	s.addFlags(cmd.Flags(), false)
+	return cmd
+}
+
+func decrypt(ctx context.Context, p *program, s *settings, file, output string) error {
+	toStdout := output == "" || output == "-"
+	if !toStdout {
+		if _, err := os.Lstat(output); err == nil {
+			return exists("decrypt", file, output)
+		}
+	}
+	ciphertext, err := readSecret(p, file, kms.MaxBlobFile)
+	if err != nil {
+		return failf("decrypt %s: %w", quote(file), plainPath(err))
+	}
+	blob, err := kms.ParseBlob(ciphertext)
+	if err != nil {
+		f := failf("decrypt %s: not a ciphertext: %w", quote(file), err)
+		if file != "-" && !strings.HasSuffix(file, cipherSuffix) {
+			return f.hint("is %s meant?", quote(file+cipherSuffix))
+		}
+		return f.hint("the file must hold one CiphertextBlob, as aliyun kms Encrypt prints it, without the quotes")
+	}
+	client, err := p.verbClient(s)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	d, err := client.Decrypt(ctx, blob, nil)
+	if err == nil {
+		defer d.Wipe()
+		err = blob.Check(d)
+	}
+	if err != nil {
+		return failf("decrypt %s: %w", quote(file), err)
+	}
+	if toStdout {
+		_, err := p.stdout.Write(d.Plaintext)
+		return err
+	}
+	if err := createPrivate(output, d.Plaintext); errors.Is(err, os.ErrExist) {
+		return exists("decrypt", file, output)
+	} else if err != nil {
+		return failf("decrypt %s: write: %w", quote(file), plainPath(err))
+	}
+	return nil
+}

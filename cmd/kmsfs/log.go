@@ -1,0 +1,40 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+	"log/syslog"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// openLog says where the log of a mount goes: the file that was asked for,
+// else stderr in the foreground, else the system's log.
+func (m *mounting) openLog(background bool) (*slog.Logger, func(), error) {
+	if m.logFile != "" {
+		// A link planted in its place must not choose what is appended to.
+		f, err := os.OpenFile(m.logFile, os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+		if err != nil {
+			return nil, nil, failf("open log_file: %w", plainPath(err))
+		}
+		return slog.New(slog.NewTextHandler(f, nil)), func() { f.Close() }, nil
+	}
+	if !background {
+		return slog.New(slog.NewTextHandler(m.p.stderr, nil)), func() {}, nil
+	}
+	w, err := syslog.New(syslog.LOG_DAEMON|syslog.LOG_INFO, "kmsfs")
+	if err != nil {
+		m.p.warn("there is no system log here and no log_file was given: opens will not be recorded")
+		return slog.New(slog.NewTextHandler(io.Discard, nil)), func() {}, nil
+	}
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{ReplaceAttr: dropTime})), func() { w.Close() }, nil
+}
+
+// dropTime leaves the time to the system's log.
+func dropTime(groups []string, a slog.Attr) slog.Attr {
+	if len(groups) == 0 && a.Key == slog.TimeKey {
+		return slog.Attr{}
+	}
+	return a
+}

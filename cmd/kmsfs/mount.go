@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/kmsfs/kmsfs/fs"
+)
+
+func mountCommand(p *program) *cobra.Command {
+	s, err := defaults()
+	var foreground bool
+	cmd := &cobra.Command{
+		Use:   "mount SRC MNT",
+		Short: "Mount a directory of *.cipher files",
+		Long: `mount shows the directory SRC at MNT: a file NAME.cipher appears as NAME and
+reads as its plaintext. The mount is read-only. It needs no network: the key
+service is called when a file is opened.
+
+MNT must be an empty directory, or SRC itself. The command returns when the
+mount answers, and leaves a process in the background that serves it, until
+kmsfs umount MNT.
+
+Credentials: ALIBABA_CLOUD_ACCESS_KEY_ID, ALIBABA_CLOUD_ACCESS_KEY_SECRET, and
+ALIBABA_CLOUD_SECURITY_TOKEN for temporary ones. The connection can also be
+given by ALIBABA_CLOUD_REGION_ID, KMSFS_ENDPOINT and KMSFS_CA_FILE; options
+win.`,
+		Example: `  kmsfs mount certs /run/certs
+  kmsfs mount -o ttl=5m,allow_other,gid=33,file_mode=0440 /etc/app/secrets /run/secrets
+  kmsfs mount --foreground certs certs`,
+		Args: exactly("SRC", "MNT"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			m := &mounting{p: p, settings: s, source: args[0], point: args[1], foreground: foreground}
+			return m.run(cmd.Context())
+		},
+	}
+	if err != nil {
+		cmd.RunE = func(*cobra.Command, []string) error { return err }
+	}
+	s.fromEnvironment(p.getenv, false)
+	cmd.Flags().BoolVarP(&foreground, "foreground", "f", false, "stay in the foreground and log to stderr")
+	s.addFlags(cmd.Flags(), true)
+	return cmd
+}
+
+// helperVerb is how run names the helper protocol of mount(8) to itself.
+const helperVerb = "mount-helper"
+
+// helperCommand is mount under the names that mount(8) calls: the same
+// options, all of them in -o, and its own single letters.
+func helperCommand(p *program) *cobra.Command {
+	s, err := defaults()
+	var fake, sloppy, noMtab, verbose bool
+	var fstype string
+	cmd := &cobra.Command{
+		Use: helperVerb + " SRC MNT", Hidden: true, Args: exactly("SRC", "MNT"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err != nil {
+				return err
+			}
+			if fake && p.name != "kmsfs" {
+				return nil // mount -f: everything but the mount
+			}
+			m := &mounting{p: p, settings: s, source: args[0], point: args[1], foreground: fake}
+			return m.run(cmd.Context())
+		},
+	}
+	s.fromEnvironment(p.getenv, true)
+	flags := cmd.Flags()
+	flags.VarP(optionList{s}, "options", "o", "")
+	flags.BoolVarP(&fake, "fake", "f", false, "")
+	flags.BoolVarP(&sloppy, "sloppy", "s", false, "")
+	flags.BoolVarP(&noMtab, "no-mtab", "n", false, "")
+	flags.BoolVarP(&verbose, "verbose", "v", false, "")
+	flags.StringVarP(&fstype, "type", "t", "", "")
+	return cmd
+}
+
+// mounting is one run of the mount command.
+type mounting struct {
+	*settings
+	p             *program
+	source, point string
+	foreground    bool
+}
+
+func (m *mounting) run(ctx context.Context) error {
+	if err := m.resolve(); err != nil {
+		return err
+	}
+	if m.foreground {
+		return m.serve(ctx, nil)
+	}
+	if ready := inherited(); ready != nil {
+		return m.serve(ctx, ready)
+	}
+	return startBackground(m.p)
+}
+
+// resolve checks what can be checked without doing anything, and makes the
+// paths independent of the working directory.
+func (m *mounting) resolve() error {
+	source, err := filepath.Abs(m.source)
+	if err != nil {
+		return failf("open source %s: %w", quote(m.source), err)
+	}
+	src, err := os.Stat(source)
+	if err != nil {
+		return failf("open source: %w", plainPath(err)).hint("SRC is the directory with the *.cipher files")
+	}
+	if !src.IsDir() {
+		return failf("open source %s: not a directory", quote(m.source)).hint("SRC is the directory with the *.cipher files")
+	}
+	point, err := filepath.Abs(m.point)
+	if err == nil {
+		// The mount table has the real path. Only the parents are resolved
+		// here: a dead mount at the point itself could not be.
+		var parent string
+		if parent, err = filepath.EvalSymlinks(filepath.Dir(point)); err == nil && point != "/" {
+			point = filepath.Join(parent, filepath.Base(point))
+		}
+	}
+	if err != nil {
+		return failf("open mountpoint: %w", plainPath(err)).hint("create the directory first: mkdir -p %s", quote(m.point))
+	}
+	if there, ok, err := fs.MountAt(point); err != nil {
+		return err
+	} else if ok && there.Type == fs.Type {
+		return failf("mount %s: kmsfs is mounted there already", quote(m.point)).hint("kmsfs umount %s", quote(m.point))
+	}
+	if resolved, err := filepath.EvalSymlinks(point); err == nil {
+		point = resolved
+	}
+	mnt, err := os.Stat(point)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return failf("open mountpoint: %w", plainPath(err)).hint("create the directory first: mkdir -p %s", quote(m.point))
+	case err != nil:
+		return failf("open mountpoint: %w", plainPath(err))
+	case !mnt.IsDir():
+		return failf("open mountpoint %s: not a directory", quote(m.point))
+	}
+	if !m.nonempty && !os.SameFile(src, mnt) {
+		if empty, err := isEmpty(point); err != nil {
+			return failf("open mountpoint: %w", plainPath(err))
+		} else if !empty {
+			return failf("mount %s: the directory is not empty", quote(m.point)).
+				hint("its files would be hidden; choose another mountpoint, or mount with -o nonempty")
+		}
+	}
+	if err := unix.Access("/dev/fuse", unix.R_OK|unix.W_OK); err != nil && os.Geteuid() == 0 {
+		return failf("open /dev/fuse: %w", err).hint("load the module with: modprobe fuse; in a container, pass the device in")
+	} else if errors.Is(err, syscall.ENOENT) {
+		return failf("open /dev/fuse: %w", err).hint("the fuse module must be loaded: modprobe fuse")
+	}
+	m.source, m.point = source, point
+	return nil
+}
+
+func isEmpty(dir string) (bool, error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return false, err
+	}
+	defer d.Close()
+	names, _ := d.Readdirnames(1)
+	return len(names) == 0, nil
+}
+
+// plainPath drops the name of the system call from a path error, which the
+// message's own verb says better.
+func plainPath(err error) error {
+	if pe, ok := errors.AsType[*os.PathError](err); ok {
+		return fmt.Errorf("%s: %w", quote(pe.Path), pe.Err)
+	}
+	return err
+}
+
+// exactly demands the named arguments.
+func exactly(names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) < len(names):
+			return usagef("read command line: %s is missing", names[len(args)]).hint("usage: %s", cmd.UseLine())
+		case len(args) > len(names):
+			return usagef("read command line: unexpected %s", quote(args[len(names)])).hint("usage: %s", cmd.UseLine())
+		}
+		return nil
+	}
+}

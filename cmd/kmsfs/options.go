@@ -1,0 +1,228 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+// option is one row of the table that is the flags, the -o keys and the
+// manual. A value is checked where it is read.
+type option struct {
+	key   string // as in -o; the flag has dashes instead of underscores
+	value string // placeholder in the help; empty: a switch
+	deflt string // as the user would write it; empty: the zero value
+	help  string
+	verb  bool // also a flag of the verbs that only speak to the service
+	set   func(*settings, string) error
+}
+
+var options = []option{
+	{"region", "REGION", "", "region of the keys (else ALIBABA_CLOUD_REGION_ID)", true, text(func(s *settings) *string { return &s.region })},
+	{"endpoint", "HOST[:PORT]", "", "address of the service, if not the region's public one", true, text(func(s *settings) *string { return &s.endpoint })},
+	{"ca_file", "PEM", "", "trust only the certificates in this file", true, text(func(s *settings) *string { return &s.caFile })},
+	{"vpc", "", "", "use the region's VPC endpoint", true, boolean(func(s *settings) *bool { return &s.vpc })},
+	{"allow_emulator", "", "", "accept the certificate of the KMS emulator", false, boolean(func(s *settings) *bool { return &s.allowEmulator })},
+	{"timeout", "DURATION", "10s", "how long an open may take", true, duration(time.Second, 5*time.Minute, func(s *settings) *time.Duration { return &s.timeout })},
+	{"ttl", "DURATION", "60s", "how long a plaintext is kept after it was asked for", false, duration(time.Second, 24*time.Hour, func(s *settings) *time.Duration { return &s.ttl })},
+	{"cache_size", "SIZE", "64MiB", "how much plaintext is kept", false, size(64<<10, 16<<30, func(s *settings) *int64 { return &s.cacheSize })},
+	{"require_mlock", "", "", "refuse to start when memory cannot be locked", false, boolean(func(s *settings) *bool { return &s.requireMlock })},
+	{"file_mode", "MODE", "0400", "permissions of files", false, mode(func(s *settings) *uint32 { return &s.fileMode })},
+	{"dir_mode", "MODE", "0500", "permissions of directories", false, mode(func(s *settings) *uint32 { return &s.dirMode })},
+	{"uid", "UID", strconv.Itoa(os.Geteuid()), "owner of everything", false, number(func(s *settings) *uint32 { return &s.uid })},
+	{"gid", "GID", strconv.Itoa(os.Getegid()), "group of everything", false, number(func(s *settings) *uint32 { return &s.gid })},
+	{"allow_other", "", "", "let other users in, as far as the permissions do", false, boolean(func(s *settings) *bool { return &s.allowOther })},
+	{"nonempty", "", "", "mount over a directory that is not empty", false, boolean(func(s *settings) *bool { return &s.nonempty })},
+	{"plain", "show|hide", "hide", "files without the suffix .cipher", false, plain},
+	{"open", "checked", "checked", "how files are opened: every open is checked and logged", false, openMode},
+	{"log_file", "FILE", "", "append the log to a file (else stderr in the foreground, syslog in the background)", false, text(func(s *settings) *string { return &s.logFile })},
+}
+
+// standard options of mount(8) and libfuse that say what kmsfs does anyway, or
+// nothing to it. The opposite of what it insists on (rw, suid, dev, exec) is
+// accepted because "defaults" expands to it, and overridden.
+var standard = []string{"ro", "rw", "nosuid", "suid", "nodev", "dev", "noexec", "exec", "noatime", "relatime", "nodiratime",
+	"default_permissions", "direct_io", "defaults", "auto", "noauto", "_netdev", "nofail", "user", "nouser", "users", "owner", "group", "async"}
+
+// defaults returns settings as if no option had been given.
+func defaults() (*settings, error) {
+	s := &settings{}
+	for _, o := range options {
+		if o.deflt == "" {
+			continue
+		}
+		if err := o.set(s, o.deflt); err != nil {
+			return nil, fmt.Errorf("default of %s: %w", o.key, err)
+		}
+	}
+	return s, nil
+}
+
+// setList applies one -o argument: key[=value] separated by commas.
+func (s *settings) setList(list string) error {
+	for item := range strings.SplitSeq(list, ",") {
+		key, value, valued := strings.Cut(item, "=")
+		if key == "" && !valued || slices.Contains(standard, item) || strings.HasPrefix(item, "x-") {
+			continue
+		}
+		i := slices.IndexFunc(options, func(o option) bool { return o.key == key })
+		if i < 0 {
+			return usagef("read option %s: unknown", quote(key)).hint("kmsfs mount --help lists the options")
+		}
+		o := options[i]
+		if !valued {
+			if o.value != "" {
+				return usagef("read option %s: no value", key).hint("write %s=%s", key, o.value)
+			}
+			value = "true"
+		}
+		if err := o.apply(s, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o option) apply(s *settings, value string) error {
+	if strings.ContainsFunc(value, func(r rune) bool { return r < 0x20 || r == 0x7f }) {
+		return usagef("read option %s: control character in the value", o.key)
+	}
+	if err := o.set(s, value); err != nil {
+		return usagef("read option %s: %w", o.key, err)
+	}
+	return nil
+}
+
+// addFlags gives a command its part of the table, in the table's order.
+func (s *settings) addFlags(flags *pflag.FlagSet, mount bool) {
+	flags.SortFlags = false
+	if mount {
+		flags.VarP(optionList{s}, "options", "o", "the options below as key=value, separated by commas, dashes as underscores")
+	}
+	for _, o := range options {
+		if !mount && !o.verb {
+			continue
+		}
+		help := o.help
+		if o.deflt != "" {
+			help += " (default " + o.deflt + ")"
+		}
+		f := flags.VarPF(optionFlag{o, s}, strings.ReplaceAll(o.key, "_", "-"), "", help)
+		if o.value == "" {
+			f.NoOptDefVal = "true"
+		}
+	}
+}
+
+// optionFlag is a row of the table as a flag.
+type optionFlag struct {
+	option
+	s *settings
+}
+
+func (f optionFlag) Set(v string) error { return f.apply(f.s, v) }
+func (f optionFlag) String() string     { return "" } // the default stands in the help
+func (f optionFlag) Type() string       { return f.value }
+
+// optionList is -o.
+type optionList struct{ s *settings }
+
+func (l optionList) Set(v string) error { return l.s.setList(v) }
+func (l optionList) String() string     { return "" }
+func (l optionList) Type() string       { return "KEY=VALUE,…" }
+
+func text(field func(*settings) *string) func(*settings, string) error {
+	return func(s *settings, v string) error {
+		if v == "" {
+			return fmt.Errorf("empty")
+		}
+		*field(s) = v
+		return nil
+	}
+}
+
+func boolean(field func(*settings) *bool) func(*settings, string) error {
+	return func(s *settings, v string) error {
+		b, err := strconv.ParseBool(v)
+		if err != nil {
+			return fmt.Errorf("%s is not true or false", quote(v))
+		}
+		*field(s) = b
+		return nil
+	}
+}
+
+func duration(least, most time.Duration, field func(*settings) *time.Duration) func(*settings, string) error {
+	return func(s *settings, v string) error {
+		d, err := time.ParseDuration(v)
+		if err != nil {
+			return fmt.Errorf("%s is not a duration like 90s or 5m", quote(v))
+		}
+		if d < least || d > most {
+			return fmt.Errorf("%s is not between %v and %v", v, least, most)
+		}
+		*field(s) = d
+		return nil
+	}
+}
+
+func size(least, most int64, field func(*settings) *int64) func(*settings, string) error {
+	units := map[string]int64{"": 1, "B": 1, "K": 1 << 10, "KiB": 1 << 10, "M": 1 << 20, "MiB": 1 << 20, "G": 1 << 30, "GiB": 1 << 30}
+	return func(s *settings, v string) error {
+		digits := strings.TrimRight(v, "BKMGi")
+		unit, known := units[v[len(digits):]]
+		n, err := strconv.ParseInt(digits, 10, 64)
+		if err != nil || !known || n < 0 || n > math.MaxInt64/unit {
+			return fmt.Errorf("%s is not a size like 64MiB", quote(v))
+		}
+		if n *= unit; n < least || n > most {
+			return fmt.Errorf("%s is not between %d and %d bytes", v, least, most)
+		}
+		*field(s) = n
+		return nil
+	}
+}
+
+func mode(field func(*settings) *uint32) func(*settings, string) error {
+	return func(s *settings, v string) error {
+		m, err := strconv.ParseUint(v, 8, 32)
+		if err != nil || m > 0o777 {
+			return fmt.Errorf("%s is not an octal mode like 0440", quote(v))
+		}
+		*field(s) = uint32(m)
+		return nil
+	}
+}
+
+func number(field func(*settings) *uint32) func(*settings, string) error {
+	return func(s *settings, v string) error {
+		n, err := strconv.ParseUint(v, 10, 32)
+		if err != nil || n == math.MaxUint32 {
+			return fmt.Errorf("%s is not a number", quote(v))
+		}
+		*field(s) = uint32(n)
+		return nil
+	}
+}
+
+func plain(s *settings, v string) error {
+	if v != "show" && v != "hide" {
+		return fmt.Errorf("%s is neither show nor hide", quote(v))
+	}
+	s.plain = v == "show"
+	return nil
+}
+
+func openMode(s *settings, v string) error {
+	if v != "checked" {
+		return fmt.Errorf("%s is not a way to open; only checked is", quote(v))
+	}
+	s.open = v
+	return nil
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/kmsfs/kmsfs/cache"
+	"github.com/kmsfs/kmsfs/cache/secmem"
+	"github.com/kmsfs/kmsfs/fs"
+	"github.com/kmsfs/kmsfs/kms"
+)
+
+// badFor is how long a ciphertext that the service could not open is not sent
+// again.
+const badFor = 3 * time.Second
+
+// serve mounts and answers until the filesystem is unmounted or a signal
+// ends it. ready is told once, when the mount answers; nil in the foreground.
+func (m *mounting) serve(ctx context.Context, ready *readiness) error {
+	// From here on SIGTERM ends an orderly life, also before it has begun.
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	if err := protectMemory(); err != nil {
+		return err
+	}
+	log, closeLog, err := m.openLog(ready != nil)
+	if err != nil {
+		return err
+	}
+	defer closeLog()
+	for _, w := range lockMemory() {
+		log.Warn(w)
+	}
+	client, err := m.client(m.p.getenv, log)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	memory, err := secmem.New(secmem.Config{Max: int(m.cacheSize), RequireMlock: m.requireMlock})
+	if err != nil {
+		return failf("lock memory: %w", err).hint("raise the limit (ulimit -l, LimitMEMLOCK=), run as root, or drop require_mlock")
+	}
+	defer memory.Close()
+	if w := memory.Warning(); w != "" {
+		log.Warn(w)
+	}
+	plaintexts, err := cache.New(cache.Config{
+		TTL: m.ttl, MaxBytes: int(m.cacheSize), LoadTimeout: m.timeout, Memory: memory, Remember: rememberFor,
+	})
+	if err != nil {
+		return err
+	}
+	defer plaintexts.Close()
+	files, err := fs.New(fs.Config{
+		Source: m.source, Mountpoint: m.point, Decrypter: client, Cache: plaintexts,
+		FileMode: m.fileMode, DirMode: m.dirMode, UID: m.uid, GID: m.gid, AllowOther: m.allowOther, Plain: m.plain, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	ended, err := files.Mount()
+	if err != nil {
+		return m.explainMount(err)
+	}
+	if ready != nil {
+		ready.report()
+	}
+	log.Info("mounted", "source", m.source, "mountpoint", m.point, "pid", os.Getpid(), "version", version)
+	select {
+	case <-ended:
+		log.Info("unmounted", "mountpoint", m.point)
+		return nil
+	case <-ctx.Done():
+	}
+	stop() // a second signal ends the process at once
+	return m.end(files, ended, log.Warn)
+}
+
+// end unmounts after a signal. Files that are still open do not keep the
+// process: with it ends the connection, and their readers get an error.
+func (m *mounting) end(files *fs.FS, ended <-chan struct{}, warn func(string, ...any)) error {
+	err := files.Unmount(false)
+	if errors.Is(err, syscall.EBUSY) {
+		warn("unmounted while files are open; their readers get an error now", "mountpoint", m.point)
+		return files.Unmount(true)
+	}
+	if err != nil && !errors.Is(err, syscall.EINVAL) { // EINVAL: somebody else was faster
+		return err
+	}
+	<-ended
+	return nil
+}
+
+// rememberFor keeps a ciphertext that cannot be opened from costing a call at
+// every open.
+func rememberFor(err error) time.Duration {
+	if errors.Is(err, kms.ErrBadCiphertext) || errors.Is(err, kms.ErrBadAnswer) {
+		return badFor
+	}
+	return 0
+}
+
+func (m *mounting) explainMount(err error) error {
+	switch {
+	case errors.Is(err, syscall.EPERM) && os.Geteuid() == 0:
+		return failf("%w", err).hint("mounting needs CAP_SYS_ADMIN")
+	case os.Geteuid() != 0:
+		f := failf("%w", err).hint("the message above is fusermount3's; as another user than root kmsfs needs the package fuse3 and a mountpoint that you own")
+		if m.allowOther {
+			f.tip += "; allow_other needs user_allow_other in /etc/fuse.conf"
+		}
+		return f
+	}
+	return fmt.Errorf("%w", err)
+}

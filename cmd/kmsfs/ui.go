@@ -1,0 +1,138 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/kmsfs/kmsfs/kms"
+	"github.com/kmsfs/kmsfs/kms/aliyun"
+)
+
+// Messages: the program's name, lower case, no full stop: verb noun: cause.
+// What to do about it stands in a second line that begins with "hint:".
+
+// failure is an error with what the user needs to know beyond its text.
+type failure struct {
+	err   error
+	tip   string
+	usage bool // the command line was wrong
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }
+
+func (f *failure) hint(format string, a ...any) *failure {
+	f.tip = fmt.Sprintf(format, a...)
+	return f
+}
+
+func failf(format string, a ...any) *failure { return &failure{err: fmt.Errorf(format, a...)} }
+func usagef(format string, a ...any) *failure {
+	return &failure{err: fmt.Errorf(format, a...), usage: true}
+}
+
+// asUsage marks an error of the flag parser, unless it brings its own hint.
+func asUsage(err error, tip string) error {
+	if f, ok := errors.AsType[*failure](err); ok {
+		return &failure{err: err, tip: f.tip, usage: true}
+	}
+	return &failure{err: fmt.Errorf("read command line: %w", err), tip: tip, usage: true}
+}
+
+// exitError ends the program with the code that another process of it gave,
+// which has printed its message already.
+type exitError int
+
+func (e exitError) Error() string { return "exit " + strconv.Itoa(int(e)) }
+
+// exitCodes are what a failure means to the caller.
+type exitCodes struct{ failure, usage int }
+
+var (
+	verbCodes  = exitCodes{failure: 1, usage: 2}
+	mountCodes = exitCodes{failure: 32, usage: 1} // mount(8)
+)
+
+// report prints an error and returns the exit code.
+func (p *program) report(err error, codes exitCodes) int {
+	if code, ok := errors.AsType[exitError](err); ok {
+		return int(code)
+	}
+	f, _ := errors.AsType[*failure](err)
+	p.complain(err)
+	if f != nil && f.usage {
+		return codes.usage
+	}
+	return codes.failure
+}
+
+// complain prints one error: a line, and a hint where there is one.
+func (p *program) complain(err error) {
+	fmt.Fprintf(p.stderr, "kmsfs: %s\n", oneLine(err.Error()))
+	tip := hintFor(err)
+	if f, ok := errors.AsType[*failure](err); ok && f.tip != "" {
+		tip = f.tip
+	}
+	if tip != "" {
+		fmt.Fprintf(p.stderr, "hint: %s\n", oneLine(tip))
+	}
+}
+
+// hintFor derives a hint from the class of an error.
+func hintFor(err error) string {
+	switch {
+	case errors.Is(err, aliyun.ErrNoCredentials), errors.Is(err, aliyun.ErrHalfCredentials):
+		return "set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET in the environment"
+	case errors.Is(err, aliyun.ErrTestOnlyCA):
+		return "this is the certificate of the KMS emulator; if that is what you want, mount with -o allow_emulator, or set KMSFS_ALLOW_EMULATOR=1 for the other commands"
+	case errors.Is(err, aliyun.ErrUnsafeEnvironment):
+		return "unset the variable: it would print secrets"
+	case errors.Is(err, aliyun.ErrBadRegion):
+		return "a region looks like cn-hangzhou; set ALIBABA_CLOUD_REGION_ID or give --region"
+	case errors.Is(err, aliyun.ErrBadEndpoint):
+		return "an endpoint looks like kms.cn-hangzhou.aliyuncs.com or 127.0.0.1:8443"
+	case errors.Is(err, kms.ErrAuthentication):
+		return "check the access key, its secret and token, and the clock of this machine"
+	case errors.Is(err, kms.ErrDenied):
+		return "the RAM policy of this identity must allow the call for this key"
+	case errors.Is(err, kms.ErrKeyState):
+		return "see whether the key exists in this region and is enabled: aliyun kms DescribeKey --KeyId …"
+	case errors.Is(err, kms.ErrBadCiphertext):
+		return "was it encrypted in this region, without an encryption context, and copied whole?"
+	case errors.Is(err, kms.ErrTransient):
+		return "check the endpoint, the network and the proxy settings, then try again"
+	case errors.Is(err, fs.ErrPermission):
+		return "run as root, or as the owner of the file"
+	case errors.Is(err, syscall.ENOSPC):
+		return "make room on that file system"
+	}
+	return ""
+}
+
+// oneLine keeps a hostile name from starting a line of its own or speaking to
+// the terminal.
+func oneLine(s string) string {
+	var b strings.Builder
+	for _, c := range []byte(s) {
+		if c < 0x20 || c == 0x7f {
+			fmt.Fprintf(&b, `\x%02x`, c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	// C1 controls and bidirectional overrides hide in UTF-8.
+	return strings.Map(func(r rune) rune {
+		if r == 0xfffd || r >= 0x80 && r < 0xa0 || r >= 0x200e && r <= 0x200f || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 {
+			return '?'
+		}
+		return r
+	}, b.String())
+}
+
+func quote(s string) string { return strconv.QuoteToASCII(s) }
+
+func (p *program) warn(text string) { fmt.Fprintf(p.stderr, "kmsfs: warning: %s\n", oneLine(text)) }

@@ -1,0 +1,78 @@
+package fs
+
+import (
+	"syscall"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// How long the kernel may trust attributes without asking. A file
+	// version's never change; a directory's times do.
+	fileAttrTimeout = time.Hour
+	dirAttrTimeout  = time.Second
+	// A directory's name may be trusted for a while: all it leads to are
+	// lookups of its files.
+	dirEntryTimeout = time.Second
+	// A file's name is trusted only right after a listing, and changes are
+	// pushed (watch.go). A LOOKUP grants nothing: every open asks again.
+	listedEntryTimeout = time.Second
+)
+
+// fillAttr writes a node's attributes and returns how long they hold.
+func (f *FS) fillAttr(n *node, a *fuse.Attr) (time.Duration, error) {
+	*a = fuse.Attr{Ino: n.id, Nlink: 1, Blksize: 4096, Owner: fuse.Owner{Uid: f.cfg.UID, Gid: f.cfg.GID}}
+	if n.kind == modeDir {
+		st, err := f.source.stat(n.rel)
+		if err != nil {
+			return 0, err
+		}
+		if st.Mode&unix.S_IFMT != modeDir {
+			return 0, syscall.ENOENT
+		}
+		a.Mode, a.Nlink, a.Size = modeDir|f.cfg.DirMode, 2, uint64(st.Size)
+		setTimes(a, st.Mtim.Nano(), st.Ctim.Nano())
+		return dirAttrTimeout, nil
+	}
+	a.Mode = modeFile | f.cfg.FileMode
+	if n.kind == modeLink {
+		a.Mode = modeLink | 0o777
+	}
+	a.Size = uint64(n.size)
+	a.Blocks = (a.Size + 511) / 512
+	setTimes(a, n.tuple.mtime, n.tuple.ctime)
+	return fileAttrTimeout, nil
+}
+
+// setTimes shows the modification time as access time too: when a secret was
+// last read is for the log, not for everybody who may stat it.
+func setTimes(a *fuse.Attr, mtime, ctime int64) {
+	a.Mtime, a.Mtimensec = uint64(mtime/1e9), uint32(mtime%1e9)
+	a.Atime, a.Atimensec = a.Mtime, a.Mtimensec
+	a.Ctime, a.Ctimensec = uint64(ctime/1e9), uint32(ctime%1e9)
+}
+
+// GetAttr answers for exactly the version that was asked about, also when it
+// has been replaced: it must never be ESTALE for a known node, for that would
+// use up the one retry that the kernel gives an open.
+func (f *FS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
+	n := f.nodes.get(in.NodeId)
+	if n == nil {
+		return fuse.Status(syscall.ESTALE)
+	}
+	timeout, err := f.fillAttr(n, &out.Attr)
+	if err != nil {
+		return sourceStatus(err)
+	}
+	out.SetTimeout(timeout)
+	return fuse.OK
+}
+
+// StatFs reports no blocks at all, so that df shows a dash instead of a full
+// disk.
+func (f *FS) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
+	out.Bsize, out.Frsize, out.NameLen = 4096, 4096, uint32(maxName)
+	return fuse.OK
+}

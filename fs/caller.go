@@ -1,0 +1,44 @@
+package fs
+
+import (
+	"bytes"
+	"strconv"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+)
+
+// caller is who asks, as far as the kernel tells.
+type caller struct {
+	uid, gid uint32
+	tgid     uint32 // 0: the process is in a pid namespace that we cannot see
+}
+
+// callerOf resolves the thread id of a request to its process while the
+// request still holds the thread.
+func callerOf(h fuse.InHeader) caller {
+	return caller{uid: h.Uid, gid: h.Gid, tgid: tgidOf(h.Pid)}
+}
+
+func tgidOf(tid uint32) uint32 {
+	if tid == 0 {
+		return 0
+	}
+	fd, err := unix.Open("/proc/"+strconv.FormatUint(uint64(tid), 10)+"/status", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return tid
+	}
+	defer unix.Close(fd)
+	var buf [256]byte // Tgid is the fourth line
+	n, _ := unix.Read(fd, buf[:])
+	_, rest, ok := bytes.Cut(buf[:max(n, 0)], []byte("\nTgid:\t"))
+	if !ok {
+		return tid
+	}
+	line, _, _ := bytes.Cut(rest, []byte("\n"))
+	v, err := strconv.ParseUint(string(line), 10, 32)
+	if err != nil {
+		return tid
+	}
+	return uint32(v)
+}

@@ -1,0 +1,37 @@
+package fs
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+
+	"github.com/kmsfs/kmsfs/kms"
+)
+
+// content is what the bytes of a .cipher file are.
+//
+// INVARIANT: bad is empty exactly when blob is a recognised ciphertext.
+type content struct {
+	hash [sha256.Size]byte // of the bytes; zero when they are too many to read
+	blob kms.Blob
+	bad  string // why it is no ciphertext, in words without its bytes
+}
+
+// parseContent tells the kinds apart by the first bytes. tooLong is for a
+// file whose bytes were not read.
+func parseContent(file []byte, tooLong bool) content {
+	if tooLong {
+		return content{bad: fmt.Sprintf("longer than %d bytes", kms.MaxBlobFile)}
+	}
+	c := content{hash: sha256.Sum256(file)}
+	blob, err := kms.ParseBlob(file)
+	switch {
+	case err == nil:
+		c.blob = blob
+	case bytes.HasPrefix(file, []byte("age-encryption.org/")), bytes.HasPrefix(file, []byte("-----BEGIN AGE")):
+		c.bad = "an age file, which this version does not read"
+	default:
+		c.bad = err.Error()
+	}
+	return c
+}

@@ -1,0 +1,202 @@
+package fs
+
+import (
+	"sync"
+	"syscall"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+)
+
+// Lookup finds a shown name. For a ciphertext file it reads the bytes, since
+// they are part of the node's identity, and keeps what they are for the OPEN
+// that often follows.
+func (f *FS) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+	parent := f.nodes.get(h.NodeId)
+	if parent == nil {
+		return fuse.Status(syscall.ESTALE)
+	}
+	seen := now()
+	n, c, err := f.find(parent.rel, name)
+	if err != nil {
+		return sourceStatus(err)
+	}
+	if n = f.enter(n, out); n == nil {
+		return fuse.EIO
+	}
+	if n.kind == modeDir {
+		out.SetEntryTimeout(dirEntryTimeout)
+	} else if n.kind == modeFile && !n.plain {
+		f.recent.keep(n.id, seen, c)
+	}
+	return fuse.OK
+}
+
+// enter hands a node to the kernel: a reference and its attributes, with no
+// trust in the name. It returns nil when that cannot be done.
+func (f *FS) enter(n *node, out *fuse.EntryOut) *node {
+	var a fuse.Attr
+	timeout, err := f.fillAttr(n, &a)
+	if err != nil {
+		return nil
+	}
+	rel := n.rel
+	if n = f.nodes.adopt(n); n == nil {
+		f.cfg.Log.Error("two files share one node id; one of them cannot be shown", "path", printable(rel))
+		return nil
+	}
+	out.NodeId, out.Generation, out.Attr = n.id, 1, a
+	out.SetAttrTimeout(timeout)
+	return n
+}
+
+// Forget drops references. It does no I/O.
+func (f *FS) Forget(id, lookups uint64) { f.nodes.forget(id, lookups) }
+
+// dirHandle is one open directory: a snapshot of its names, so that a listing
+// in many requests is one listing.
+type dirHandle struct {
+	mu      sync.Mutex
+	entries []dirent // nil until first read; names as shown are computed late
+}
+
+type dirs struct {
+	mu   sync.Mutex
+	last uint64
+	open map[uint64]*dirHandle
+}
+
+func (d *dirs) get(fh uint64) *dirHandle {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.open[fh]
+}
+
+// OpenDir starts a listing.
+func (f *FS) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	if f.nodes.get(in.NodeId) == nil {
+		return fuse.Status(syscall.ESTALE)
+	}
+	f.dirs.mu.Lock()
+	defer f.dirs.mu.Unlock()
+	f.dirs.last++
+	f.dirs.open[f.dirs.last] = &dirHandle{}
+	out.Fh = f.dirs.last
+	return fuse.OK
+}
+
+// ReleaseDir ends a listing.
+func (f *FS) ReleaseDir(in *fuse.ReleaseIn) {
+	f.dirs.mu.Lock()
+	defer f.dirs.mu.Unlock()
+	delete(f.dirs.open, in.Fh)
+}
+
+// snapshot lists the directory at the first read and after a rewind.
+func (f *FS) snapshot(in *fuse.ReadIn) (*node, []dirent, fuse.Status) {
+	n := f.nodes.get(in.NodeId)
+	h := f.dirs.get(in.Fh)
+	if n == nil || h == nil {
+		return nil, nil, fuse.Status(syscall.ESTALE)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.entries == nil || in.Offset == 0 {
+		f.watch.add(n)
+		all, err := f.source.list(n.rel)
+		if err != nil {
+			return nil, nil, sourceStatus(err)
+		}
+		h.entries = f.shown(n.rel, all)
+	}
+	return n, h.entries, fuse.OK
+}
+
+// shown drops hidden entries, and those whose name a ciphertext takes.
+func (f *FS) shown(dir string, all []dirent) []dirent {
+	taken := map[string]bool{} // shown names that are not ciphertext: few
+	for _, e := range all {
+		if name := shownName(e, f.cfg.Plain); name != "" && !isCiphertext(e) {
+			taken[name] = true
+		}
+	}
+	lost := map[string]bool{}
+	if len(taken) > 0 {
+		for _, e := range all {
+			if isCiphertext(e) && taken[shownName(e, f.cfg.Plain)] {
+				lost[shownName(e, f.cfg.Plain)] = true
+			}
+		}
+	}
+	out := all[:0]
+	for _, e := range all {
+		name := shownName(e, f.cfg.Plain)
+		if name == "" {
+			continue
+		}
+		if lost[name] && !isCiphertext(e) {
+			f.cfg.Log.Warn("hidden behind a ciphertext of the same shown name", "path", printable(join(dir, e.name)))
+			continue
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
+// ReadDir lists names only.
+func (f *FS) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
+	n, entries, status := f.snapshot(in)
+	if !status.Ok() {
+		return status
+	}
+	for i := in.Offset; i < uint64(len(entries))+2; i++ {
+		if !out.AddDirEntry(f.dirEntry(n, entries, i)) {
+			break
+		}
+	}
+	return fuse.OK
+}
+
+// ReadDirPlus lists names with attributes, so that ls -l needs no LOOKUP per
+// file. It never calls the key service.
+func (f *FS) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
+	n, entries, status := f.snapshot(in)
+	if !status.Ok() {
+		return status
+	}
+	for i := in.Offset; i < uint64(len(entries))+2; i++ {
+		e := f.dirEntry(n, entries, i)
+		var child *node
+		if i >= 2 {
+			var err error
+			child, err = f.glance(join(n.rel, entries[i-2].name))
+			if err == syscall.ENOENT {
+				continue // gone since the snapshot
+			}
+			if err == nil {
+				e.Ino, e.Mode = child.id, child.kind
+			}
+		}
+		slot := out.AddDirLookupEntry(e)
+		if slot == nil {
+			break
+		}
+		// Without a node the kernel takes the name and asks LOOKUP for the
+		// rest, which then reports the error.
+		if child != nil && f.enter(child, slot) != nil {
+			slot.SetEntryTimeout(listedEntryTimeout)
+		}
+	}
+	return fuse.OK
+}
+
+// dirEntry is entry i of a listing; 0 and 1 are the directory and its parent.
+func (f *FS) dirEntry(n *node, entries []dirent, i uint64) fuse.DirEntry {
+	switch i {
+	case 0:
+		return fuse.DirEntry{Name: ".", Ino: n.id, Mode: modeDir, Off: 1}
+	case 1:
+		return fuse.DirEntry{Name: "..", Mode: modeDir, Off: 2}
+	}
+	e := entries[i-2]
+	return fuse.DirEntry{Name: shownName(e, f.cfg.Plain), Mode: e.typ, Off: i + 1}
+}

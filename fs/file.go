@@ -1,0 +1,170 @@
+package fs
+
+import (
+	"context"
+	"errors"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"github.com/kmsfs/kmsfs/kms"
+)
+
+// Open decides everything that can fail: consumers print the errno of a
+// failed open, but make something misleading of a failed read. So the
+// plaintext is decrypted here, although only READ delivers it.
+func (f *FS) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	if in.Flags&unix.O_ACCMODE != unix.O_RDONLY || in.Flags&unix.O_TRUNC != 0 {
+		return fuse.EROFS
+	}
+	n := f.nodes.get(in.NodeId)
+	if n == nil {
+		return fuse.Status(syscall.ESTALE)
+	}
+	if n.kind != modeFile {
+		return fuse.EINVAL
+	}
+	if n.plain {
+		return f.openPlain(n, out)
+	}
+	r := opened{begun: now(), caller: callerOf(in.InHeader), path: n.rel}
+	o := &opening{FS: f, ctx: interruptible{cancel}, node: n, tid: in.Pid}
+	status := o.run(&r)
+	if status == fuse.Status(syscall.ESTALE) {
+		return status // the same open(2) comes back at once
+	}
+	f.logOpen(&r, status)
+	if !status.Ok() {
+		return status
+	}
+	out.Fh, out.OpenFlags = o.fh, fuse.FOPEN_DIRECT_IO
+	return fuse.OK
+}
+
+// opening is one OPEN of a ciphertext file.
+type opening struct {
+	*FS
+	ctx  context.Context
+	node *node
+	tid  uint32
+	fh   uint64
+}
+
+// settleFor is how long an OPEN waits for a file that is being rewritten in
+// place and does not decrypt yet.
+const settleFor = 100 * time.Millisecond
+
+// run picks the version to serve, decrypts it, and makes the handle.
+func (o *opening) run(r *opened) fuse.Status {
+	at, retry := o.told.take(o.tid)
+	for begun := now(); ; {
+		found, c, err := o.lookFile(o.node.rel)
+		if err == errTorn && o.settle(time.Now().UnixNano(), begun) {
+			continue
+		}
+		if err != nil {
+			r.err = err
+			return sourceStatus(err)
+		}
+		serve := found.id
+		if found.id != o.node.id {
+			if found.tuple == o.node.tuple {
+				o.nodes.distrust(o.node.rel)
+			}
+			switch {
+			case retry:
+				if then, ok := o.recent.since(o.node.id, at); ok && then.bad == "" {
+					serve, c = o.node.id, then
+				}
+			case o.tid != 0:
+				o.told.remember(o.tid)
+				return fuse.Status(syscall.ESTALE)
+			}
+		}
+		if c.bad != "" {
+			if o.settle(found.tuple.ctime, begun) {
+				continue
+			}
+			r.err = errors.New("not a ciphertext: " + c.bad)
+			return fuse.Status(syscall.EBADMSG)
+		}
+		r.hash, r.version = c.hash, c.blob.KeyVersionID
+		h := &handle{rel: o.node.rel, key: o.keyOf(c.blob), blob: c.blob}
+		lease, err := o.lease(o.ctx, h)
+		if err != nil {
+			if errors.Is(err, kms.ErrBadCiphertext) && o.settle(found.tuple.ctime, begun) {
+				continue
+			}
+			r.err = err
+			return loadStatus(err)
+		}
+		r.requestID, r.hit = lease.Origin(), lease.Hit()
+		lease.Release()
+		o.handles.add(serve, h)
+		o.fh = serve
+		return fuse.OK
+	}
+}
+
+// settle waits a little for a writer that is at work on the file. It reports
+// false when the file has been left alone for settleFor, or when the opener
+// has waited that long, or gave up: then what was read counts.
+func (o *opening) settle(ctime int64, begun time.Time) bool {
+	if time.Since(begun) >= settleFor || time.Now().UnixNano()-ctime >= int64(settleFor) {
+		return false
+	}
+	t := time.NewTimer(time.Millisecond)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-o.ctx.Done():
+		return false
+	}
+}
+
+// openPlain opens a file that is shown as it is.
+func (f *FS) openPlain(n *node, out *fuse.OpenOut) fuse.Status {
+	fd, _, err := f.source.openFile(n.rel)
+	if err != nil {
+		return sourceStatus(err)
+	}
+	out.Fh = f.handles.addPlain(&handle{rel: n.rel, plain: os.NewFile(uintptr(fd), n.rel)})
+	out.OpenFlags = fuse.FOPEN_DIRECT_IO
+	return fuse.OK
+}
+
+// Read serves from the handle's own version. Past its TTL that is a new call
+// to the key service.
+func (f *FS) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
+	h := f.handles.get(in.Fh)
+	if h == nil {
+		return nil, fuse.Status(syscall.ESTALE)
+	}
+	if h.plain != nil {
+		n, err := unix.Pread(int(h.plain.Fd()), buf[:min(len(buf), int(in.Size))], int64(in.Offset))
+		if err != nil {
+			return nil, sourceStatus(err)
+		}
+		return fuse.ReadResultData(buf[:n]), fuse.OK
+	}
+	lease, err := f.lease(interruptible{cancel}, h)
+	if err != nil {
+		status := loadStatus(err)
+		f.logRead(h, callerOf(in.InHeader), status, err)
+		return nil, status
+	}
+	plaintext := lease.Bytes()
+	if in.Offset >= uint64(len(plaintext)) {
+		lease.Release()
+		return fuse.ReadResultData(nil), fuse.OK
+	}
+	f.pages.dropAt(in.NodeId, lease.Left())
+	return &reply{lease: lease, parts: [1][]byte{plaintext[in.Offset:min(in.Offset+uint64(in.Size), uint64(len(plaintext)))]}}, fuse.OK
+}
+
+// Release drops the ciphertext of a version that nobody has open any more.
+func (f *FS) Release(_ <-chan struct{}, in *fuse.ReleaseIn) { f.handles.release(in.Fh) }

@@ -1,0 +1,94 @@
+// Package fs is what the kernel sees: a read-only filesystem on go-fuse's raw
+// API that shows a directory of *.cipher files as their plaintext.
+//
+// It knows the contract of a key service (package kms) and the cache, but no
+// vendor, no HTTP and no command line. README.md beside this file keeps the
+// decisions, and the calls that would deadlock.
+package fs
+
+import (
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/kmsfs/kmsfs/cache"
+	"github.com/kmsfs/kmsfs/kms"
+)
+
+// Config says what to serve and how it looks. Zero values are not defaults:
+// the program fills every field.
+type Config struct {
+	Source     string // the directory of *.cipher files
+	Mountpoint string // an existing directory, absolute
+
+	Decrypter kms.Decrypter
+	Context   kms.EncryptionContext // nil: none is sent
+	Cache     *cache.Cache
+
+	FileMode, DirMode uint32 // permission bits, below 0777
+	UID, GID          uint32 // the owner that is shown
+	AllowOther        bool   // users other than the mounting one may ask
+	Plain             bool   // files without the suffix are shown as they are
+
+	Log *slog.Logger // one line per open, and what an admin must know
+}
+
+// FS answers the kernel. Its methods are called from many goroutines.
+//
+// LOCK ORDER: none. Every table below has a lock of its own, held for a few
+// instructions, and nobody calls out while holding one: not the source, not
+// the cache, not the kernel.
+type FS struct {
+	fuse.RawFileSystem // ENOSYS for what is not below
+
+	cfg     Config
+	source  *source
+	nodes   *nodes
+	recent  *recent
+	told    *told
+	handles *handles
+	dirs    *dirs
+	pages   *pages
+	watch   *watch
+}
+
+// New opens the source and prepares to serve it. Nothing is mounted yet and
+// no call to the key service is made.
+func New(cfg Config) (*FS, error) {
+	switch {
+	case cfg.Decrypter == nil, cfg.Cache == nil, cfg.Log == nil:
+		return nil, errors.New("fs: Decrypter, Cache and Log are required")
+	case cfg.FileMode&^0o777 != 0 || cfg.DirMode&^0o777 != 0:
+		return nil, errors.New("fs: modes are permission bits only")
+	}
+	src, err := openSource(cfg.Source)
+	if err != nil {
+		return nil, err
+	}
+	f := &FS{
+		RawFileSystem: fuse.NewDefaultRawFileSystem(),
+		cfg:           cfg,
+		source:        src,
+		nodes:         newNodes(&node{id: rootID, kind: modeDir}),
+		recent:        &recent{},
+		told:          &told{at: map[uint32]time.Time{}},
+		handles:       newHandles(),
+		dirs:          &dirs{open: map[uint64]*dirHandle{}},
+	}
+	f.pages = newPages()
+	f.watch = newWatch(f)
+	return f, nil
+}
+
+// String names the filesystem to go-fuse.
+func (f *FS) String() string { return "kmsfs" }
+
+// OnUnmount releases what was held for the kernel.
+func (f *FS) OnUnmount() {
+	f.watch.close()
+	f.pages.close()
+	f.handles.closeAll()
+	f.source.close()
+}

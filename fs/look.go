@@ -1,0 +1,103 @@
+package fs
+
+import (
+	"golang.org/x/sys/unix"
+
+	"github.com/kmsfs/kmsfs/kms"
+)
+
+// look makes a node of what is at a source path now. For a file shown as its
+// plaintext the bytes are read, and content says what they are.
+func (f *FS) look(rel string) (*node, content, error) {
+	st, err := f.source.stat(rel)
+	if err != nil {
+		return nil, content{}, err
+	}
+	switch st.Mode & unix.S_IFMT {
+	case modeDir:
+		return &node{id: nodeID(modeDir, rel, tuple{}, content{}.hash), rel: rel, kind: modeDir}, content{}, nil
+	case modeLink:
+		n, err := f.lookLink(rel, &st)
+		return n, content{}, err
+	case modeFile:
+		if !isCiphertext(dirent{rel, modeFile}) {
+			return plainNode(rel, &st), content{}, nil
+		}
+		return f.lookFile(rel)
+	}
+	return nil, content{}, unix.ENOENT // special files are not shown
+}
+
+func (f *FS) lookFile(rel string) (*node, content, error) {
+	b, st, err := f.source.readFile(rel, kms.MaxBlobFile)
+	if err != nil {
+		return nil, content{}, err
+	}
+	c := parseContent(b, st.Size > kms.MaxBlobFile)
+	n := &node{rel: rel, kind: modeFile, tuple: tupleOf(&st), hash: c.hash, size: int64(c.blob.PlaintextSize)}
+	if c.bad != "" {
+		// Nobody will read it, but ls should show that something is there.
+		n.size = st.Size
+	}
+	n.id = nodeID(modeFile, rel, n.tuple, n.hash)
+	n.settled.Store(isSettled(n.tuple.ctime))
+	return n, c, nil
+}
+
+func (f *FS) lookLink(rel string, st *unix.Stat_t) (*node, error) {
+	target, err := f.source.readLink(rel)
+	if err != nil {
+		return nil, err
+	}
+	shown := f.linkText(rel, target)
+	// The text is a link's content: its change is another node.
+	n := &node{rel: rel, kind: modeLink, tuple: tupleOf(st), hash: parseContent([]byte(target), false).hash, size: int64(len(shown))}
+	n.id = nodeID(modeLink, rel, n.tuple, n.hash)
+	n.settled.Store(isSettled(n.tuple.ctime))
+	return n, nil
+}
+
+func plainNode(rel string, st *unix.Stat_t) *node {
+	n := &node{rel: rel, kind: modeFile, plain: true, tuple: tupleOf(st), size: st.Size}
+	n.id = nodeID(modeFile, rel, n.tuple, n.hash)
+	n.settled.Store(isSettled(n.tuple.ctime))
+	return n
+}
+
+// glance is look for a listing: a path whose tuple is that of a settled node
+// needs no reading. OPEN never relies on it.
+func (f *FS) glance(rel string) (*node, error) {
+	if n := f.nodes.current(rel); n != nil && n.kind != modeDir && n.settled.Load() {
+		st, err := f.source.stat(rel)
+		if err != nil {
+			return nil, err
+		}
+		if st.Mode&unix.S_IFMT == n.kind && tupleOf(&st) == n.tuple {
+			return n, nil
+		}
+	}
+	n, _, err := f.look(rel)
+	return n, err
+}
+
+// find resolves a shown name in a directory. The ciphertext wins over a
+// directory, link or plain file of the same shown name.
+func (f *FS) find(dir, name string) (*node, content, error) {
+	if len(name) <= maxName {
+		n, c, err := f.look(join(dir, name+suffix))
+		if err == nil && n.kind != modeDir {
+			return n, c, nil
+		}
+		if err != nil && err != unix.ENOENT {
+			return nil, c, err
+		}
+	}
+	n, c, err := f.look(join(dir, name))
+	if err != nil {
+		return nil, c, err
+	}
+	if shownName(dirent{name, n.kind}, f.cfg.Plain) != name {
+		return nil, c, unix.ENOENT
+	}
+	return n, c, nil
+}

@@ -1,0 +1,84 @@
+package fs
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// MountEntry is one line of mountinfo(5), as far as kmsfs needs it.
+type MountEntry struct {
+	Point   string   // where it is mounted
+	Options []string // of this mount: ro, nosuid, …
+	Type    string   // fuse.kmsfs, …
+	Source  string
+	Super   []string // of the file system: default_permissions, …
+}
+
+// Mounts reads the mount table of this process.
+func Mounts() ([]MountEntry, error) {
+	file, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return nil, fmt.Errorf("read mount table: %w", err)
+	}
+	defer file.Close()
+	return parseMounts(file)
+}
+
+// MountAt returns what is mounted at a path, the uppermost if several are.
+func MountAt(point string) (MountEntry, bool, error) {
+	all, err := Mounts()
+	if err != nil {
+		return MountEntry{}, false, err
+	}
+	for i := len(all) - 1; i >= 0; i-- {
+		if all[i].Point == point {
+			return all[i], true, nil
+		}
+	}
+	return MountEntry{}, false, nil
+}
+
+// parseMounts reads lines of the form
+//
+//	36 35 98:0 /mnt1 /mnt2 ro,noatime master:1 - ext3 /dev/root rw,errors=continue
+//
+// with any number of fields before the lone dash, and octal escapes.
+func parseMounts(r io.Reader) ([]MountEntry, error) {
+	var all []MountEntry
+	s := bufio.NewScanner(r)
+	s.Buffer(nil, 1<<20)
+	for s.Scan() {
+		before, after, ok := strings.Cut(s.Text(), " - ")
+		left, right := strings.Split(before, " "), strings.Split(after, " ")
+		if !ok || len(left) < 6 || len(right) < 3 {
+			return nil, fmt.Errorf("read mount table: malformed line %d", len(all)+1)
+		}
+		all = append(all, MountEntry{
+			Point: unescapeOctal(left[4]), Options: strings.Split(left[5], ","),
+			Type: right[0], Source: unescapeOctal(right[1]), Super: strings.Split(right[2], ","),
+		})
+	}
+	return all, s.Err()
+}
+
+func unescapeOctal(s string) string {
+	if !strings.Contains(s, `\`) {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+3 < len(s) {
+			if v, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
+				b.WriteByte(byte(v))
+				i += 3
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}

@@ -1,0 +1,162 @@
+package fs
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	modeDir  = unix.S_IFDIR
+	modeFile = unix.S_IFREG
+	modeLink = unix.S_IFLNK
+
+	rootID = 1
+)
+
+// tuple is what stat says of one version of a file. It is never proof that
+// bytes are unchanged: a write through a dirty mapping changes none of it.
+type tuple struct {
+	dev, ino           uint64
+	size, mtime, ctime int64 // bytes, ns, ns
+}
+
+func tupleOf(st *unix.Stat_t) tuple {
+	return tuple{uint64(st.Dev), st.Ino, st.Size, st.Mtim.Nano(), st.Ctim.Nano()}
+}
+
+// node is one thing the kernel knows: a directory, or one version of a file
+// or a link.
+//
+// INVARIANT: a file's node never changes after it was made, so its attributes
+// are the same whenever they are asked for; changed bytes are another node.
+// INVARIANT: id depends on nothing but path, tuple and bytes, so that another
+// process serving the same source gives the same ids.
+type node struct {
+	id    uint64
+	rel   string // path below the source; for a file with its suffix
+	kind  uint32 // modeDir, modeFile, modeLink
+	plain bool   // a regular file that is shown as it is
+	tuple tuple
+	hash  [sha256.Size]byte
+	size  int64 // st_size: of the plaintext, or of the link's shown text
+
+	// settled: the file had been left alone for over 2 s when it was read,
+	// so that its tuple may stand for its bytes.
+	settled atomic.Bool
+	refs    uint64 // kernel lookups; guarded by nodes.mu
+}
+
+// nodeID hashes identity down to 63 bits; 0 and the root's id are not given.
+func nodeID(kind uint32, rel string, t tuple, hash [sha256.Size]byte) uint64 {
+	h := sha256.New()
+	var b [8]byte
+	word := func(v uint64) {
+		binary.LittleEndian.PutUint64(b[:], v)
+		h.Write(b[:])
+	}
+	word(uint64(kind))
+	word(uint64(len(rel)))
+	h.Write([]byte(rel))
+	if kind != modeDir {
+		for _, v := range []uint64{t.dev, t.ino, uint64(t.size), uint64(t.mtime), uint64(t.ctime)} {
+			word(v)
+		}
+		h.Write(hash[:])
+	}
+	id := binary.LittleEndian.Uint64(h.Sum(nil)) &^ (1 << 63)
+	if id <= rootID {
+		id += 2
+	}
+	return id
+}
+
+// nodes is the table of what the kernel holds.
+//
+// INVARIANT: a node is in byID while refs > 0; it is in byPath only as the
+// newest version of its path. A reference is taken under mu together with
+// the look at the table, so a forget cannot slip between.
+type nodes struct {
+	mu     sync.Mutex
+	byID   map[uint64]*node
+	byPath map[string]*node
+}
+
+func newNodes(root *node) *nodes {
+	t := &nodes{byID: map[uint64]*node{rootID: root}, byPath: map[string]*node{}}
+	root.refs = 1 // never forgotten
+	return t
+}
+
+func (t *nodes) get(id uint64) *node {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.byID[id]
+}
+
+// current returns the newest known version of a path, or nil.
+func (t *nodes) current(rel string) *node {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.byPath[rel]
+}
+
+// adopt takes one reference for the kernel and returns the node that stands
+// for n in the table: n itself or an equal one that was there before. It
+// returns nil when another file has the same 63 bits.
+func (t *nodes) adopt(n *node) *node {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if old := t.byID[n.id]; old != nil {
+		if old.rel != n.rel || old.kind != n.kind || (n.kind != modeDir && (old.tuple != n.tuple || old.hash != n.hash)) {
+			return nil
+		}
+		if n.settled.Load() {
+			old.settled.Store(true)
+		}
+		n = old
+	}
+	n.refs++
+	t.byID[n.id] = n
+	t.byPath[n.rel] = n
+	return n
+}
+
+// forget drops references. More than were given is not an error: the kernel
+// may return those it had from a predecessor.
+func (t *nodes) forget(id, lookups uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := t.byID[id]
+	if n == nil || id == rootID {
+		return
+	}
+	if n.refs > lookups {
+		n.refs -= lookups
+		return
+	}
+	n.refs = 0
+	delete(t.byID, id)
+	if t.byPath[n.rel] == n {
+		delete(t.byPath, n.rel)
+	}
+}
+
+// distrust makes the next look at a path read the bytes again: they were
+// seen to differ although the tuple did not.
+func (t *nodes) distrust(rel string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.byPath, rel)
+}
+
+// isSettled reports whether a file that was read now had been left alone for
+// long enough that a later change must show in its tuple (2 s cover the
+// coarsest time stamps in use).
+func isSettled(ctime int64) bool {
+	return time.Now().UnixNano()-ctime > int64(2*time.Second)
+}

@@ -1,0 +1,76 @@
+package fs
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+)
+
+// opened is the record of one open: who, what, with which result.
+type opened struct {
+	begun     time.Time
+	caller    caller
+	path      string
+	hash      [sha256.Size]byte // of the ciphertext
+	version   string            // key version that the ciphertext names
+	requestID string            // of the call that decrypted it
+	hit       bool              // no call was waited for
+	err       error
+}
+
+func (f *FS) logOpen(r *opened, status fuse.Status) {
+	level := slog.LevelInfo
+	if !status.Ok() {
+		level = slog.LevelWarn
+	}
+	ctx := context.Background()
+	if !f.cfg.Log.Enabled(ctx, level) {
+		return
+	}
+	a := append(make([]slog.Attr, 0, 12),
+		slog.Uint64("uid", uint64(r.caller.uid)), slog.Uint64("gid", uint64(r.caller.gid)), slog.Uint64("tgid", uint64(r.caller.tgid)),
+		slog.String("path", printable(r.path)),
+		slog.String("result", resultName(status)),
+		slog.Duration("duration", time.Since(r.begun).Round(time.Microsecond)))
+	if r.version != "" {
+		a = append(a, slog.String("ciphertext", hex.EncodeToString(r.hash[:8])), slog.String("key_version", r.version), slog.Bool("cached", r.hit))
+	}
+	if r.requestID != "" {
+		a = append(a, slog.String("request_id", r.requestID))
+	}
+	if r.err != nil {
+		a = append(a, slog.String("error", printable(r.err.Error())))
+	}
+	f.cfg.Log.LogAttrs(ctx, level, "open", a...)
+}
+
+// logRead reports a descriptor that could not be read any more: its version
+// had to be decrypted again and was not.
+func (f *FS) logRead(h *handle, c caller, status fuse.Status, err error) {
+	f.cfg.Log.Warn("read", "uid", c.uid, "gid", c.gid, "tgid", c.tgid, "path", printable(h.rel),
+		"result", resultName(status), "error", printable(err.Error()))
+}
+
+func resultName(s fuse.Status) string {
+	if s.Ok() {
+		return "ok"
+	}
+	return s.String()
+}
+
+// printable returns s if it is plain ASCII, and otherwise a quoted form with
+// escapes for all that is not, from which every byte can be told: no name can
+// pretend to be another one, or another line, or speak to a terminal.
+func printable(s string) string {
+	for i := range len(s) {
+		if c := s[i]; c < 0x20 || c > 0x7e || c == '"' || c == '\\' {
+			return strconv.QuoteToASCII(s)
+		}
+	}
+	return s
+}

@@ -1,0 +1,243 @@
+package fs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// source is the untrusted directory that holds the ciphertext. Whoever can
+// write to it may plant any bytes, names and file types, and may swap
+// directories for links while we look.
+//
+// INVARIANT: every access starts at the directory handle taken before the
+// mount and stays beneath it: no link, no magic link and no mount point is
+// ever crossed, and nothing but a regular file is opened for reading. So a
+// mount over the source itself still reads what lies under it.
+type source struct {
+	dir *os.File // O_PATH
+}
+
+// openSource takes the handle. The path itself may contain links.
+func openSource(name string) (*source, error) {
+	fd, err := unix.Open(name, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open source: %w", &os.PathError{Op: "open", Path: name, Err: err})
+	}
+	return &source{dir: os.NewFile(uintptr(fd), name)}, nil
+}
+
+func (s *source) close() { s.dir.Close() }
+
+// beneath resolves rel ("" is the source itself) with openat2.
+func (s *source) beneath(rel string, flags uint64) (int, error) {
+	if rel == "" {
+		rel = "."
+	}
+	how := unix.OpenHow{
+		Flags:   flags | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV,
+	}
+	for {
+		fd, err := unix.Openat2(int(s.dir.Fd()), rel, &how)
+		// EAGAIN without O_PATH may be a lease on the file, see openFile; with
+		// it, only a rename or a mount somewhere raced with the walk.
+		if err == unix.EINTR || (err == unix.EAGAIN && flags&unix.O_PATH != 0) {
+			continue
+		}
+		return fd, err
+	}
+}
+
+// stat looks at rel itself; a link is not followed.
+func (s *source) stat(rel string) (unix.Stat_t, error) {
+	var st unix.Stat_t
+	fd, err := s.beneath(rel, unix.O_PATH|unix.O_NOFOLLOW)
+	if err != nil {
+		// The walk ends at the link itself only with O_PATH|O_NOFOLLOW;
+		// NO_SYMLINKS still reports ELOOP for a link in the middle.
+		return st, err
+	}
+	defer unix.Close(fd)
+	return st, unix.Fstat(fd, &st)
+}
+
+// openFile opens a regular file for reading and never blocks: a FIFO, socket
+// or device is refused before it is opened, and a lease that another process
+// holds on the file fails with EAGAIN at once instead of waiting for it.
+func (s *source) openFile(rel string) (int, unix.Stat_t, error) {
+	st, err := s.stat(rel)
+	if err != nil {
+		return -1, st, err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return -1, st, unix.EINVAL
+	}
+	fd, err := s.beneath(rel, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY)
+	if err != nil {
+		return -1, st, err
+	}
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		unix.Close(fd)
+		if err == nil {
+			err = unix.EINVAL
+		}
+		return -1, st, err
+	}
+	return fd, st, nil
+}
+
+// errTorn: the file changed while it was read, several times in a row.
+var errTorn = errors.New("file is being rewritten")
+
+// readFile returns the bytes of a regular file and the stat that belongs to
+// them, or no bytes when the file is longer than limit. A look that the file
+// changed under is repeated.
+func (s *source) readFile(rel string, limit int64) ([]byte, unix.Stat_t, error) {
+	for range 20 {
+		b, st, err := s.readOnce(rel, limit)
+		if err != errTorn {
+			return b, st, err
+		}
+	}
+	return nil, unix.Stat_t{}, errTorn
+}
+
+func (s *source) readOnce(rel string, limit int64) ([]byte, unix.Stat_t, error) {
+	fd, before, err := s.openFile(rel)
+	if err != nil {
+		return nil, before, err
+	}
+	defer unix.Close(fd)
+	if before.Size > limit {
+		return nil, before, nil
+	}
+	b := make([]byte, before.Size+1) // one more, to see that it grew
+	n := 0
+	for n < len(b) {
+		k, err := unix.Read(fd, b[n:])
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return nil, before, err
+		}
+		if k == 0 {
+			break
+		}
+		n += k
+	}
+	var after unix.Stat_t
+	if err := unix.Fstat(fd, &after); err != nil {
+		return nil, before, err
+	}
+	if int64(n) != before.Size || tupleOf(&before) != tupleOf(&after) {
+		return nil, before, errTorn
+	}
+	return b[:n], before, nil
+}
+
+// dirent is one name of a source directory.
+type dirent struct {
+	name string
+	typ  uint32 // S_IFREG, S_IFDIR, S_IFLNK; special files are left out
+}
+
+// list returns the names of a directory in the order of the file system.
+func (s *source) list(rel string) ([]dirent, error) {
+	fd, err := s.beneath(rel, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_NONBLOCK)
+	if err != nil {
+		return nil, err
+	}
+	d := os.NewFile(uintptr(fd), rel)
+	defer d.Close()
+	var out []dirent
+	for {
+		entries, err := d.ReadDir(1024)
+		for _, e := range entries {
+			// ReadDir asks lstat where the directory does not tell types.
+			switch e.Type() {
+			case 0:
+				out = append(out, dirent{e.Name(), unix.S_IFREG})
+			case os.ModeDir:
+				out = append(out, dirent{e.Name(), unix.S_IFDIR})
+			case os.ModeSymlink:
+				out = append(out, dirent{e.Name(), unix.S_IFLNK})
+			}
+		}
+		if err == io.EOF {
+			return out, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// readLink returns the text of a link.
+func (s *source) readLink(rel string) (string, error) {
+	fd, err := s.beneath(rel, unix.O_PATH|unix.O_NOFOLLOW)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(fd)
+	var b [unix.PathMax]byte
+	n, err := unix.Readlinkat(fd, "", b[:])
+	if err != nil {
+		return "", err
+	}
+	return string(b[:n]), nil
+}
+
+// isDir tells whether a path leads to a directory beneath the source, links
+// beneath it allowed.
+func (s *source) isDir(rel string) bool {
+	how := unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV,
+	}
+	fd, err := unix.Openat2(int(s.dir.Fd()), rel, &how)
+	if err != nil {
+		return false
+	}
+	unix.Close(fd)
+	return true
+}
+
+// join appends a name to a source path, "" being the source itself.
+func join(dir, name string) string {
+	if dir == "" {
+		return name
+	}
+	return dir + "/" + name
+}
+
+// confine judges the text of a link at rel. The kernel resolves the text in
+// the reader's own tree, so a link is passed on only when it cannot lead out
+// of the mount from anywhere: a relative path whose ".." all stand in front
+// and are no more than the directories above the link. A ".." behind a name
+// could climb out through a second link and is refused as well.
+func confine(rel, target string) bool {
+	if target == "" || path.IsAbs(target) || strings.ContainsRune(target, 0) {
+		return false
+	}
+	depth := strings.Count(rel, "/")
+	leading := true
+	for part := range strings.SplitSeq(target, "/") {
+		switch part {
+		case "", ".":
+		case "..":
+			if depth--; !leading || depth < 0 {
+				return false
+			}
+		default:
+			leading = false
+		}
+	}
+	return true
+}

@@ -1,0 +1,126 @@
+package fs
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"unsafe"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+)
+
+// watch pushes changes of directories that were listed: a listing lets the
+// kernel trust names for up to a second, and a push takes that trust back as
+// soon as the source changes. It is a convenience, not the truth: an open
+// asks again in any case, and where inotify sees nothing (network file
+// systems) a stat after a listing may be that second old.
+//
+// EntryNotify waits for a LOOKUP in the same directory, so it is sent from a
+// goroutine of its own, which holds no lock; never from a handler.
+type watch struct {
+	mu     sync.Mutex
+	fs     *FS
+	file   *os.File // inotify; nil when it cannot be had
+	server *fuse.Server
+	dirs   map[int32]uint64 // watch descriptor → directory
+	wds    map[uint64]int32
+}
+
+// maxWatches bounds what one mount takes of the user's inotify watches.
+const maxWatches = 4096
+
+const watchMask = unix.IN_MOVED_TO | unix.IN_MOVED_FROM | unix.IN_CREATE | unix.IN_DELETE | unix.IN_MODIFY | unix.IN_CLOSE_WRITE |
+	unix.IN_ATTRIB | unix.IN_ONLYDIR | unix.IN_EXCL_UNLINK
+
+func newWatch(f *FS) *watch {
+	w := &watch{fs: f, dirs: map[int32]uint64{}, wds: map[uint64]int32{}}
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		f.cfg.Log.Info("changes are not pushed; a stat may be one second old after a listing", "error", err)
+		return w
+	}
+	w.file = os.NewFile(uintptr(fd), "inotify") // pollable: Close ends Read
+	return w
+}
+
+// start begins to push, once the kernel can be spoken to.
+func (w *watch) start(s *fuse.Server) {
+	w.mu.Lock()
+	w.server = s
+	file := w.file
+	w.mu.Unlock()
+	if file != nil {
+		go w.run(file)
+	}
+}
+
+// add watches a directory that is being listed.
+func (w *watch) add(n *node) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, ok := w.wds[n.id]; ok || w.file == nil || len(w.wds) >= maxWatches {
+		return
+	}
+	fd, err := w.fs.source.beneath(n.rel, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	wd, err := unix.InotifyAddWatch(int(w.file.Fd()), fmt.Sprintf("/proc/self/fd/%d", fd), watchMask)
+	if err != nil {
+		return
+	}
+	if old, ok := w.dirs[int32(wd)]; ok {
+		delete(w.wds, old) // the directory was renamed: one inode, a new path
+	}
+	w.dirs[int32(wd)], w.wds[n.id] = n.id, int32(wd)
+}
+
+func (w *watch) run(file *os.File) {
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := file.Read(buf)
+		if err != nil {
+			return
+		}
+		for off := 0; off+unix.SizeofInotifyEvent <= n; {
+			e := (*unix.InotifyEvent)(unsafe.Pointer(&buf[off]))
+			off += unix.SizeofInotifyEvent
+			name := string(bytes.TrimRight(buf[off:off+int(e.Len)], "\x00"))
+			off += int(e.Len)
+			w.push(e, name)
+		}
+	}
+}
+
+// push tells the kernel to ask again for one name, or, when events were lost,
+// gives up on nothing: the second of trust ends by itself.
+func (w *watch) push(e *unix.InotifyEvent, name string) {
+	w.mu.Lock()
+	dir, ok := w.dirs[e.Wd]
+	if e.Mask&unix.IN_IGNORED != 0 {
+		delete(w.dirs, e.Wd)
+		delete(w.wds, dir)
+	}
+	s := w.server
+	w.mu.Unlock()
+	if !ok || s == nil || name == "" {
+		return
+	}
+	if shown, cut := strings.CutSuffix(name, suffix); cut && shown != "" {
+		s.EntryNotify(dir, shown)
+	}
+	s.EntryNotify(dir, name)
+}
+
+func (w *watch) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.file != nil {
+		w.file.Close()
+	}
+	w.file, w.server = nil, nil
+}
