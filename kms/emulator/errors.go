@@ -41,30 +41,36 @@ type apiError struct {
 
 func (e *apiError) Error() string { return e.Code + ": " + e.Message }
 
-// The codes of the KMS pages and, marked *, of the gateway in front of it.
-// The texts of the 403, 404 and 409 ones differ between the pages of the
-// operations; clients must go by code.
+// The codes of the KMS pages. Their texts for 403, 404 and 409 differ between
+// the pages of the operations; clients must go by code.
 var (
-	errKeyNotFound     = &apiError{http.StatusNotFound, "Forbidden.KeyNotFound", "The specified Key is not found."}
-	errAliasNotFound   = &apiError{http.StatusNotFound, "Forbidden.AliasNotFound", "The specified Alias is not found."}
-	errAliasExists     = &apiError{http.StatusBadRequest, "AliasAlreadyExists", "The specified alias already exists."}
-	errUnsupportAlias  = &apiError{http.StatusBadRequest, "Unsupported.Alias", "Alias is not supported by this operation."}
-	errUnsupported     = &apiError{http.StatusBadRequest, "Rejected.UnsupportedOperation", "Unsupported operation."}
-	errDisabled        = &apiError{http.StatusConflict, "Rejected.Disabled", "The request was rejected because the key state is Disabled."}
-	errPendingDeletion = &apiError{http.StatusConflict, "Rejected.PendingDeletion", "The request was rejected because the key state is PendingDeletion."}
-	errStateModified   = &apiError{http.StatusConflict, "Rejected.StateModifiedFailed", "The request was rejected because the key state does not allow this change."}
-	errInternal        = &apiError{http.StatusInternalServerError, "InternalFailure", "Internal failure."}
+	errKeyNotFound      = &apiError{http.StatusNotFound, "Forbidden.KeyNotFound", "The specified Key is not found."}
+	errAliasNotFound    = &apiError{http.StatusNotFound, "Forbidden.AliasNotFound", "The specified Alias is not found."}
+	errAliasExists      = &apiError{http.StatusBadRequest, "AliasAlreadyExists", "The specified alias already exists."}
+	errUnsupportedAlias = &apiError{http.StatusBadRequest, "Unsupported.Alias", "Alias is not supported by this operation."}
+	errUnsupported      = &apiError{http.StatusBadRequest, "Rejected.UnsupportedOperation", "Unsupported operation."}
+	errDisabled         = &apiError{http.StatusConflict, "Rejected.Disabled", "The request was rejected because the key state is Disabled."}
+	errPendingDeletion  = &apiError{http.StatusConflict, "Rejected.PendingDeletion", "The request was rejected because the key state is PendingDeletion."}
+	errStateModified    = &apiError{http.StatusConflict, "Rejected.StateModifiedFailed", "The request was rejected because the key state does not allow this change."}
+	errTimeMissing      = &apiError{http.StatusBadRequest, "IllegalTimestamp", `The input parameter "Timestamp" that is mandatory for processing this request is not supplied.`}
+	errIncomplete       = &apiError{http.StatusBadRequest, "IncompleteSignature", "The request signature does not conform to Aliyun standards."}
+	errMethod           = &apiError{http.StatusForbidden, "UnsupportedHTTPMethod", "This http method is not supported."}
+	errInternal         = &apiError{http.StatusInternalServerError, "InternalFailure", "Internal failure."}
+)
 
-	errMethod        = &apiError{http.StatusForbidden, "UnsupportedHTTPMethod", "This http method is not supported."}
-	errNoSuchAPI     = &apiError{http.StatusNotFound, "InvalidApi.NotFound", "Specified api is not found,please check your url and method."}                                    // *
-	errAccessKey     = &apiError{http.StatusNotFound, "InvalidAccessKeyId.NotFound", "The Access Key ID provided does not exist in our records."}                               // *
-	errNonceUsed     = &apiError{http.StatusBadRequest, "SignatureNonceUsed", "Specified signature nonce was used already."}                                                    // *
-	errTimeExpired   = &apiError{http.StatusBadRequest, "InvalidTimeStamp.Expired", "Specified time stamp or date value is expired."}                                           // *
-	errTimeFormat    = &apiError{http.StatusBadRequest, "InvalidTimeStamp.Format", "Specified time stamp or date value is not well formatted."}                                 // *
-	errTimeMissing   = &apiError{http.StatusBadRequest, "IllegalTimestamp", "The input parameter \"Timestamp\" that is mandatory for processing this request is not supplied."} // KMS
-	errIncomplete    = &apiError{http.StatusBadRequest, "IncompleteSignature", "The request signature does not conform to Aliyun standards."}                                   // KMS
-	errDryRun        = &apiError{http.StatusBadRequest, "DryRunOperationError", "The request would have succeeded, but the DryRun parameter was set."}                          // status undocumented
-	errUndecryptable = &apiError{http.StatusBadRequest, "InvalidParameter", "The specified parameter is invalid."}                                                              // see openBlob
+// The codes of the gateway in front of KMS.
+var (
+	errNoSuchAPI   = &apiError{http.StatusNotFound, "InvalidApi.NotFound", "Specified api is not found,please check your url and method."}
+	errAccessKey   = &apiError{http.StatusNotFound, "InvalidAccessKeyId.NotFound", "The Access Key ID provided does not exist in our records."}
+	errNonceUsed   = &apiError{http.StatusBadRequest, "SignatureNonceUsed", "Specified signature nonce was used already."}
+	errTimeExpired = &apiError{http.StatusBadRequest, "InvalidTimeStamp.Expired", "Specified time stamp or date value is expired."}
+	errTimeFormat  = &apiError{http.StatusBadRequest, "InvalidTimeStamp.Format", "Specified time stamp or date value is not well formatted."}
+)
+
+// What the service says here is not documented, or not with its status.
+var (
+	errUndecryptable = &apiError{http.StatusBadRequest, "InvalidParameter", "The specified parameter is invalid."}
+	errDryRun        = &apiError{http.StatusBadRequest, "DryRunOperationError", "The request would have succeeded, but the DryRun parameter was set."}
 )
 
 func errParse(text string) *apiError {

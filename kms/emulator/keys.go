@@ -37,7 +37,7 @@ func (a *account) resolve(v view, p params, aliasOK bool) (*key, error) {
 	}
 	if strings.HasPrefix(id, "alias/") {
 		if !aliasOK {
-			return nil, errUnsupportAlias
+			return nil, errUnsupportedAlias
 		}
 		return v.alias(id)
 	}
