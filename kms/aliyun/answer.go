@@ -16,7 +16,7 @@ const maxAnswer = 64 << 10
 var (
 	errTooLong     = fmt.Errorf("answer longer than %d bytes", maxAnswer)
 	errCut         = errors.New("answer cut short")
-	errNoRequestID = errors.New("RequestId is missing or malformed")
+	errNoRequestID = errors.New("member RequestId is missing or malformed")
 )
 
 var (
@@ -65,10 +65,10 @@ func pick(body []byte, names ...string) (picked, error) {
 				continue
 			}
 			if found[want] != nil {
-				return errors.New(want + " occurs twice")
+				return errors.New("member " + want + " occurs twice")
 			}
 			if value[0] != '"' {
-				return errors.New(want + " is not a string")
+				return errors.New("member " + want + " is not a string")
 			}
 			found[want] = bytes.Clone(value)
 		}
@@ -101,6 +101,20 @@ func (p picked) text(name string, form *regexp.Regexp) string {
 	return string(s)
 }
 
+// origin requires what every honest answer has. The SDK takes {} for a success,
+// and true for a string.
+func (p picked) origin() error {
+	for _, m := range []struct {
+		name string
+		form *regexp.Regexp
+	}{{"RequestId", requestIDForm}, {"KeyId", keyIDForm}, {"KeyVersionId", versionIDForm}} {
+		if p.text(m.name, m.form) == "" {
+			return errors.New("member " + m.name + " is missing or malformed")
+		}
+	}
+	return nil
+}
+
 // refusal picks what may be known of an error body: nothing, unless it is a
 // JSON object. Message, Recommend and the like are left behind, for they may
 // quote the request, and the SDK panics if one of them is not a string.
@@ -128,16 +142,16 @@ func liftPlaintext(body []byte) ([]byte, error) {
 			return nil
 		}
 		if plaintext != nil {
-			return errors.New("Plaintext occurs twice")
+			return errors.New("member Plaintext occurs twice")
 		}
 		var err error
 		if plaintext, err = unquote(value); err != nil {
-			return errors.New("Plaintext is " + err.Error())
+			return errors.New("member Plaintext is " + err.Error())
 		}
 		return nil
 	})
 	if err == nil && plaintext == nil {
-		err = errors.New("Plaintext is missing")
+		err = errors.New("member Plaintext is missing")
 	}
 	if err != nil {
 		clear(plaintext)
@@ -158,7 +172,7 @@ func keyMetadata(body []byte) error {
 		return err
 	})
 	if err == nil && keyID == "" {
-		err = errors.New("KeyMetadata names no key")
+		err = errors.New("member KeyMetadata names no key")
 	}
 	return err
 }

@@ -3,7 +3,9 @@ package aliyun
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/kmsfs/kmsfs/kms"
@@ -16,6 +18,7 @@ import (
 // operation is one API action.
 type operation struct {
 	action string
+	form   map[string]string // the parameters, all in the body
 	// accept judges the body of a successful answer and returns the members
 	// that the SDK may see. It keeps what it needs; the body is wiped after.
 	accept func(body []byte) (picked, error)
@@ -67,6 +70,7 @@ func ended(ctx context.Context, action string) error {
 // text the SDK or a panic may hold is dropped here.
 func (c *Client) try(ctx context.Context, op operation, transport http.RoundTripper) (x *exchange, err error) {
 	x = &exchange{ctx: ctx, op: op, endpoint: c.endpoint, transport: transport}
+	x.secrets = slices.AppendSeq([]string{c.credentials.AccessKeyID, c.credentials.AccessKeySecret, c.credentials.SecurityToken}, maps.Values(op.form))
 	defer func() {
 		if recover() != nil {
 			err = &kms.Error{Class: kms.ErrBadAnswer, Action: op.action, Detail: "the SDK panicked"}

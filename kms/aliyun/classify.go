@@ -93,13 +93,13 @@ var codes = map[string]verdict{
 }
 
 // classify maps an answer that is no success to its class and our words.
-func classify(action string, status int, code string) (class error, detail string) {
+func classify(action string, status int, code string) (detail string, class error) {
 	v, known := lookUp(code)
 	switch {
 	case known && action == "Decrypt" && v.decrypt != nil:
-		return v.decrypt, v.detail
+		return v.detail, v.decrypt
 	case known:
-		return v.class, v.detail
+		return v.detail, v.class
 	}
 	return byStatus(action, status, code)
 }
@@ -118,30 +118,30 @@ func lookUp(code string) (verdict, bool) {
 }
 
 // byStatus judges what the table does not know.
-func byStatus(action string, status int, code string) (class error, detail string) {
+func byStatus(action string, status int, code string) (detail string, class error) {
 	detail = "HTTP status " + statusText(status)
 	if code != "" {
 		detail = "" // the code says it better
 	}
 	switch {
 	case status == http.StatusTooManyRequests, status == http.StatusRequestTimeout, status >= 500:
-		return kms.ErrTransient, detail
+		return detail, kms.ErrTransient
 	case code == "":
 		// Every refusal of KMS carries a code. A 403 or 404 without one is
 		// some web server's or a proxy's, and must not purge a secret.
-		return kms.ErrBadAnswer, detail
+		return detail, kms.ErrBadAnswer
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
-		return kms.ErrDenied, detail
+		return detail, kms.ErrDenied
 	case status == http.StatusNotFound && action != "CreateKey", status == http.StatusConflict && action != "CreateKey":
 		// All documented 404 and 409 of these actions are about a key.
-		return kms.ErrKeyState, detail
+		return detail, kms.ErrKeyState
 	case status == http.StatusBadRequest && action == "Decrypt":
 		// Signature, clock and throttling codes are known above; what is
 		// left of a Decrypt's 400 can only be about the blob or its
 		// context, for whose faults no code is documented.
-		return kms.ErrBadCiphertext, detail
+		return detail, kms.ErrBadCiphertext
 	case status >= 400:
-		return kms.ErrInvalid, detail
+		return detail, kms.ErrInvalid
 	}
-	return kms.ErrBadAnswer, detail
+	return detail, kms.ErrBadAnswer
 }

@@ -23,10 +23,14 @@ func (c *Client) Decrypt(ctx context.Context, blob kms.Blob, ec kms.EncryptionCo
 	var d kms.Decrypted
 	err = c.call(ctx, operation{
 		action:     action,
+		form:       form,
 		repeatable: true,
 		accept: func(body []byte) (picked, error) {
 			d.Wipe() // of a first try, if there was one
 			seen, err := pick(body, "KeyId", "KeyVersionId", "RequestId")
+			if err == nil {
+				err = seen.origin()
+			}
 			if err != nil {
 				return nil, err
 			}
@@ -46,9 +50,6 @@ func (c *Client) Decrypt(ctx context.Context, blob kms.Blob, ec kms.EncryptionCo
 			return err
 		},
 	})
-	if err == nil {
-		err = checkOrigin(action, d.Origin)
-	}
 	if err != nil {
 		d.Wipe()
 		return nil, err

@@ -3,6 +3,7 @@ package aliyun
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"unicode/utf8"
 
 	"github.com/kmsfs/kmsfs/kms"
@@ -36,9 +37,17 @@ func (c *Client) Encrypt(ctx context.Context, keyID string, plaintext []byte, ec
 	var e kms.Encrypted
 	err = c.call(ctx, operation{
 		action:     action,
+		form:       form,
 		repeatable: true,
 		accept: func(body []byte) (picked, error) {
-			return pick(body, "KeyId", "KeyVersionId", "RequestId", "CiphertextBlob")
+			seen, err := pick(body, "KeyId", "KeyVersionId", "RequestId", "CiphertextBlob")
+			if err == nil {
+				err = seen.origin()
+			}
+			if err == nil {
+				err = checkBlob(seen, len(plaintext))
+			}
+			return seen, err
 		},
 		send: func(client *sdkkms.Client) error {
 			r := sdkkms.CreateEncryptRequest()
@@ -53,12 +62,6 @@ func (c *Client) Encrypt(ctx context.Context, keyID string, plaintext []byte, ec
 			return err
 		},
 	})
-	if err == nil {
-		err = checkOrigin(action, e.Origin)
-	}
-	if err == nil {
-		err = checkBlob(action, e, len(plaintext))
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -68,23 +71,23 @@ func (c *Client) Encrypt(ctx context.Context, keyID string, plaintext []byte, ec
 // checkBlob refuses a blob that cannot be one, above all one of another length:
 // written to a .cipher file it would be found out when it is too late. Layouts
 // that kms does not know must only be canonical base64.
-func checkBlob(action string, e kms.Encrypted, size int) error {
-	bad := func(detail string) error {
-		return &kms.Error{Class: kms.ErrBadAnswer, Action: action, RequestID: e.RequestID, Detail: detail}
-	}
-	raw, err := base64.StdEncoding.Strict().DecodeString(e.Blob)
-	if err != nil || e.Blob == "" || base64.StdEncoding.EncodeToString(raw) != e.Blob {
-		return bad("CiphertextBlob is not base64")
-	}
-	b, err := kms.ParseBlob([]byte(e.Blob))
+func checkBlob(seen picked, size int) error {
+	blob, err := unquote(seen["CiphertextBlob"])
 	if err != nil {
+		return errors.New("member CiphertextBlob is missing or malformed")
+	}
+	raw, err := base64.StdEncoding.Strict().DecodeString(string(blob))
+	if err != nil || len(raw) == 0 || base64.StdEncoding.EncodeToString(raw) != string(blob) {
+		return errors.New("member CiphertextBlob is not base64")
+	}
+	b, err := kms.ParseBlob(blob)
+	switch {
+	case err != nil:
 		return nil
-	}
-	if b.PlaintextSize != size {
-		return bad("CiphertextBlob holds another number of bytes than were sent")
-	}
-	if b.KeyVersionID != e.KeyVersionID {
-		return bad("CiphertextBlob names another key version than the answer")
+	case b.PlaintextSize != size:
+		return errors.New("member CiphertextBlob holds another number of bytes than were sent")
+	case b.KeyVersionID != seen.text("KeyVersionId", versionIDForm):
+		return errors.New("member CiphertextBlob names another key version than the answer")
 	}
 	return nil
 }

@@ -7,6 +7,9 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
+	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/kmsfs/kmsfs/kms"
@@ -20,6 +23,7 @@ type exchange struct {
 	op        operation
 	endpoint  string
 	transport http.RoundTripper
+	secrets   []string // credentials and parameters, which no answer may carry into an error
 
 	failure *kms.Error // what went wrong here; wins over the SDK's account of it
 	status  int        // the answer's; 0 before there is one
@@ -47,7 +51,13 @@ func (x *exchange) RoundTrip(r *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-func (x *exchange) roundTrip(r *http.Request) ([]byte, *kms.Error) {
+func (x *exchange) roundTrip(r *http.Request) (seen []byte, failure *kms.Error) {
+	defer func() {
+		// Caught here and not only in try, so that http.Client stops its timer.
+		if recover() != nil {
+			failure = &kms.Error{Class: kms.ErrBadAnswer, Status: x.status, Detail: "reading the answer panicked"}
+		}
+	}()
 	if err := x.guard(r); err != nil {
 		return nil, &kms.Error{Class: kms.ErrInvalid, Detail: "not sent: " + err.Error()}
 	}
@@ -76,11 +86,14 @@ func (x *exchange) roundTrip(r *http.Request) ([]byte, *kms.Error) {
 		x.status = 0 // what arrived is no answer
 		return nil, &kms.Error{Class: kms.ErrTransient, Detail: errCut.Error()}
 	}
-	seen, err := x.op.accept(body)
-	if err != nil {
-		return nil, &kms.Error{Class: kms.ErrBadAnswer, Status: x.status, RequestID: requestID(body), Detail: err.Error()}
+	members, err := x.op.accept(body)
+	if err == nil && x.echoes(members.text("RequestId", requestIDForm)) {
+		err = errors.New("member RequestId repeats the request")
 	}
-	return seen.object(), nil
+	if err != nil {
+		return nil, &kms.Error{Class: kms.ErrBadAnswer, Status: x.status, RequestID: x.requestID(refusal(body)), Detail: err.Error()}
+	}
+	return members.object(), nil
 }
 
 // guard looks at the request that the SDK has made. Nothing here should ever
@@ -94,7 +107,10 @@ func (x *exchange) guard(r *http.Request) error {
 	case r.Method != http.MethodPost || r.ProtoMajor != 1 || r.ProtoMinor != 1:
 		return errors.New("the request is not a POST of HTTP/1.1")
 	}
-	query := r.URL.Query()
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return errors.New("the query is malformed")
+	}
 	for _, name := range []string{"Plaintext", "CiphertextBlob"} {
 		if query.Has(name) {
 			return errors.New(name + " is in the URL")
@@ -119,12 +135,30 @@ func (x *exchange) unanswered(err error, reused, answered bool) *kms.Error {
 // refused makes the error of an answer with a status of 400 and above.
 func (x *exchange) refused(body []byte) *kms.Error {
 	p := refusal(body)
-	e := &kms.Error{Status: x.status, Code: p.text("Code", codeForm), RequestID: p.text("RequestId", requestIDForm)}
-	e.Class, e.Detail = classify(x.op.action, e.Status, e.Code)
+	e := &kms.Error{Status: x.status, RequestID: x.requestID(p)}
+	if code := p.text("Code", codeForm); !x.echoes(code) {
+		e.Code = code
+	}
+	e.Detail, e.Class = classify(x.op.action, e.Status, e.Code)
 	return e
 }
 
-// requestID is the RequestId of a body, as far as it can be found.
-func requestID(body []byte) string {
-	return refusal(body).text("RequestId", requestIDForm)
+func (x *exchange) requestID(p picked) string {
+	if id := p.text("RequestId", requestIDForm); !x.echoes(id) {
+		return id
+	}
+	return ""
+}
+
+// echoes says whether an answer's word is a piece of what was sent: a hostile
+// endpoint could hide a token in the form of a code. The codes that are known
+// are no secrets, whatever a plaintext may be.
+func (x *exchange) echoes(word string) bool {
+	if _, known := codes[word]; known {
+		return false
+	}
+	const telling = 8 // bytes; shorter pieces coincide
+	return slices.ContainsFunc(x.secrets, func(s string) bool {
+		return len(word) >= telling && strings.Contains(s, word) || len(s) >= telling && strings.Contains(word, s)
+	})
 }

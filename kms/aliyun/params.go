@@ -56,31 +56,3 @@ func checkKeyID(action, keyID string) error {
 	}
 	return nil
 }
-
-// checkOrigin requires what every honest answer has. The SDK takes {} for a
-// success, and true for a string.
-func checkOrigin(action string, o kms.Origin) error {
-	for _, m := range []struct {
-		name, value string
-		ok          bool
-	}{
-		{"RequestId", o.RequestID, requestIDForm.MatchString(o.RequestID)},
-		{"KeyId", o.KeyID, keyIDForm.MatchString(o.KeyID)},
-		{"KeyVersionId", o.KeyVersionID, versionIDForm.MatchString(o.KeyVersionID)},
-	} {
-		switch {
-		case m.value == "":
-			return &kms.Error{Class: kms.ErrBadAnswer, Action: action, RequestID: validRequestID(o), Detail: m.name + " is missing"}
-		case !m.ok:
-			return &kms.Error{Class: kms.ErrBadAnswer, Action: action, RequestID: validRequestID(o), Detail: m.name + " is malformed"}
-		}
-	}
-	return nil
-}
-
-func validRequestID(o kms.Origin) string {
-	if requestIDForm.MatchString(o.RequestID) {
-		return o.RequestID
-	}
-	return ""
-}

@@ -14,14 +14,17 @@ import (
 // would overwrite its dialer and its proxy on every call; an exchange stands
 // between.
 func newTransport(cfg Config, tlsCfg *tls.Config) *http.Transport {
-	dialer := &net.Dialer{Timeout: cfg.timeout(), KeepAlive: 15 * time.Second}
+	// A call's context ends first. These bound the dials that go on in the
+	// background after their call has given up.
+	background := cfg.timeout() + time.Second
+	dialer := &net.Dialer{Timeout: background, KeepAlive: 15 * time.Second}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true) // HTTP/2's debug switch prints answers
 	return &http.Transport{
 		Proxy:                  proxyFor,
 		DialContext:            dialer.DialContext,
 		TLSClientConfig:        tlsCfg,
-		TLSHandshakeTimeout:    cfg.timeout(),
+		TLSHandshakeTimeout:    background,
 		TLSNextProto:           map[string]func(string, *tls.Conn) http.RoundTripper{},
 		Protocols:              protocols,
 		MaxIdleConns:           cfg.maxConns(),
