@@ -12,6 +12,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -20,6 +21,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -119,6 +121,14 @@ func client(t *testing.T, caFile string) *http.Client {
 // call performs an action, signed, and returns its answer.
 func (p *process) call(c *http.Client, action string, pairs ...string) map[string]any {
 	p.t.Helper()
+	out, err := p.try(c, action, pairs...)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return out
+}
+
+func (p *process) try(c *http.Client, action string, pairs ...string) (map[string]any, error) {
 	v := url.Values{
 		"AccessKeyId": {id}, "Action": {action}, "Version": {"2016-01-20"}, "SignatureNonce": {rand.Text()},
 		"SignatureMethod": {"HMAC-SHA1"}, "SignatureVersion": {"1.0"},
@@ -133,14 +143,14 @@ func (p *process) call(c *http.Client, action string, pairs ...string) map[strin
 	v.Set("Signature", base64.StdEncoding.EncodeToString(mac.Sum(nil)))
 	resp, err := c.PostForm(p.url, v)
 	if err != nil {
-		p.t.Fatalf("%s: %v", action, err)
+		return nil, fmt.Errorf("%s: %w", action, err)
 	}
 	defer resp.Body.Close()
 	var out map[string]any
 	if err := json.NewDecoder(resp.Body).Decode(&out); err != nil || resp.StatusCode != 200 {
-		p.t.Fatalf("%s: %d %v, %v", action, resp.StatusCode, out, err)
+		return nil, fmt.Errorf("%s: %d %v, %v", action, resp.StatusCode, out, err)
 	}
-	return out
+	return out, nil
 }
 
 // Whatever was answered before SIGKILL is there after it, and the certificate
@@ -164,6 +174,43 @@ func TestSurvivesSIGKILL(t *testing.T) {
 	}
 	if code := p.end(syscall.SIGTERM); code != 0 {
 		t.Errorf("exit status %d after SIGTERM", code)
+	}
+}
+
+// A kill in the middle of changes loses nothing that was answered.
+func TestSurvivesSIGKILLUnderLoad(t *testing.T) {
+	dir := t.TempDir()
+	p := start(t, dir)
+	c := client(t, filepath.Join(dir, "ca.pem"))
+	answered := make(chan string, 1000)
+	var clients sync.WaitGroup
+	for range 4 {
+		clients.Go(func() {
+			for range cap(answered) / 4 {
+				out, err := p.try(c, "CreateKey")
+				if err != nil {
+					return // killed
+				}
+				answered <- out["KeyMetadata"].(map[string]any)["KeyId"].(string)
+			}
+		})
+	}
+	go func() {
+		clients.Wait()
+		close(answered)
+	}()
+	var ids []string
+	for id := range answered {
+		if ids = append(ids, id); len(ids) == 25 {
+			p.end(syscall.SIGKILL)
+		}
+	}
+	if len(ids) < 25 {
+		t.Fatalf("%d keys made", len(ids))
+	}
+	p = start(t, dir)
+	for _, id := range ids {
+		p.call(c, "Encrypt", "KeyId", id, "Plaintext", "x")
 	}
 }
 
