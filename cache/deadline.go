@@ -57,6 +57,9 @@ func (c *clock) now() Instant {
 	return Instant{boot: c.boot + int64(ago), wall: c.readWall(t)}
 }
 
+// monotonic is when now was read.
+func (c *clock) monotonic(now Instant) time.Time { return c.at.Add(time.Duration(now.boot - c.boot)) }
+
 func bootClock() int64 {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {

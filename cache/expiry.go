@@ -13,14 +13,17 @@ const maxSkew = int64(10 * time.Millisecond)
 // expiry has the fresh entries in the order of their death, and the one timer
 // that wakes for the next.
 //
-// INVARIANT: the timer is armed for a moment not after the first death, and
-// not at all if there is none.
+// INVARIANT: as of the last look, the timer is armed for a moment not later
+// than the first death (give or take slack), and not at all if there is none.
 type expiry struct {
 	queue queue
 	skew  int64 // for which the times in queue were worked out
 	timer *time.Timer
-	armed int64 // boot clock; 0: not armed
+	armed time.Time // monotonic, as the timer is; zero: not armed
 }
+
+// slack absorbs what two readings of a clock differ by.
+const slack = 100 * time.Microsecond
 
 // look reads the clocks and buries whatever they say is dead.
 func (c *Cache) look() Instant {
@@ -66,16 +69,17 @@ func (x *expiry) remove(e *entry) {
 }
 
 // arm sets the timer for the first death, unless it wakes before that anyway.
+// The timer stands still in suspend, so its moment is compared, not the death's.
 func (x *expiry) arm(c *Cache, now Instant) {
 	if len(x.queue) == 0 {
 		return
 	}
-	first := x.queue[0].due
-	if x.armed != 0 && x.armed <= first {
+	d := time.Duration(x.queue[0].due - now.boot)
+	at := c.clock.monotonic(now).Add(d)
+	if !x.armed.IsZero() && x.armed.Sub(at) <= slack {
 		return
 	}
-	x.armed = first
-	d := time.Duration(first - now.boot)
+	x.armed = at
 	if x.timer == nil {
 		x.timer = time.AfterFunc(d, c.expire)
 	} else {
@@ -87,14 +91,14 @@ func (x *expiry) stop() {
 	if x.timer != nil {
 		x.timer.Stop()
 	}
-	x.armed = 0
+	x.armed = time.Time{}
 }
 
 // expire is the timer's.
 func (c *Cache) expire() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.expiry.armed = 0
+	c.expiry.armed = time.Time{}
 	c.look()
 }
 

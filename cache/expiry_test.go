@@ -113,6 +113,45 @@ func TestAnyCallBuriesTheDead(t *testing.T) {
 	})
 }
 
+// The timer stands still in suspend: the first call after it sets it anew.
+func TestTimerAfterSuspend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := open(t, Config{TTL: time.Minute})
+		var m machine
+		m.plugInto(c)
+		mustGet(t, c, key(1), give([]byte("x"))).Release()
+		m.tamper(c, func(m *machine) { m.asleep = 30 * time.Second })
+		time.Sleep(2 * time.Millisecond)
+		has(t, c, key(1))
+		time.Sleep(30*time.Second - 2*time.Millisecond)
+		synctest.Wait()
+		if s := c.Stats(); s.Wiped != 1 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// What died unseen makes room before anything that lives.
+func TestTheDeadGoFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := open(t, Config{TTL: time.Minute, MaxBytes: 128})
+		var m machine
+		m.plugInto(c)
+		mustGet(t, c, key(1), give([]byte("x"))).Release()
+		time.Sleep(30 * time.Second)
+		mustGet(t, c, key(2), give([]byte("x"))).Release()
+		has(t, c, key(1)) // the older one was used last
+		mustGet(t, c, key(3), func(context.Context) (Loaded, error) {
+			m.tamper(c, func(m *machine) { m.asleep = 30 * time.Second })
+			time.Sleep(2 * time.Millisecond)
+			return Loaded{Plaintext: []byte("x")}, nil
+		}).Release()
+		if s := c.Stats(); s.Evictions != 0 || s.Expired != 1 || !has(t, c, key(2)) {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
 // The timer alone wipes each entry on time; none is armed when nothing lives.
 func TestTimer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -133,12 +172,12 @@ func TestTimer(t *testing.T) {
 			}
 			time.Sleep(time.Second)
 		}
-		if c.expiry.armed != 0 || c.expiry.timer.Stop() {
+		if !c.expiry.armed.IsZero() || c.expiry.timer.Stop() {
 			t.Error("armed without an entry")
 		}
 		mustGet(t, c, key(1), give([]byte("x"))).Release()
 		c.Purge(key(1))
-		if c.expiry.armed != 0 || c.expiry.timer.Stop() {
+		if !c.expiry.armed.IsZero() || c.expiry.timer.Stop() {
 			t.Error("armed without an entry")
 		}
 	})

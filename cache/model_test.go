@@ -44,14 +44,16 @@ var ops = rapid.Custom(func(t *rapid.T) op {
 })
 
 func TestAgainstModel(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
-		program := rapid.SliceOfN(ops, 1, 60).Draw(rt, "program")
-		var failed error
-		synctest.Test(t, func(t *testing.T) { failed = runModel(t, program) })
-		if failed != nil {
-			rt.Fatal(failed)
-		}
-	})
+	for range 10 { // some mistakes take a thousand programs to show
+		rapid.Check(t, func(rt *rapid.T) {
+			program := rapid.SliceOfN(ops, 1, 60).Draw(rt, "program")
+			var failed error
+			synctest.Test(t, func(t *testing.T) { failed = runModel(t, program) })
+			if failed != nil {
+				rt.Fatal(failed)
+			}
+		})
+	}
 }
 
 type modelEntry struct {

@@ -17,9 +17,9 @@ import (
 // wiped under a lease. The race detector watches, the arena panics on a double
 // free, and open proves that nothing is left.
 func TestStress(t *testing.T) {
-	rounds := 1000
+	rounds := 400
 	if testing.Short() {
-		rounds = 300
+		rounds = 50
 	}
 	m, err := secmem.New(secmem.Config{Max: 128 << 10})
 	if err != nil {
@@ -49,7 +49,7 @@ func TestStress(t *testing.T) {
 func stress(t *testing.T, c *Cache, rnd *rand.Rand, rounds int) {
 	var held []*Lease
 	for range rounds {
-		k := key(rnd.IntN(80))
+		k := key(rnd.IntN(300))
 		switch n := rnd.IntN(100); {
 		case n < 1:
 			c.PurgeGroup(fmt.Sprint(rnd.IntN(4)))
