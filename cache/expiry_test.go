@@ -131,6 +131,50 @@ func TestTimerAfterSuspend(t *testing.T) {
 	})
 }
 
+// Settings of the wall clock may turn the order of deaths around.
+func TestTimerAfterClockWasSet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := open(t, Config{TTL: time.Minute})
+		var m machine
+		m.plugInto(c)
+		set := func(d time.Duration) {
+			m.tamper(c, func(m *machine) { m.step = d })
+			has(t, c, key(99)) // any call notices
+		}
+		mustGet(t, c, key(1), give([]byte("x"))).Release()
+		set(-20 * time.Second)
+		time.Sleep(5 * time.Second)
+		mustGet(t, c, key(2), give([]byte("x"))).Release()
+		set(20 * time.Second) // 1 is 25 s old by now, and 2 is 40 s old
+		time.Sleep(20 * time.Second)
+		synctest.Wait()
+		if s := c.Stats(); s.Wiped != 1 || has(t, c, key(2)) || !has(t, c, key(1)) {
+			t.Errorf("%+v", s)
+		}
+		time.Sleep(15 * time.Second)
+		synctest.Wait()
+		if s := c.Stats(); s.Wiped != 2 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+func TestLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := open(t, Config{TTL: time.Minute})
+		var m machine
+		m.plugInto(c)
+		l := mustGet(t, c, key(1), give([]byte("x")))
+		defer l.Release()
+		for _, want := range []time.Duration{time.Minute, 35 * time.Second, 10 * time.Second, 0} {
+			if got := l.Left(); got != want {
+				t.Errorf("%v left, want %v", got, want)
+			}
+			time.Sleep(25 * time.Second)
+		}
+	})
+}
+
 // What died unseen makes room before anything that lives.
 func TestTheDeadGoFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
