@@ -1,0 +1,218 @@
+package integration_test
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/kmsfs/kmsfs/integration/lab"
+)
+
+// patience bounds every wait for something that should be there soon.
+const patience = 20 * time.Second
+
+// newLab starts an emulator with a key.
+func newLab(t *testing.T, args ...string) *lab.Lab {
+	t.Helper()
+	l, err := lab.Start(binDir, t.TempDir(), args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	if _, err := l.CreateKey(); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// seal encrypts with kmsfs encrypt and returns the ciphertext.
+func seal(t *testing.T, l *lab.Lab, plaintext string) string {
+	t.Helper()
+	blob, err := l.Kmsfs(strings.NewReader(plaintext), "encrypt", "--key", lab.Alias, "-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return blob
+}
+
+// put writes a file as a deployment would: under another name, then renamed.
+func put(t testing.TB, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path+".new", []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// mounted is a mount served by a process in the foreground.
+type mounted struct {
+	Source, Point string
+	PID           int
+
+	cmd  *exec.Cmd
+	mu   sync.Mutex
+	log  bytes.Buffer
+	more chan struct{} // closed and renewed at each line
+	done chan struct{} // closed when the process's log has ended
+}
+
+// mount mounts a fresh source, or the one given, and unmounts it after the
+// test.
+func mount(t *testing.T, l *lab.Lab, source string, options ...string) *mounted {
+	t.Helper()
+	needMount(t)
+	if source == "" {
+		source = t.TempDir()
+	}
+	m := &mounted{Source: source, Point: t.TempDir()}
+	m.start(t, l, options...)
+	return m
+}
+
+func (m *mounted) start(t *testing.T, l *lab.Lab, options ...string) {
+	t.Helper()
+	m.more, m.done = make(chan struct{}), make(chan struct{})
+	args := []string{"mount", "--foreground", "-o", "allow_emulator"}
+	for _, o := range options {
+		args = append(args, "-o", o)
+	}
+	m.cmd = l.Command(append(args, m.Source, m.Point)...)
+	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	stderr, err := m.cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	m.PID = m.cmd.Process.Pid
+	t.Cleanup(func() { m.stop(t) })
+	go func() {
+		s := bufio.NewScanner(stderr)
+		s.Buffer(nil, 1<<20)
+		for s.Scan() {
+			m.mu.Lock()
+			m.log.Write(append(s.Bytes(), '\n'))
+			close(m.more)
+			m.more = make(chan struct{})
+			m.mu.Unlock()
+		}
+		close(m.done)
+	}()
+	m.waitLog(t, "msg=mounted")
+}
+
+// Log is what the process has said.
+func (m *mounted) Log() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.log.String()
+}
+
+// waitLog waits for a line that contains all the words, and returns it.
+func (m *mounted) waitLog(t *testing.T, words ...string) string {
+	t.Helper()
+	late := time.After(patience)
+	for {
+		m.mu.Lock()
+		more, log := m.more, m.log.String()
+		m.mu.Unlock()
+	lines:
+		for line := range strings.Lines(log) {
+			for _, w := range words {
+				if !strings.Contains(line, w) {
+					continue lines
+				}
+			}
+			return strings.TrimSpace(line)
+		}
+		select {
+		case <-more:
+		case <-m.done:
+			t.Fatalf("the process ended without the line %q:\n%s", words, m.Log())
+		case <-late:
+			t.Fatalf("no line with %q:\n%s", words, m.Log())
+		}
+	}
+}
+
+// stop ends the mount as a user would, and fails the test if that is not
+// possible.
+func (m *mounted) stop(t *testing.T) {
+	if m.cmd.ProcessState != nil {
+		return
+	}
+	out, err := exec.Command(filepath.Join(binDir, "kmsfs"), "umount", m.Point).CombinedOutput()
+	if err != nil {
+		t.Errorf("umount: %v\n%s\nlog:\n%s", err, out, m.Log())
+		m.cmd.Process.Kill()
+		syscall.Unmount(m.Point, syscall.MNT_DETACH)
+	}
+	select {
+	case <-m.done:
+	case <-time.After(patience):
+		t.Errorf("the process did not end after its mount was gone:\n%s", m.Log())
+		m.cmd.Process.Kill()
+	}
+	if err := m.cmd.Wait(); err != nil && !t.Failed() {
+		t.Errorf("kmsfs mount: %v\n%s", err, m.Log())
+	}
+}
+
+// path is a file in the mount.
+func (m *mounted) path(name string) string { return filepath.Join(m.Point, name) }
+
+// source is a file in the source.
+func (m *mounted) source(name string) string { return filepath.Join(m.Source, name) }
+
+func read(t testing.TB, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// decrypts is how many Decrypt calls the emulator has seen.
+func decrypts(t testing.TB, l *lab.Lab) int {
+	t.Helper()
+	calls, err := l.Calls()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return calls["Decrypt"]
+}
+
+// total is how many calls of any kind the emulator has seen.
+func total(t testing.TB, l *lab.Lab) int {
+	t.Helper()
+	calls, err := l.Calls()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, c := range calls {
+		n += c
+	}
+	return n
+}
+
+// lengthy is a plaintext of n bytes that tells which one it is.
+func lengthy(tag string, n int) string {
+	return strings.Repeat(fmt.Sprintf("%s %d\n", tag, n), n)[:n]
+}

@@ -1,0 +1,322 @@
+package integration_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kmsfs/kmsfs/integration/lab"
+)
+
+// What encrypt made is what the mount serves, byte for byte, with the exact
+// size and the default modes.
+func TestServesPlaintext(t *testing.T) {
+	l := newLab(t)
+	m := mount(t, l, "")
+	for name, plaintext := range map[string]string{
+		"pem":        "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n",
+		"crlf":       "a\r\nb\r\n",
+		"signs":      "+/=&%~* \t\"'\\ \x00\x7f",
+		"cjk":        "秘密鍵\n",
+		"one":        "x",
+		"longest":    lengthy("longest", 6144),
+		"no newline": "no newline at the end",
+	} {
+		put(t, m.source(name+".cipher"), seal(t, l, plaintext))
+		st, err := os.Stat(m.path(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st.Size() != int64(len(plaintext)) || st.Mode() != 0o400 {
+			t.Errorf("%s: size %d, mode %v; want %d, 0400", name, st.Size(), st.Mode(), len(plaintext))
+		}
+		if got := read(t, m.path(name)); got != plaintext {
+			t.Errorf("%s: got %q, want %q", name, got, plaintext)
+		}
+		if out, err := l.Kmsfs(nil, "decrypt", m.source(name+".cipher")); err != nil || out != plaintext {
+			t.Errorf("%s: decrypt gave %q, %v", name, out, err)
+		}
+	}
+	if st, err := os.Stat(m.Point); err != nil || st.Mode() != os.ModeDir|0o500 {
+		t.Errorf("the root is %v (%v), want 0500", st.Mode(), err)
+	}
+}
+
+// White space around the ciphertext does not matter.
+func TestWhiteSpaceAroundCiphertext(t *testing.T) {
+	l := newLab(t)
+	m := mount(t, l, "")
+	put(t, m.source("a.cipher"), "\n \t"+seal(t, l, "hello")+"\r\n\n")
+	if got := read(t, m.path("a")); got != "hello" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// Two hundred readers of a cold file cost one call.
+func TestSingleFlight(t *testing.T) {
+	l := newLab(t)
+	m := mount(t, l, "")
+	put(t, m.source("a.cipher"), seal(t, l, "shared secret"))
+	if err := l.ResetCalls(); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Fault(map[string]any{"action": "Decrypt", "delay": "300ms"}); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for range 200 {
+		wg.Go(func() {
+			if b, err := os.ReadFile(m.path("a")); err != nil || string(b) != "shared secret" {
+				t.Errorf("%q, %v", b, err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := decrypts(t, l); n != 1 {
+		t.Errorf("%d calls, want 1", n)
+	}
+}
+
+// The TTL ends what is cached: a later open asks the service again, and so
+// does an old descriptor.
+func TestTTL(t *testing.T) {
+	l := newLab(t)
+	m := mount(t, l, "", "ttl=1s")
+	put(t, m.source("a.cipher"), seal(t, l, "short-lived"))
+	f, err := os.Open(m.path("a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := l.Fault(map[string]any{"action": "Decrypt", "status": 403, "code": "Forbidden.NoPermission"}); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 64)
+	for begun := time.Now(); ; {
+		n, err := f.ReadAt(buf, 0)
+		if errors.Is(err, syscall.EACCES) {
+			break
+		}
+		if string(buf[:n]) != "short-lived" {
+			t.Fatalf("%q, %v", buf[:n], err)
+		}
+		if time.Since(begun) > 3*time.Second {
+			t.Fatal("still readable long after the TTL, although the service refuses")
+		}
+	}
+	if _, err := os.ReadFile(m.path("a")); !errors.Is(err, syscall.EACCES) {
+		t.Errorf("open after the TTL: %v, want EACCES", err)
+	}
+}
+
+// A replaced file is served whole and new at the next open, longer or
+// shorter, within the TTL; a descriptor opened before keeps its own version.
+func TestReplaced(t *testing.T) {
+	l := newLab(t)
+	m := mount(t, l, "", "ttl=1h")
+	versions := []string{lengthy("first", 1704), lengthy("second", 3272), lengthy("third", 20)}
+	var open []*os.File
+	for _, v := range versions {
+		put(t, m.source("key.cipher"), seal(t, l, v))
+		f, err := os.Open(m.path("key"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		open = append(open, f)
+		if got := read(t, m.path("key")); got != v {
+			t.Errorf("got %d bytes %.20q, want %d bytes %.20q", len(got), got, len(v), v)
+		}
+	}
+	for i, f := range open {
+		st, err := f.Stat()
+		if err != nil || st.Size() != int64(len(versions[i])) {
+			t.Errorf("version %d: fstat says %d (%v), want %d", i, st.Size(), err, len(versions[i]))
+		}
+		if b, err := io.ReadAll(f); err != nil || string(b) != versions[i] {
+			t.Errorf("version %d through its own descriptor: %.20q, %v", i, b, err)
+		}
+	}
+}
+
+// A stat begun 10 ms after a rename shows the new inode, time and size, also
+// right after a listing, whose entries the kernel may keep.
+func TestStatAfterRename(t *testing.T) {
+	l := newLab(t)
+	m := mount(t, l, "")
+	short, long := seal(t, l, "short"), seal(t, l, lengthy("long", 500))
+	put(t, m.source("key.cipher"), short)
+	for i, blob := range []string{long, short, long, short} {
+		if out, err := exec.Command("ls", "-l", m.Point).CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		before, err := os.Stat(m.path("key"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		put(t, m.source("key.cipher"), blob)
+		renamed, err := os.Stat(m.source("key.cipher"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(10 * time.Millisecond) // what is claimed is claimed for this moment
+		after, err := os.Stat(m.path("key"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := int64(500)
+		if blob == short {
+			want = 5
+		}
+		if after.Size() != want || !after.ModTime().Equal(renamed.ModTime()) || os.SameFile(before, after) {
+			t.Errorf("replacement %d: size %d, time %v, same inode %t; want size %d, time %v, another inode",
+				i, after.Size(), after.ModTime(), os.SameFile(before, after), want, renamed.ModTime())
+		}
+	}
+}
+
+// Ways to open that walk no path still get the current bytes.
+func TestPinnedOpens(t *testing.T) {
+	l := newLab(t)
+	m := mount(t, l, "", "ttl=1h")
+	first, second := seal(t, l, "first version"), seal(t, l, "the second version")
+	put(t, m.source("key.cipher"), first)
+
+	bind := t.TempDir() + "/bound"
+	if err := os.WriteFile(bind, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount(m.path("key"), bind, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Unmount(bind, unix.MNT_DETACH)
+	fd, err := unix.Open(m.path("key"), unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	pinned := os.NewFile(uintptr(fd), "pinned")
+	held, err := os.Open(m.path("key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	link := func(f *os.File) string { return "/proc/self/fd/" + itoa(f.Fd()) }
+
+	for _, p := range []string{bind, link(pinned), link(held)} {
+		if got := read(t, p); got != "first version" {
+			t.Errorf("%s before: %q", p, got)
+		}
+	}
+	put(t, m.source("key.cipher"), second)
+	for _, p := range []string{bind, link(pinned), link(held)} {
+		if got := read(t, p); got != "the second version" {
+			t.Errorf("%s after: %q", p, got)
+		}
+	}
+	if b, err := io.ReadAll(held); err != nil || string(b) != "first version" {
+		t.Errorf("the old descriptor: %q, %v", b, err)
+	}
+}
+
+// Every change is refused, and says why.
+func TestReadOnly(t *testing.T) {
+	l := newLab(t)
+	m := mount(t, l, "")
+	put(t, m.source("a.cipher"), seal(t, l, "secret"))
+	if err := os.Mkdir(m.source("d"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	p := m.path("a")
+	for name, try := range map[string]func() error{
+		"write":    func() error { return os.WriteFile(p, []byte("x"), 0o600) },
+		"truncate": func() error { return os.Truncate(p, 0) },
+		"append":   func() error { f, err := os.OpenFile(p, os.O_APPEND|os.O_WRONLY, 0); f.Close(); return err },
+		"rdwr":     func() error { f, err := os.OpenFile(p, os.O_RDWR, 0); f.Close(); return err },
+		"trunc":    func() error { f, err := os.OpenFile(p, os.O_RDONLY|os.O_TRUNC, 0); f.Close(); return err },
+		"create":   func() error { return os.WriteFile(m.path("b"), nil, 0o600) },
+		"unlink":   func() error { return os.Remove(p) },
+		"rename":   func() error { return os.Rename(p, m.path("b")) },
+		"mkdir":    func() error { return os.Mkdir(m.path("e"), 0o700) },
+		"rmdir":    func() error { return syscall.Rmdir(m.path("d")) },
+		"link":     func() error { return os.Link(p, m.path("b")) },
+		"symlink":  func() error { return os.Symlink("a", m.path("b")) },
+		"mknod":    func() error { return unix.Mknod(m.path("f"), unix.S_IFIFO|0o600, 0) },
+		"chmod":    func() error { return os.Chmod(p, 0o600) },
+		"chown":    func() error { return os.Chown(p, 1, 1) },
+		"utimes":   func() error { return os.Chtimes(p, time.Now(), time.Now()) },
+		"setxattr": func() error { return unix.Setxattr(p, "user.x", []byte("y"), 0) },
+	} {
+		if err := try(); !errors.Is(err, syscall.EROFS) {
+			t.Errorf("%s: %v, want EROFS", name, err)
+		}
+	}
+}
+
+// A private and a shared mapping read the file.
+func TestMmap(t *testing.T) {
+	l := newLab(t)
+	m := mount(t, l, "")
+	want := lengthy("mapped", 5000)
+	put(t, m.source("a.cipher"), seal(t, l, want))
+	f, err := os.Open(m.path("a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for name, flags := range map[string]int{"private": unix.MAP_PRIVATE, "shared": unix.MAP_SHARED} {
+		b, err := unix.Mmap(int(f.Fd()), 0, len(want), unix.PROT_READ, flags)
+		if name == "shared" && err == unix.ENODEV && kernelOlderThan(6, 6) {
+			continue // known: no shared mapping of a file that bypasses the page cache
+		}
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if !bytes.Equal(b, []byte(want)) {
+			t.Errorf("%s mapping differs", name)
+		}
+		unix.Munmap(b)
+	}
+}
+
+// Ciphertext that a program made which knows only the SDK is served to
+// identical bytes, and the program opens ours.
+func TestInteroperates(t *testing.T) {
+	l := newLab(t)
+	m := mount(t, l, "")
+	client := t.TempDir() + "/sdkclient"
+	build := exec.Command("go", "build", "-o", client, "./sdkclient")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	run := func(stdin string, args ...string) string {
+		t.Helper()
+		cmd := exec.Command(client, args...)
+		cmd.Env = l.Env()
+		cmd.Stdin = strings.NewReader(stdin)
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("sdkclient %v: %v", args, err)
+		}
+		return string(out)
+	}
+	for _, plaintext := range []string{"-----BEGIN X-----\nYWJj\n-----END X-----\n", "a+/=&%~* b\r\n", "机密", lengthy("max", 6144)} {
+		put(t, m.source("theirs.cipher"), run(plaintext, "encrypt", lab.Alias))
+		if got := read(t, m.path("theirs")); got != plaintext {
+			t.Errorf("theirs: %q, want %q", got, plaintext)
+		}
+		if got := run(seal(t, l, plaintext), "decrypt"); got != plaintext {
+			t.Errorf("ours: %q, want %q", got, plaintext)
+		}
+	}
+}
