@@ -15,13 +15,15 @@
 //
 // Decrypt: the exchange reads the answer into one buffer, unescapes the member
 // Plaintext into the slice that the caller owns and wipes, and wipes the
-// buffer; the SDK sees an empty placeholder. What is left after the caller's
-// Wipe are the read buffers of crypto/tls (the last record of a connection)
-// and net/http (4 KiB per connection), until the connection's next answer or
-// the garbage collector takes them.
+// buffer; the SDK sees an empty placeholder. After the caller's Wipe two copies
+// are left, the read buffers of crypto/tls and net/http of that connection,
+// until its next answer overwrites them; none is left once the connection is
+// closed and the garbage collector has run.
 //
 // Encrypt: the signature covers the plaintext, and the SDK computes it over Go
-// strings, which cannot be wiped: about a dozen copies, raw or
-// percent-encoded, stay until the garbage collector reuses their memory.
-// Encrypt belongs into a process that ends soon, not into the mount's.
+// strings, which cannot be wiped: about eleven copies, raw or percent-encoded,
+// stay until the garbage collector reuses their memory. Encrypt belongs into a
+// process that ends soon, not into the mount's.
+//
+// TestCopiesOfPlaintext searches the memory of a process for them.
 package aliyun

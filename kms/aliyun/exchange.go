@@ -78,13 +78,13 @@ func (x *exchange) roundTrip(r *http.Request) (seen []byte, failure *kms.Error) 
 	case resp.StatusCode < 200 || 300 <= resp.StatusCode && resp.StatusCode < 400:
 		// Followed, a redirect would carry the signed request elsewhere.
 		return nil, &kms.Error{Class: kms.ErrBadAnswer, Status: x.status, Detail: "unexpected HTTP status " + statusText(x.status)}
-	case resp.StatusCode >= 400:
-		return nil, x.refused(body)
-	case errors.Is(err, errTooLong):
-		return nil, &kms.Error{Class: kms.ErrBadAnswer, Status: x.status, Detail: errTooLong.Error()}
-	case err != nil:
+	case err != nil && !errors.Is(err, errTooLong):
 		x.status = 0 // what arrived is no answer
 		return nil, &kms.Error{Class: kms.ErrTransient, Detail: errCut.Error()}
+	case resp.StatusCode >= 400:
+		return nil, x.refused(body)
+	case err != nil:
+		return nil, &kms.Error{Class: kms.ErrBadAnswer, Status: x.status, Detail: errTooLong.Error()}
 	}
 	members, err := x.op.accept(body)
 	if err == nil && x.echoes(members.text("RequestId", requestIDForm)) {

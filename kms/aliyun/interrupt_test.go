@@ -41,12 +41,14 @@ func silent(t *testing.T) (addr string, accepted <-chan struct{}) {
 	return l.Addr().String(), seen
 }
 
-// hung is a TLS server that takes requests and answers none, or only half.
-func hung(t *testing.T, half bool, adjust ...func(*Config)) (c *Client, arrived <-chan struct{}) {
+// hung is a TLS server that takes requests and answers none, or only half, with
+// the given status.
+func hung(t *testing.T, half int, adjust ...func(*Config)) (c *Client, arrived <-chan struct{}) {
 	seen, release := make(chan struct{}, 64), make(chan struct{})
 	c, s := service(t, func(w http.ResponseWriter, r *http.Request) {
-		if half {
+		if half != 0 {
 			w.Header().Set("Content-Length", "1000")
+			w.WriteHeader(half)
 			w.Write([]byte(`{"Plaintext":"canary`))
 			w.(http.Flusher).Flush()
 		}
@@ -63,13 +65,15 @@ func TestContextEnds(t *testing.T) {
 	blob := blobOf(t, 1)
 	addr, accepted := silent(t)
 	mute := clientFor(t, addr, "", func(c *Config) {})
-	deaf, arrived := hung(t, false)
-	broken, begun := hung(t, true)
+	deaf, arrived := hung(t, 0)
+	broken, begun := hung(t, 200)
+	refusing, refused := hung(t, 403)
 	for name, stage := range map[string]struct {
 		c       *Client
 		reached <-chan struct{}
 	}{
 		"handshake": {mute, accepted}, "request": {deaf, arrived}, "half an answer": {broken, begun},
+		"half a refusal": {refusing, refused},
 	} {
 		ctx, cancel := context.WithCancel(context.Background())
 		go func() { <-stage.reached; cancel() }()
@@ -104,8 +108,8 @@ func TestOwnTimeout(t *testing.T) {
 	short := func(c *Config) { c.Timeout = 20 * time.Millisecond }
 	addr, _ := silent(t)
 	mute := clientFor(t, addr, "", short)
-	deaf, _ := hung(t, false, short)
-	broken, _ := hung(t, true, short)
+	deaf, _ := hung(t, 0, short)
+	broken, _ := hung(t, 200, short)
 	for name, c := range map[string]*Client{"handshake": mute, "request": deaf, "half an answer": broken} {
 		_, err := c.Decrypt(context.Background(), blobOf(t, 1), nil)
 		wantClass(t, name, err, kms.ErrTransient)

@@ -95,6 +95,7 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 		"odd types":              {answering(200, `{"KeyId":{"a":"canary"},"RequestId":1.5,`+leak+`}`), kms.ErrBadAnswer},
 		"request id is a canary": {answering(200, `{"KeyId":"k","KeyVersionId":"v","RequestId":"canary canary",`+leak+`}`), kms.ErrBadAnswer},
 		"body cut short":         {hijacked("HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{" + leak), kms.ErrTransient},
+		"refusal cut short":      {hijacked("HTTP/1.1 403 Forbidden\r\nContent-Length: 500\r\n\r\n{\"Code\":\"canary"), kms.ErrTransient},
 		"chunk cut short":        {hijacked("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n500\r\n{" + leak), kms.ErrTransient},
 		"closed":                 {hijacked(""), kms.ErrTransient},
 		"headers cut":            {hijacked("HTTP/1.1 200 OK\r\nX-Canary: canary"), kms.ErrTransient},
