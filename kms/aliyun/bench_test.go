@@ -11,7 +11,7 @@ import (
 )
 
 // The cost of a Decrypt on loopback, server included, beside the same exchange
-// of bytes by net/http alone.
+// of bytes by net/http alone. The number counts goroutines per processor.
 func BenchmarkDecrypt(b *testing.B) {
 	blob := blobOf(b, 1704)
 	for _, g := range []int{1, 8, 64} {

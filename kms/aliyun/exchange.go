@@ -121,8 +121,8 @@ func (x *exchange) guard(r *http.Request) error {
 
 // unanswered describes a request that got no answer.
 func (x *exchange) unanswered(err error, reused, answered bool) *kms.Error {
-	if errors.Is(err, errBadProxy) {
-		return &kms.Error{Class: kms.ErrTransient, Detail: errBadProxy.Error()}
+	if errors.Is(err, ErrBadProxy) {
+		return &kms.Error{Class: kms.ErrTransient, Detail: ErrBadProxy.Error()}
 	}
 	closed := connectionClosed(err)
 	x.stale = reused && !answered && closed

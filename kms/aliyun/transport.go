@@ -57,9 +57,10 @@ func oneShot(t *http.Transport) *http.Transport {
 func proxyFor(r *http.Request) (*url.URL, error) {
 	u, err := http.ProxyFromEnvironment(r)
 	if err != nil {
-		return nil, errBadProxy
+		return nil, ErrBadProxy
 	}
 	return u, nil
 }
 
-var errBadProxy = errors.New("HTTPS_PROXY is not the address of a proxy")
+// ErrBadProxy: the environment names a proxy by something that is no address.
+var ErrBadProxy = errors.New("HTTPS_PROXY is not the address of a proxy")
