@@ -36,7 +36,7 @@ func (f *FS) logOpen(r *opened, status fuse.Status) {
 		slog.Uint64("uid", uint64(r.caller.uid)), slog.Uint64("gid", uint64(r.caller.gid)), slog.Uint64("tgid", uint64(r.caller.tgid)),
 		slog.String("path", printable(r.path)),
 		slog.String("result", resultName(status)),
-		slog.Duration("duration", time.Since(r.begun).Round(time.Microsecond)))
+		slog.String("duration", milliseconds(time.Since(r.begun))))
 	if r.version != "" {
 		a = append(a, slog.String("ciphertext", hex.EncodeToString(r.hash[:8])), slog.String("key_version", r.version), slog.Bool("cached", r.hit))
 	}
@@ -54,6 +54,11 @@ func (f *FS) logOpen(r *opened, status fuse.Status) {
 func (f *FS) logRead(h *handle, c caller, status fuse.Status, err error) {
 	f.cfg.Log.Warn("read", "uid", c.uid, "gid", c.gid, "tgid", c.tgid, "path", printable(h.rel),
 		"result", resultName(status), "error", printable(err.Error()))
+}
+
+// milliseconds is a duration in plain ASCII, unlike its String.
+func milliseconds(d time.Duration) string {
+	return strconv.FormatFloat(float64(d.Microseconds())/1000, 'f', 3, 64) + "ms"
 }
 
 func resultName(s fuse.Status) string {

@@ -50,10 +50,11 @@ func seal(t *testing.T, l *lab.Lab, plaintext string) string {
 // put writes a file as a deployment would: under another name, then renamed.
 func put(t testing.TB, path, content string) {
 	t.Helper()
-	if err := os.WriteFile(path+".new", []byte(content), 0o600); err != nil {
+	tmp := filepath.Join(filepath.Dir(path), ".put")
+	if err := os.WriteFile(tmp, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Rename(path+".new", path); err != nil {
+	if err := os.Rename(tmp, path); err != nil {
 		t.Fatal(err)
 	}
 }

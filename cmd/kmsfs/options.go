@@ -128,7 +128,13 @@ type optionFlag struct {
 
 func (f optionFlag) Set(v string) error { return f.apply(f.s, v) }
 func (f optionFlag) String() string     { return "" } // the default stands in the help
-func (f optionFlag) Type() string       { return f.value }
+
+func (f optionFlag) Type() string {
+	if f.value == "" {
+		return "bool" // pflag then shows no placeholder
+	}
+	return f.value
+}
 
 // optionList is -o.
 type optionList struct{ s *settings }

@@ -1,0 +1,157 @@
+package integration_test
+
+import (
+	"encoding/json"
+	"io"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/kmsfs/kmsfs/"
+
+// floors says what each room may import besides the standard library. Imports
+// go down only; what is not in the table is not allowed.
+var floors = []struct {
+	room  string
+	may   []string
+	never []string // of the standard library or among the indirect ones
+	why   string
+}{
+	{"kms", nil, []string{"net/http"}, "the contract knows no vendor and no transport; its later libraries are listed when they come"},
+	{"kms/aliyun", []string{"kms", "github.com/aliyun/alibaba-cloud-sdk-go"}, nil, "the only room that knows Alibaba Cloud"},
+	{"kms/emulator", []string{"kms", "go.etcd.io/bbolt"}, nil, "a fake on the wire; it shares only the blob layout"},
+	{"cache/secmem", []string{"golang.org/x/sys"}, nil, "memory, and nothing of what is in it"},
+	{"cache", []string{"github.com/hashicorp/golang-lru/v2/simplelru", "golang.org/x/sys", "cache/secmem"}, nil, "lifetime; neither FUSE, nor KMS, nor what a path means (x/sys: the boot clock)"},
+	{"fs", []string{"github.com/hanwen/go-fuse/v2", "golang.org/x/sys", "cache", "kms"}, []string{"net/http", "flag"}, "what the kernel sees; no vendor, no HTTP, no flags"},
+	{"cmd/kmsfs", []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/sys", "golang.org/x/term", "fs", "cache", "cache/secmem", "kms", "kms/aliyun"}, nil, "the program joins the rooms, but never links a fake"},
+	{"cmd/kms-emulator", []string{"kms/emulator", "github.com/spf13/cobra", "github.com/spf13/pflag"}, nil, "a separate program, so that the product never links a fake"},
+}
+
+type goPackage struct {
+	ImportPath string
+	Imports    []string
+	Deps       []string
+	GoFiles    []string
+	Doc        string
+}
+
+func listPackages(t *testing.T) []goPackage {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports,Deps,GoFiles,Doc", module+"...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []goPackage
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p goPackage
+		if err := d.Decode(&p); err == io.EOF {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
+
+// TestFloors holds the import table.
+func TestFloors(t *testing.T) {
+	rooms := map[string]bool{}
+	for _, p := range listPackages(t) {
+		room := strings.TrimPrefix(p.ImportPath, module)
+		if p.Doc == "" {
+			t.Errorf("%s has no package doc", room)
+		}
+		if strings.HasPrefix(room, "integration") {
+			continue // black box; it may use what it likes
+		}
+		rooms[room] = true
+		i := slices.IndexFunc(floors, func(f struct {
+			room  string
+			may   []string
+			never []string
+			why   string
+		}) bool {
+			return f.room == room
+		})
+		if i < 0 {
+			t.Errorf("%s is not in the table", room)
+			continue
+		}
+		f := floors[i]
+		for _, imp := range p.Imports {
+			local, isLocal := strings.CutPrefix(imp, module)
+			if slices.Contains(f.never, imp) {
+				t.Errorf("%s must not import %s: %s", room, imp, f.why)
+			}
+			if !isLocal && !strings.Contains(strings.Split(imp, "/")[0], ".") {
+				continue // standard library
+			}
+			if !slices.ContainsFunc(f.may, func(may string) bool {
+				if isLocal {
+					return local == may
+				}
+				return imp == may || strings.HasPrefix(imp, may+"/")
+			}) {
+				t.Errorf("%s must not import %s: %s", room, imp, f.why)
+			}
+		}
+		for _, dep := range p.Deps {
+			if room == "cmd/kmsfs" && (dep == module+"kms/emulator" || strings.HasPrefix(dep, "go.etcd.io/")) {
+				t.Errorf("%s links %s", room, dep)
+			}
+			if room == "fs" && (strings.Contains(dep, "aliyun") || dep == "net/http") {
+				t.Errorf("fs reaches %s", dep)
+			}
+		}
+	}
+	if len(rooms) != len(floors) {
+		t.Errorf("the table has %d rooms, the house %d: %v", len(floors), len(rooms), rooms)
+	}
+}
+
+// Only main.go ends the process.
+func TestOnlyMainExits(t *testing.T) {
+	found := 0
+	for _, pattern := range []string{"../*/*.go", "../*/*/*.go"} {
+		paths, err := filepath.Glob(pattern)
+		if err != nil || len(paths) == 0 {
+			t.Fatalf("%s matches nothing (%v)", pattern, err)
+		}
+		for _, p := range paths {
+			if strings.HasSuffix(p, "_test.go") || strings.Contains(p, "/integration/") {
+				continue
+			}
+			text := read(t, p)
+			if filepath.Base(p) == "main.go" {
+				found += strings.Count(text, "os.Exit(")
+				continue
+			}
+			for _, exit := range []string{"os.Exit(", "log.Fatal", "syscall.Exit(", "unix.Exit("} {
+				if strings.Contains(text, exit) {
+					t.Errorf("%s has %s", p, exit)
+				}
+			}
+		}
+	}
+	if found != 2 {
+		t.Errorf("%d calls of os.Exit in the main.go files, want one each", found)
+	}
+}
+
+// One reachable use of reflection by name makes the linker keep every method
+// of the SDK (libraries that do it are not worth 6 MB).
+func TestBinaryIsSmall(t *testing.T) {
+	text := read(t, filepath.Join(binDir, "kmsfs"))
+	if strings.Contains(text, "reflect.Value.MethodByName") {
+		t.Error("the program can call methods by name")
+	}
+	if len(text) > 12<<20 {
+		t.Errorf("the program has %d bytes", len(text))
+	}
+	if strings.Contains(text, "TEST ONLY") && strings.Contains(text, "kms/emulator") {
+		t.Error("the program links the emulator")
+	}
+}

@@ -1,0 +1,442 @@
+package integration_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// readWithin reads in a process of its own, so that a file that blocks cannot
+// take the test with it.
+func readWithin(t *testing.T, path string, limit time.Duration) ([]byte, error) {
+	t.Helper()
+	type result struct {
+		b   []byte
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		b, err := os.ReadFile(path)
+		done <- result{b, err}
+	}()
+	select {
+	case r := <-done:
+		return r.b, r.err
+	case <-time.After(limit):
+		t.Fatalf("reading %s takes longer than %v", path, limit)
+		return nil, nil
+	}
+}
+
+// What is no ciphertext is refused by itself, without a call, and hurts
+// nobody else.
+func TestNotCiphertext(t *testing.T) {
+	l := newLab(t)
+	m := mount(t, l, "")
+	good := seal(t, l, "neighbour")
+	put(t, m.source("good.cipher"), good)
+	for name, content := range map[string]string{
+		"empty":     "",
+		"html":      "<html><body>502 Bad Gateway</body></html>\n",
+		"cut":       good[:len(good)-5],
+		"pem":       "-----BEGIN PRIVATE KEY-----\n",
+		"two":       good + "\n" + good,
+		"age":       "age-encryption.org/v1\n-> X25519 abc\n",
+		"armored":   "-----BEGIN AGE ENCRYPTED FILE-----\n",
+		"long":      strings.Repeat("A", 70000),
+		"json":      `{"CiphertextBlob":"` + good + `"}`,
+		"only text": "hello",
+	} {
+		put(t, m.source(name+".cipher"), content)
+	}
+	old := time.Now().Add(-time.Hour)
+	entries, err := os.ReadDir(m.Point)
+	if err != nil || len(entries) != 11 {
+		t.Fatalf("%d entries, %v", len(entries), err)
+	}
+	if err := l.ResetCalls(); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if e.Name() == "good" {
+			continue
+		}
+		st, err := os.Stat(m.source(e.Name() + ".cipher"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		os.Chtimes(m.source(e.Name()+".cipher"), old, old)
+		if shown, err := os.Stat(m.path(e.Name())); err != nil || shown.Size() != st.Size() {
+			t.Errorf("%s: shown with %v, %v; want the size of the ciphertext file, %d", e.Name(), shown, err, st.Size())
+		}
+		if b, err := readWithin(t, m.path(e.Name()), 2*time.Second); !errors.Is(err, syscall.EBADMSG) {
+			t.Errorf("%s: %q, %v; want EBADMSG", e.Name(), b, err)
+		}
+		m.waitLog(t, "msg=open", "result=", "not a ciphertext", e.Name()[:3])
+	}
+	if n := total(t, l); n != 0 {
+		t.Errorf("%d calls for files that are no ciphertext", n)
+	}
+	if got := read(t, m.path("good")); got != "neighbour" {
+		t.Errorf("the neighbour reads %q", got)
+	}
+}
+
+// Special files under a ciphertext's name neither block nor show.
+func TestSpecialFiles(t *testing.T) {
+	l := newLab(t)
+	m := mount(t, l, "", "plain=show")
+	put(t, m.source("good.cipher"), seal(t, l, "neighbour"))
+	for _, suffix := range []string{".cipher", ""} {
+		if err := unix.Mkfifo(m.source("fifo"+suffix), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Mknod(m.source("null"+suffix), unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3))); err != nil {
+			t.Fatal(err)
+		}
+		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fd)
+		if err := unix.Bind(fd, &unix.SockaddrUnix{Name: m.source("socket" + suffix)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"fifo", "null", "socket"} {
+		if _, err := readWithin(t, m.path(name), time.Second); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: %v, want ENOENT", name, err)
+		}
+	}
+	if entries, err := os.ReadDir(m.Point); err != nil || len(entries) != 1 {
+		t.Errorf("listed: %v, %v", entries, err)
+	}
+	if got := read(t, m.path("good")); got != "neighbour" {
+		t.Errorf("the neighbour reads %q", got)
+	}
+}
+
+// A file of 8 EiB is not read, and costs neither memory nor time.
+func TestHugeSparseFile(t *testing.T) {
+	l := newLab(t)
+	m := mount(t, l, "")
+	put(t, m.source("good.cipher"), seal(t, l, "neighbour"))
+	f, err := os.Create(m.source("huge.cipher"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	size := int64(1<<63 - 1)
+	for size > 1<<40 && f.Truncate(size) != nil {
+		size >>= 1 // the file system's own limit
+	}
+	os.Chtimes(f.Name(), time.Unix(0, 0), time.Unix(0, 0))
+	if _, err := readWithin(t, m.path("huge"), time.Second); !errors.Is(err, syscall.EBADMSG) {
+		t.Errorf("%v, want EBADMSG", err)
+	}
+	if st, err := os.Stat(m.path("huge")); err != nil || st.Size() != size {
+		t.Errorf("size %v, %v; want %d", st, err, size)
+	}
+	if got := read(t, m.path("good")); got != "neighbour" {
+		t.Errorf("the neighbour reads %q", got)
+	}
+	status := read(t, "/proc/"+itoa(m.PID)+"/status")
+	var rss int
+	for line := range strings.Lines(status) {
+		fmt.Sscanf(line, "VmRSS: %d", &rss)
+	}
+	if rss == 0 || rss > 100<<10 {
+		t.Errorf("resident memory is %d KiB", rss)
+	}
+}
+
+// A write lease on the file, which makes an ordinary open wait for up to 45 s,
+// fails that open at once and no other.
+func TestLeasedFile(t *testing.T) {
+	l := newLab(t)
+	m := mount(t, l, "")
+	put(t, m.source("good.cipher"), seal(t, l, "neighbour"))
+	put(t, m.source("leased.cipher"), seal(t, l, "leased"))
+	f, err := os.OpenFile(m.source("leased.cipher"), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_WRLCK); err != nil {
+		t.Fatal(err)
+	}
+	begun := time.Now()
+	if _, err := readWithin(t, m.path("leased"), 2*time.Second); !errors.Is(err, syscall.EIO) {
+		t.Errorf("%v after %v, want EIO", err, time.Since(begun))
+	}
+	if got := read(t, m.path("good")); got != "neighbour" {
+		t.Errorf("the neighbour reads %q", got)
+	}
+}
+
+// Links work as far as they stay in the mount, and never lead out of it.
+func TestLinks(t *testing.T) {
+	l := newLab(t)
+	m := mount(t, l, "")
+	for _, d := range []string{"..v1", "a/b", "dir.cipher"} {
+		if err := os.MkdirAll(m.source(d), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(t, m.source("..v1/key.cipher"), seal(t, l, "through links"))
+	put(t, m.source("a/b/deep.cipher"), seal(t, l, "deep"))
+	put(t, m.source("dir.cipher/in.cipher"), seal(t, l, "in a directory"))
+	good := map[string]string{ // link in the source → its text
+		"..data":        "..v1",
+		"key.cipher":    "..data/key.cipher",
+		"plainname":     "..v1/key.cipher",
+		"a/up.cipher":   "../..v1/key.cipher",
+		"a/b/up.cipher": "../../key.cipher",
+		"todir":         "dir.cipher",
+		"chain.cipher":  "key.cipher",
+	}
+	bad := map[string]string{
+		"abs.cipher":      "/etc/passwd",
+		"abs2":            m.source("..v1/key.cipher"),
+		"out.cipher":      "../secret.cipher",
+		"a/out.cipher":    "../../secret.cipher",
+		"climb":           "todir/../../../etc/passwd",
+		"behind":          "..data/../..v1/key.cipher",
+		"proc.cipher":     "/proc/self/root/etc/passwd",
+		"a/b/many.cipher": "../../../x.cipher",
+	}
+	for link, text := range good {
+		if err := os.Symlink(text, m.source(link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for link, text := range bad {
+		if err := os.Symlink(text, m.source(link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for link, want := range map[string]string{
+		"..data": "..v1", "key": "..data/key", "plainname": "..v1/key", "a/up": "../..v1/key", "a/b/up": "../../key", "todir": "dir.cipher", "chain": "key",
+	} {
+		got, err := os.Readlink(m.path(link))
+		st, serr := os.Lstat(m.path(link))
+		if err != nil || got != want || serr != nil || st.Size() != int64(len(want)) {
+			t.Errorf("%s → %q (%v), size %v (%v); want %q", link, got, err, st, serr, want)
+		}
+	}
+	for path, want := range map[string]string{
+		"key": "through links", "..data/key": "through links", "plainname": "through links", "a/up": "through links", "a/b/up": "through links",
+		"chain": "through links", "todir/in": "in a directory", "dir.cipher/in": "in a directory", "a/b/deep": "deep",
+	} {
+		if got := read(t, m.path(path)); got != want {
+			t.Errorf("%s reads %q, want %q", path, got, want)
+		}
+	}
+	for link := range bad {
+		shown := strings.TrimSuffix(link, ".cipher")
+		if got, err := os.Readlink(m.path(shown)); !errors.Is(err, syscall.EACCES) {
+			t.Errorf("%s → %q, %v; want EACCES", shown, got, err)
+		}
+		if b, err := os.ReadFile(m.path(shown)); !errors.Is(err, syscall.EACCES) {
+			t.Errorf("%s reads %q, %v; want EACCES", shown, b, err)
+		}
+	}
+}
+
+// A mount point beneath the source is not crossed.
+func TestNestedMount(t *testing.T) {
+	l := newLab(t)
+	m := mount(t, l, "")
+	if err := os.Mkdir(m.source("other"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("none", m.source("other"), "tmpfs", 0, "size=64k"); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Unmount(m.source("other"), unix.MNT_DETACH)
+	put(t, m.source("other/x.cipher"), seal(t, l, "elsewhere"))
+	if b, err := os.ReadFile(m.path("other/x")); !errors.Is(err, syscall.EXDEV) {
+		t.Errorf("%q, %v; want EXDEV", b, err)
+	}
+}
+
+// Names are bytes. None of them can forge a log line, and two different ones
+// are two in the log.
+func TestHostileNames(t *testing.T) {
+	l := newLab(t)
+	m := mount(t, l, "")
+	blob := seal(t, l, "named")
+	names := []string{"a\nb", "esc\x1b[31m", "c1\u009b31m", "bidi\u202etxt", "\xff", "\xfe", `quote"back\`, "läöß", "-rf", "a b", strings.Repeat("n", 248), "x=1 result=ok"}
+	for _, name := range names {
+		put(t, m.source(name+".cipher"), blob)
+		if got := read(t, m.path(name)); got != "named" {
+			t.Errorf("%q reads %q", name, got)
+		}
+	}
+	entries, err := os.ReadDir(m.Point)
+	if err != nil || len(entries) != len(names) {
+		t.Errorf("%d names listed, want %d (%v)", len(entries), len(names), err)
+	}
+	if _, err := os.Stat(m.path(strings.Repeat("n", 249))); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a name of 249 bytes: %v, want ENOENT", err)
+	}
+	m.waitLog(t, "msg=open", strings.Repeat("n", 248))
+	m.waitLog(t, `\\xff`)
+	m.waitLog(t, `\\xfe`)
+	opens := 0
+	for line := range strings.Lines(m.Log()) {
+		if strings.Contains(line, "msg=open") {
+			opens++
+		}
+		for _, c := range []byte(strings.TrimSuffix(line, "\n")) {
+			if c < 0x20 || c > 0x7e {
+				t.Fatalf("byte %#x in the log line %q", c, line)
+			}
+		}
+	}
+	if opens != len(names) {
+		t.Errorf("%d records for %d opens", opens, len(names))
+	}
+	if strings.Contains(m.Log(), "named\n") || strings.Contains(m.Log(), blob) {
+		t.Error("the log holds a plaintext or a ciphertext")
+	}
+}
+
+// A name is the ciphertext's when both want it, and files without the suffix
+// are hidden or shown as they are.
+func TestNames(t *testing.T) {
+	l := newLab(t)
+	source := t.TempDir()
+	blob := seal(t, l, "decrypted")
+	for name, content := range map[string]string{
+		"both": "plain", "both.cipher": blob, "plain.txt": "as it is", ".cipher": blob, "twice.cipher.cipher": blob, "noext": "hidden",
+	} {
+		put(t, filepath.Join(source, name), content)
+	}
+	for _, d := range []string{"dir", "dir.cipher/sub", "clash"} {
+		if err := os.MkdirAll(filepath.Join(source, d), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(t, filepath.Join(source, "clash.cipher"), blob)
+	for option, want := range map[string]string{
+		"plain=hide": "both clash dir dir.cipher twice.cipher",
+		"plain=show": "both clash dir dir.cipher noext plain.txt twice.cipher",
+	} {
+		m := mount(t, l, source, option)
+		var names []string
+		entries, err := os.ReadDir(m.Point)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			names = append(names, e.Name())
+		}
+		if got := strings.Join(names, " "); got != want {
+			t.Errorf("%s: %s, want %s", option, got, want)
+		}
+		for _, name := range []string{"both", "clash", "twice.cipher"} {
+			if got := read(t, m.path(name)); got != "decrypted" {
+				t.Errorf("%s: %s reads %q", option, name, got)
+			}
+		}
+		b, err := os.ReadFile(m.path("plain.txt"))
+		if shown := option == "plain=show"; shown != (err == nil) || shown && string(b) != "as it is" {
+			t.Errorf("%s: plain.txt: %q, %v", option, b, err)
+		}
+		m.waitLog(t, "level=WARN", "hidden behind a ciphertext", "path=clash")
+		if option == "plain=show" {
+			m.waitLog(t, "level=WARN", "hidden behind a ciphertext", "path=both")
+		}
+		for _, name := range []string{".cipher", "both.cipher"} {
+			if _, err := os.Stat(m.path(name)); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("%s: %s: %v, want ENOENT", option, name, err)
+			}
+		}
+		m.stop(t)
+	}
+}
+
+// A source whose name looks like mount options cannot set any.
+func TestOptionsInSourceName(t *testing.T) {
+	l := newLab(t)
+	source := filepath.Join(t.TempDir(), `a,allow_other,suid,dev b\040`)
+	if err := os.Mkdir(source, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	put(t, filepath.Join(source, "x.cipher"), seal(t, l, "inside"))
+	m := mount(t, l, source)
+	if got := read(t, m.path("x")); got != "inside" {
+		t.Errorf("reads %q", got)
+	}
+	// As another user even root's allow_other is seen by what it does.
+	out, err := exec.Command("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "ls", m.Point).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "Permission denied") {
+		t.Errorf("nobody can list the mount: %v\n%s", err, out)
+	}
+	info := read(t, "/proc/self/mountinfo")
+	for line := range strings.Lines(info) {
+		if strings.Contains(line, " "+m.Point+" ") {
+			if !strings.Contains(line, " ro,nosuid,nodev,noexec") || !strings.Contains(line, "default_permissions") || strings.Contains(strings.Split(line, " - ")[1], "group_id=0,allow_other") {
+				t.Errorf("in force: %s", line)
+			}
+			return
+		}
+	}
+	t.Error("not in the mount table")
+}
+
+// Mounting over the source itself shows the plaintext in its place, and
+// unmounting the ciphertext again.
+func TestOverSource(t *testing.T) {
+	l := newLab(t)
+	source := t.TempDir()
+	blob := seal(t, l, "over itself")
+	put(t, filepath.Join(source, "x.cipher"), blob)
+	m := &mounted{Source: source, Point: source}
+	needMount(t)
+	m.start(t, l)
+	if got := read(t, filepath.Join(source, "x")); got != "over itself" {
+		t.Errorf("reads %q", got)
+	}
+	m.stop(t)
+	if got := read(t, filepath.Join(source, "x.cipher")); got != blob {
+		t.Errorf("after unmounting the ciphertext reads %q", got)
+	}
+}
+
+// allow_other lets others in as far as modes do, and no further.
+func TestOthers(t *testing.T) {
+	l := newLab(t)
+	m := mount(t, l, "", "allow_other,file_mode=0440,dir_mode=0555,gid=65534")
+	put(t, m.source("x.cipher"), seal(t, l, "for the group"))
+	if err := os.Chmod(filepath.Dir(m.Point), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	base := filepath.Dir(filepath.Dir(m.Point))
+	for d := base; strings.HasPrefix(d, os.TempDir()); d = filepath.Dir(d) {
+		defer os.Chmod(d, 0o700)
+		os.Chmod(d, 0o755)
+	}
+	root := filepath.Dir(os.TempDir())
+	defer os.Chmod(root, 0o700)
+	os.Chmod(root, 0o755)
+	as := func(uid, gid string) (string, error) {
+		out, err := exec.Command("setpriv", "--reuid="+uid, "--regid="+gid, "--clear-groups", "cat", m.path("x")).CombinedOutput()
+		return string(out), err
+	}
+	if out, err := as("1234", "65534"); err != nil || out != "for the group" {
+		t.Errorf("the group: %q, %v", out, err)
+	}
+	if out, err := as("1234", "1234"); err == nil {
+		t.Errorf("somebody else reads %q", out)
+	}
+}
