@@ -44,8 +44,8 @@ type demoRun struct {
 
 func newDemoRun(t *testing.T) *demoRun {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("the demonstration mounts as root")
+	if os.Geteuid() != 0 && os.Getenv("CI") == "" {
+		t.Skip("SKIPPED, NOT TESTED: the demonstration mounts as root")
 	}
 	if out, err := buildDemo(); err != nil {
 		t.Fatalf("build the demonstration: %v\n%s", err, out)
@@ -213,12 +213,6 @@ func processesOf(t *testing.T, dir string) []string {
 func TestDemo(t *testing.T) {
 	t.Parallel()
 	d := startDemo(t)
-	d.untilStep(1)
-	// The check for leftovers does see what there is to see.
-	d.untilStep(9)
-	if got := len(processesOf(t, d.top)); got < 3 {
-		t.Errorf("%d processes seen while the demonstration runs, want at least demo, emulator, mount", got)
-	}
 	if code := d.end(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
@@ -318,6 +312,13 @@ func TestDemoKeep(t *testing.T) {
 	if _, err := x509.ParsePKCS8PrivateKey(block.Bytes); err != nil {
 		t.Error(err)
 	}
+	// The check for leftovers does see what there is to see.
+	seen := strings.Join(processesOf(t, d.top), "\n")
+	for _, program := range []string{"/bin/demo ", "/bin/kms-emulator ", "/bin/kmsfs ", "/nginx "} {
+		if !strings.Contains(seen, program) {
+			t.Errorf("%s is not among the processes:\n%s", program, seen)
+		}
+	}
 	// A visitor who stays does not keep the mount.
 	visitor := exec.Command("sleep", "1000")
 	visitor.Dir = mnt
@@ -359,7 +360,9 @@ func TestMakeDemo(t *testing.T) {
 	}{{"to the end", 0}, {"interrupted", 5}} {
 		t.Run(c.name, func(t *testing.T) {
 			d := newDemoRun(t)
-			d.start(exec.Command("make", "-C", "..", "demo", "BIN="+filepath.Join(d.top, "bin")))
+			// Not as a part of the make that may run this test.
+			cmd := exec.Command("env", "-u", "MAKEFLAGS", "-u", "MAKELEVEL", "make", "-C", "..", "demo", "BIN="+filepath.Join(d.top, "bin"))
+			d.start(cmd)
 			if c.step > 0 {
 				d.untilStep(c.step)
 				d.signal(syscall.SIGINT)

@@ -1,0 +1,95 @@
+#!/bin/sh
+# Installs what building, testing and showing kmsfs needs, on Debian 12 and its
+# likes, as root. It installs packages that are missing and does nothing else;
+# when nothing is missing it prints nothing.
+set -eu
+
+packages="gcc libc6-dev fuse3 nginx-light openssl curl ca-certificates util-linux procps iproute2"
+programs="gcc fusermount3 nginx openssl curl mount ps ss"
+go_needed=1.26
+
+fail() {
+	echo "setup: $*" >&2
+	exit 1
+}
+
+check_go() {
+	command -v go >/dev/null || fail "go is missing: install Go $go_needed or later from https://go.dev/dl/ and put it into PATH"
+	# Outside the checkout, so that go.mod does not make an old go fetch a newer one.
+	have=$(cd / && GOTOOLCHAIN=local go env GOVERSION) || fail "go does not run: go env GOVERSION failed"
+	have=${have#go}
+	major=${have%%.*}
+	minor=${have#*.}
+	minor=${minor%%[!0-9]*}
+	case $major$minor in
+	'' | *[!0-9]*) return ;; # a development version
+	esac
+	if [ "$major" -lt 1 ] || { [ "$major" -eq 1 ] && [ "$minor" -lt "${go_needed#1.}" ]; }; then
+		fail "Go $go_needed or later is needed; $(command -v go) is $have"
+	fi
+}
+
+is_installed() {
+	[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+missing_packages() {
+	for p in $packages; do
+		if [ "$p" = nginx-light ] && has_nginx; then
+			continue # another flavour of nginx is as good
+		fi
+		is_installed "$p" || printf ' %s' "$p"
+	done
+}
+
+has_nginx() {
+	command -v nginx >/dev/null || [ -x /usr/sbin/nginx ]
+}
+
+# Debian starts and enables a service when its package is installed. A web
+# server on port 80 is not what anybody asked for here. The mask is in /run,
+# and only for an nginx that was not there before.
+install_packages() {
+	new_nginx=
+	case " $1 " in
+	*" nginx-light "*) new_nginx=yes ;;
+	esac
+	if [ "$new_nginx" ] && [ -d /run/systemd/system ]; then
+		trap 'systemctl --quiet --runtime unmask nginx.service' EXIT
+		trap 'exit 130' INT
+		trap 'exit 143' TERM
+		systemctl --quiet --runtime mask nginx.service
+	fi
+	export DEBIAN_FRONTEND=noninteractive
+	# RUNLEVEL speaks to invoke-rc.d where systemd does not run.
+	apt-get -q update
+	# shellcheck disable=SC2086 # words
+	RUNLEVEL=1 apt-get -q -y --no-install-recommends install $1
+	if [ "$new_nginx" ] && command -v update-rc.d >/dev/null; then
+		update-rc.d nginx disable
+		echo "setup: nginx was installed but neither started nor enabled; to use it otherwise: systemctl enable --now nginx"
+	fi
+}
+
+check_go
+
+if [ ! -e /etc/debian_version ] || ! command -v apt-get >/dev/null; then
+	PATH=$PATH:/usr/sbin:/sbin
+	missing=
+	for p in $programs; do
+		command -v "$p" >/dev/null || missing="$missing $p"
+	done
+	[ -z "$missing" ] || fail "this is not Debian; install what has these programs:$missing"
+	exit 0
+fi
+
+missing=$(missing_packages)
+missing=${missing# }
+if [ -z "$missing" ]; then
+	exit 0
+fi
+if [ "$(id -u)" -ne 0 ]; then
+	fail "these packages are missing: $missing; install them as root: apt-get install --no-install-recommends $missing"
+fi
+echo "setup: installing $missing"
+install_packages "$missing"
