@@ -40,9 +40,13 @@ func (f *FS) fillAttr(n *node, a *fuse.Attr) (time.Duration, error) {
 	if n.kind == modeLink {
 		a.Mode = modeLink | 0o777
 	}
-	a.Size = uint64(n.size)
+	v := &n.version
+	if other := n.shown.Load(); other != nil {
+		v = other
+	}
+	a.Size = uint64(v.size)
 	a.Blocks = (a.Size + 511) / 512
-	setTimes(a, n.tuple.mtime, n.tuple.ctime)
+	setTimes(a, v.tuple.mtime, v.tuple.ctime)
 	return fileAttrTimeout, nil
 }
 

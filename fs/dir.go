@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"context"
 	"sync"
 	"syscall"
 
@@ -9,14 +10,20 @@ import (
 
 // Lookup finds a shown name. For a ciphertext file it reads the bytes, since
 // they are part of the node's identity, and keeps what they are for the OPEN
-// that often follows.
+// that often follows. Bytes of a file that is being rewritten at this moment
+// and are no ciphertext yet have no size to show, so it waits for them.
 func (f *FS) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
 	parent := f.nodes.get(h.NodeId)
 	if parent == nil {
 		return fuse.Status(syscall.ESTALE)
 	}
-	seen := now()
+	wait := settling{ctx: context.Background(), begun: now()} // short, and stat knows no EINTR
+	seen := wait.begun
 	n, c, err := f.find(parent.rel, name)
+	for err == nil && c.bad != "" && wait.more(n.tuple.ctime) {
+		seen = now()
+		n, c, err = f.find(parent.rel, name)
+	}
 	if err != nil {
 		return sourceStatus(err)
 	}

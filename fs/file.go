@@ -9,8 +9,6 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
-
-	"github.com/kmsfs/kmsfs/kms"
 )
 
 // Open decides everything that can fail: consumers print the errno of a
@@ -33,6 +31,9 @@ func (f *FS) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fu
 	r := opened{begun: now(), caller: callerOf(in.InHeader), path: n.rel}
 	o := &opening{FS: f, ctx: interruptible{cancel}, node: n, tid: in.Pid}
 	status := o.run(&r)
+	if status == fuse.Status(syscall.EBADMSG) && o.ctx.Err() != nil {
+		status = fuse.EINTR // he gave up before the file had settled
+	}
 	if status == fuse.Status(syscall.ESTALE) {
 		return status // the same open(2) comes back at once
 	}
@@ -53,77 +54,64 @@ type opening struct {
 	fh   uint64
 }
 
-// settleFor is how long an OPEN waits for a file that is being rewritten in
-// place and does not decrypt yet.
-const settleFor = 100 * time.Millisecond
-
 // run picks the version to serve, decrypts it, and makes the handle.
 func (o *opening) run(r *opened) fuse.Status {
 	at, retry := o.told.take(o.tid)
-	for begun := now(); ; {
+	wait := settling{ctx: o.ctx, begun: r.begun}
+	for torn := false; ; {
 		found, c, err := o.lookFile(o.node.rel)
-		if err == errTorn && o.settle(time.Now().UnixNano(), begun) {
+		if err == errTorn && wait.more(time.Now().UnixNano()) {
 			continue
 		}
 		if err != nil {
 			r.err = err
 			return sourceStatus(err)
 		}
-		serve := found.id
+		serve := found
 		if found.id != o.node.id {
 			if found.tuple == o.node.tuple {
 				o.nodes.distrust(o.node.rel)
 			}
-			switch {
-			case retry:
-				if then, ok := o.recent.since(o.node.id, at); ok && then.bad == "" {
-					serve, c = o.node.id, then
-				}
-			case o.tid != 0:
+			if !retry && o.tid != 0 {
 				o.told.remember(o.tid)
 				return fuse.Status(syscall.ESTALE)
 			}
-		}
-		if c.bad != "" {
-			if o.settle(found.tuple.ctime, begun) {
-				continue
+			if then, ok := o.recent.since(o.node.id, at); ok && then.bad == "" && !torn {
+				serve, c = o.node, then
 			}
-			r.err = errors.New("not a ciphertext: " + c.bad)
-			return fuse.Status(syscall.EBADMSG)
 		}
-		r.hash, r.version = c.hash, c.blob.KeyVersionID
-		h := &handle{rel: o.node.rel, key: o.keyOf(c.blob), blob: c.blob}
-		lease, err := o.lease(o.ctx, h)
-		if err != nil {
-			if errors.Is(err, kms.ErrBadCiphertext) && o.settle(found.tuple.ctime, begun) {
-				continue
-			}
-			r.err = err
-			return loadStatus(err)
+		status := o.open(serve, c, r)
+		if status != fuse.Status(syscall.EBADMSG) || !wait.more(found.tuple.ctime) {
+			return status
 		}
-		r.requestID, r.hit = lease.Origin(), lease.Hit()
-		lease.Release()
-		o.handles.add(serve, h)
-		o.fh = serve
-		return fuse.OK
+		torn = serve == o.node // looked up in the middle of a write: it cannot be served
 	}
 }
 
-// settle waits a little for a writer that is at work on the file. It reports
-// false when the file has been left alone for settleFor, or when the opener
-// has waited that long, or gave up: then what was read counts.
-func (o *opening) settle(ctime int64, begun time.Time) bool {
-	if time.Since(begun) >= settleFor || time.Now().UnixNano()-ctime >= int64(settleFor) {
-		return false
+// open decrypts one version and makes its handle.
+func (o *opening) open(n *node, c content, r *opened) fuse.Status {
+	if c.bad != "" {
+		r.err = errors.New("not a ciphertext: " + c.bad)
+		return fuse.Status(syscall.EBADMSG)
 	}
-	t := time.NewTimer(time.Millisecond)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-o.ctx.Done():
-		return false
+	r.hash, r.version = c.hash, c.blob.KeyVersionID
+	h := &handle{rel: n.rel, key: o.keyOf(c.blob), blob: c.blob}
+	lease, err := o.lease(o.ctx, h)
+	if err != nil {
+		r.err = err
+		return loadStatus(err)
 	}
+	r.requestID, r.hit, r.err = lease.Origin(), lease.Hit(), nil
+	lease.Release()
+	o.handles.add(n.id, h)
+	o.fh = n.id
+	if n.id != o.node.id && !o.handles.has(o.node.id) {
+		// The kernel's inode stands for another version than its handle.
+		// Nobody has that one open, so the attributes can follow.
+		o.node.shown.Store(&n.version)
+		o.pages.forgetAttr(o.node.id)
+	}
+	return fuse.OK
 }
 
 // openPlain opens a file that is shown as it is.

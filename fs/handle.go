@@ -62,6 +62,9 @@ func (t *handles) get(fh uint64) *handle {
 	return t.open[fh]
 }
 
+// has tells whether a version is open.
+func (t *handles) has(id uint64) bool { return t.get(id) != nil }
+
 func (t *handles) release(fh uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

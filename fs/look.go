@@ -1,6 +1,8 @@
 package fs
 
 import (
+	"crypto/sha256"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/kmsfs/kmsfs/kms"
@@ -34,7 +36,7 @@ func (f *FS) lookFile(rel string) (*node, content, error) {
 		return nil, content{}, err
 	}
 	c := parseContent(b, st.Size > kms.MaxBlobFile)
-	n := &node{rel: rel, kind: modeFile, tuple: tupleOf(&st), hash: c.hash, size: int64(c.blob.PlaintextSize)}
+	n := &node{rel: rel, kind: modeFile, version: version{tupleOf(&st), c.hash, int64(c.blob.PlaintextSize)}}
 	if c.bad != "" {
 		// Nobody will read it, but ls should show that something is there.
 		n.size = st.Size
@@ -51,14 +53,14 @@ func (f *FS) lookLink(rel string, st *unix.Stat_t) (*node, error) {
 	}
 	shown := f.linkText(rel, target)
 	// The text is a link's content: its change is another node.
-	n := &node{rel: rel, kind: modeLink, tuple: tupleOf(st), hash: parseContent([]byte(target), false).hash, size: int64(len(shown))}
+	n := &node{rel: rel, kind: modeLink, version: version{tupleOf(st), sha256.Sum256([]byte(target)), int64(len(shown))}}
 	n.id = nodeID(modeLink, rel, n.tuple, n.hash)
 	n.settled.Store(isSettled(n.tuple.ctime))
 	return n, nil
 }
 
 func plainNode(rel string, st *unix.Stat_t) *node {
-	n := &node{rel: rel, kind: modeFile, plain: true, tuple: tupleOf(st), size: st.Size}
+	n := &node{rel: rel, kind: modeFile, plain: true, version: version{tuple: tupleOf(st), size: st.Size}}
 	n.id = nodeID(modeFile, rel, n.tuple, n.hash)
 	n.settled.Store(isSettled(n.tuple.ctime))
 	return n

@@ -32,8 +32,9 @@ func tupleOf(st *unix.Stat_t) tuple {
 // node is one thing the kernel knows: a directory, or one version of a file
 // or a link.
 //
-// INVARIANT: a file's node never changes after it was made, so its attributes
-// are the same whenever they are asked for; changed bytes are another node.
+// INVARIANT: what a file's node stands for never changes after it was made:
+// changed bytes are another node. Its attributes are therefore the same
+// whenever they are asked for, with one exception, see shown.
 // INVARIANT: id depends on nothing but path, tuple and bytes, so that another
 // process serving the same source gives the same ids.
 type node struct {
@@ -41,14 +42,23 @@ type node struct {
 	rel   string // path below the source; for a file with its suffix
 	kind  uint32 // modeDir, modeFile, modeLink
 	plain bool   // a regular file that is shown as it is
-	tuple tuple
-	hash  [sha256.Size]byte
-	size  int64 // st_size: of the plaintext, or of the link's shown text
+	version
 
+	// shown is another version whose attributes are given out: the kernel
+	// kept this node for an open that walked no path (a bind mount of the
+	// file, /proc/self/fd), which was served the current bytes instead.
+	shown atomic.Pointer[version]
 	// settled: the file had been left alone for over 2 s when it was read,
 	// so that its tuple may stand for its bytes.
 	settled atomic.Bool
 	refs    uint64 // kernel lookups; guarded by nodes.mu
+}
+
+// version is what a file or link was at one moment.
+type version struct {
+	tuple tuple
+	hash  [sha256.Size]byte
+	size  int64 // st_size: of the plaintext, or of the link's shown text
 }
 
 // nodeID hashes identity down to 63 bits; 0 and the root's id are not given.

@@ -47,6 +47,17 @@ func (p *pages) drop(id uint64) {
 	}
 }
 
+// forgetAttr makes the kernel ask for a node's attributes again. It touches
+// no page and waits for nothing, so a handler may call it.
+func (p *pages) forgetAttr(id uint64) {
+	p.mu.Lock()
+	s := p.server
+	p.mu.Unlock()
+	if s != nil {
+		s.InodeNotify(id, -1, 0)
+	}
+}
+
 func (p *pages) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -14,7 +14,7 @@ func now() time.Time { return time.Now() }
 type recent struct {
 	mu   sync.Mutex
 	next int
-	ring [64]kept
+	ring [256]kept
 }
 
 type kept struct {

@@ -117,6 +117,12 @@ func (m *mounted) start(t *testing.T, l *lab.Lab, options ...string) {
 	m.waitLog(t, "msg=mounted")
 }
 
+// tail is the end of the log, for a failure's message.
+func (m *mounted) tail() string {
+	log := m.Log()
+	return log[max(0, len(log)-3000):]
+}
+
 // Log is what the process has said.
 func (m *mounted) Log() string {
 	m.mu.Lock()
@@ -144,9 +150,9 @@ func (m *mounted) waitLog(t *testing.T, words ...string) string {
 		select {
 		case <-more:
 		case <-m.done:
-			t.Fatalf("the process ended without the line %q:\n%s", words, m.Log())
+			t.Fatalf("the process ended without the line %q:\n%s", words, m.tail())
 		case <-late:
-			t.Fatalf("no line with %q:\n%s", words, m.Log())
+			t.Fatalf("no line with %q:\n%s", words, m.tail())
 		}
 	}
 }
@@ -159,18 +165,18 @@ func (m *mounted) stop(t *testing.T) {
 	}
 	out, err := exec.Command(filepath.Join(binDir, "kmsfs"), "umount", m.Point).CombinedOutput()
 	if err != nil {
-		t.Errorf("umount: %v\n%s\nlog:\n%s", err, out, m.Log())
+		t.Errorf("umount: %v\n%s\nlog:\n%s", err, out, m.tail())
 		m.cmd.Process.Kill()
 		syscall.Unmount(m.Point, syscall.MNT_DETACH)
 	}
 	select {
 	case <-m.done:
 	case <-time.After(patience):
-		t.Errorf("the process did not end after its mount was gone:\n%s", m.Log())
+		t.Errorf("the process did not end after its mount was gone:\n%s", m.tail())
 		m.cmd.Process.Kill()
 	}
 	if err := m.cmd.Wait(); err != nil && !t.Failed() {
-		t.Errorf("kmsfs mount: %v\n%s", err, m.Log())
+		t.Errorf("kmsfs mount: %v\n%s", err, m.tail())
 	}
 }
 

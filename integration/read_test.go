@@ -203,8 +203,8 @@ func TestPinnedOpens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(fd)
 	pinned := os.NewFile(uintptr(fd), "pinned")
+	defer pinned.Close()
 	held, err := os.Open(m.path("key"))
 	if err != nil {
 		t.Fatal(err)
@@ -223,8 +223,18 @@ func TestPinnedOpens(t *testing.T) {
 			t.Errorf("%s after: %q", p, got)
 		}
 	}
+	if st, err := held.Stat(); err != nil || st.Size() != int64(len("first version")) {
+		t.Errorf("the old descriptor's size: %v, %v", st, err)
+	}
 	if b, err := io.ReadAll(held); err != nil || string(b) != "first version" {
 		t.Errorf("the old descriptor: %q, %v", b, err)
+	}
+	// Once nobody holds the old version, the attributes follow as well.
+	held.Close()
+	for _, p := range []string{bind, link(pinned)} {
+		if err := readVersion(p, []string{"the second version"}); err != nil {
+			t.Errorf("%s at last: %v", p, err)
+		}
 	}
 }
 
