@@ -25,6 +25,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/kmsfs/kmsfs/kms"
 )
 
 // TestMain lets this test binary be the program itself, so that what is killed
@@ -214,6 +216,36 @@ func TestSurvivesSIGKILLUnderLoad(t *testing.T) {
 	}
 }
 
+// A state file is opened in the region that it was made in, and the layout of
+// new ciphertext may change from start to start.
+func TestRegionAndLayout(t *testing.T) {
+	dir := t.TempDir()
+	p := start(t, dir, "--region", "cn-beijing", "--blob-layout", "2019", "--qps", "1000")
+	c := client(t, filepath.Join(dir, "ca.pem"))
+	keyID := p.call(c, "CreateKey")["KeyMetadata"].(map[string]any)["KeyId"].(string)
+	old := p.call(c, "Encrypt", "KeyId", keyID, "Plaintext", "root")["CiphertextBlob"].(string)
+	p.end(syscall.SIGTERM)
+
+	var stderr bytes.Buffer
+	env := func(string) string { return "x" }
+	args := []string{"--listen", "127.0.0.1:0", "--state", filepath.Join(dir, "state.db"), "--ca-out", filepath.Join(dir, "ca.pem")}
+	code := run(t.Context(), args, env, io.Discard, &stderr)
+	want := "kms-emulator: open state: " + filepath.Join(dir, "state.db") + " belongs to region cn-beijing, not cn-hangzhou\nhint: "
+	if code != 1 || !strings.HasPrefix(stderr.String(), want) {
+		t.Errorf("exit status %d, stderr:\n%s", code, stderr.String())
+	}
+	p = start(t, dir, "--region", "cn-beijing")
+	now := p.call(c, "Encrypt", "KeyId", keyID, "Plaintext", "root")["CiphertextBlob"].(string)
+	for text, layout := range map[string]kms.Layout{old: kms.LayoutNested, now: kms.LayoutCurrent} {
+		if b, err := kms.ParseBlob([]byte(text)); err != nil || b.Layout != layout {
+			t.Errorf("layout %v, %v; want %v", b.Layout, err, layout)
+		}
+		if got := p.call(c, "Decrypt", "CiphertextBlob", text)["Plaintext"]; got != "root" {
+			t.Errorf("layout %v: got %v", layout, got)
+		}
+	}
+}
+
 // SIGTERM and SIGINT end the program at once, also while a request hangs.
 func TestEndsOnSignals(t *testing.T) {
 	for _, s := range []os.Signal{syscall.SIGTERM, syscall.SIGINT} {
@@ -284,6 +316,9 @@ func TestRefuses(t *testing.T) {
 			"kms-emulator: listen for admin on 0.0.0.0:0: not a loopback address\n"},
 		{"bad region", "--state DIR/s --ca-out DIR/ca.pem --region /", env, 2,
 			"kms-emulator: choose region: \"/\" is not the name of a region\n"},
+		{"bad layout", "--state DIR/s --ca-out DIR/ca.pem --blob-layout 2018", env, 2,
+			"kms-emulator: choose blob layout: \"2018\" is neither current nor 2019\n"},
+		{"bad qps", "--state DIR/s --ca-out DIR/ca.pem --qps -1", env, 2, "kms-emulator: limit calls: -1 per second is below 0\n"},
 		{"state is a directory", "--state DIR --ca-out DIR/ca.pem", env, 1, "kms-emulator: open state: "},
 		{"port in use", "--listen " + busy.Addr().String() + " --state DIR/s --ca-out DIR/ca.pem", env, 1,
 			"kms-emulator: listen for clients: listen tcp " + busy.Addr().String() + ": bind: address already in use\n"},

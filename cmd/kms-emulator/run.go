@@ -23,60 +23,6 @@ const (
 	envSecret = "ALIBABA_CLOUD_ACCESS_KEY_SECRET"
 )
 
-const help = `kms-emulator serves the API of Alibaba Cloud KMS from a local file.
-
-It is for development and tests ONLY: its keys lie unprotected in the state
-file, and its certificate authority is named "TEST ONLY".
-
-usage: kms-emulator --state FILE --ca-out FILE [flags]
-
-  --state FILE    keys, aliases and the certificate authority; made when it
-                  does not exist, survives restarts and crashes
-  --ca-out FILE   where to write the authority's certificate (PEM) for clients
-  --listen ADDR   address of the API; port 0 picks one (default 127.0.0.1:8443)
-  --region NAME   the region it plays (default cn-hangzhou)
-  --san NAME      one more host name or IP address for its certificate; may be
-                  repeated. 127.0.0.1, ::1, localhost and
-                  kms.REGION.aliyuncs.com are always there
-  --admin ADDR    loopback address of the admin server, plain HTTP; port 0
-                  picks one (default: no admin server)
-  --help          this text
-
-environment:
-  ALIBABA_CLOUD_ACCESS_KEY_ID, ALIBABA_CLOUD_ACCESS_KEY_SECRET
-                  the only access key that it accepts; clients use the same
-
-output:
-  admin http://ADDR    with --admin
-  ready https://ADDR   last, when clients may connect
-
-admin:
-  GET /stats      {"calls":{"Decrypt":5}}: requests that arrived, by action
-  DELETE /stats   count from zero
-  POST /faults    one more fault, as JSON:
-                    action            applies to this action (default: any)
-                    count             so many times (default: until deleted)
-                    delay             wait first, such as "300ms"
-                    hang              true: do not answer
-                    close             true: close the connection unanswered
-                    tls               "cut": cut it inside a TLS record
-                    raw, status       answer this body (status: default 200)
-                    code, status,
-                    message           answer this error
-                    truncate          cut the answer's body after n bytes
-                  close, tls, raw and code exclude each other; the first fault
-                  posted that applies is the one that happens
-  GET /faults     those left, and how many requests one holds now
-  DELETE /faults  no more faults; held requests are answered normally
-
-example:
-  export ALIBABA_CLOUD_ACCESS_KEY_ID=test ALIBABA_CLOUD_ACCESS_KEY_SECRET=test
-  kms-emulator --state kms.db --ca-out ca.pem --admin 127.0.0.1:8444 &
-  curl -d '{"action":"Decrypt","status":429,"count":3}' http://127.0.0.1:8444/faults
-
-exit status: 0 after SIGTERM or SIGINT, 1 failure, 2 usage.
-`
-
 // run is the program: it returns the exit status when ctx ends.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	c, err := parse(args, getenv)
@@ -129,6 +75,8 @@ func parse(args []string, getenv func(string) string) (emulator.Config, error) {
 	fs.StringVar(&c.CAOut, "ca-out", "", "")
 	fs.StringVar(&c.Region, "region", "cn-hangzhou", "")
 	fs.StringVar(&c.Admin, "admin", "", "")
+	fs.StringVar(&c.BlobLayout, "blob-layout", "current", "")
+	fs.IntVar(&c.QPS, "qps", 0, "")
 	fs.Func("san", "", func(name string) error {
 		c.SAN = append(c.SAN, name)
 		return nil
@@ -167,7 +115,7 @@ func hint(err error) string {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return "another program listens there; --listen 127.0.0.1:0 picks a free port"
 	case errors.Is(err, emulator.ErrState):
-		return "--state names a file of this program or one that does not exist yet, in a directory that you may write; one process at a time"
+		return "--state names a file of this program and of its --region or one that does not exist yet, in a directory that you may write; one process at a time"
 	}
 	return "check --listen, --admin and --ca-out"
 }
