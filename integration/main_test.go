@@ -86,7 +86,7 @@ func processes(dir string) []string {
 
 // needMount ends a test that cannot work here: in CI that is a failure, and
 // only elsewhere a loud skip.
-func needMount(t *testing.T) {
+func needMount(t testing.TB) {
 	t.Helper()
 	why := ""
 	if os.Geteuid() != 0 {

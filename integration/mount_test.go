@@ -20,7 +20,7 @@ import (
 const patience = 20 * time.Second
 
 // newLab starts an emulator with a key.
-func newLab(t *testing.T, args ...string) *lab.Lab {
+func newLab(t testing.TB, args ...string) *lab.Lab {
 	t.Helper()
 	l, err := lab.Start(binDir, t.TempDir(), args...)
 	if err != nil {
@@ -38,7 +38,7 @@ func newLab(t *testing.T, args ...string) *lab.Lab {
 }
 
 // seal encrypts with kmsfs encrypt and returns the ciphertext.
-func seal(t *testing.T, l *lab.Lab, plaintext string) string {
+func seal(t testing.TB, l *lab.Lab, plaintext string) string {
 	t.Helper()
 	blob, err := l.Kmsfs(strings.NewReader(plaintext), "encrypt", "--key", lab.Alias, "-")
 	if err != nil {
@@ -73,7 +73,7 @@ type mounted struct {
 
 // mount mounts a fresh source, or the one given, and unmounts it after the
 // test.
-func mount(t *testing.T, l *lab.Lab, source string, options ...string) *mounted {
+func mount(t testing.TB, l *lab.Lab, source string, options ...string) *mounted {
 	t.Helper()
 	needMount(t)
 	if source == "" {
@@ -84,7 +84,7 @@ func mount(t *testing.T, l *lab.Lab, source string, options ...string) *mounted 
 	return m
 }
 
-func (m *mounted) start(t *testing.T, l *lab.Lab, options ...string) {
+func (m *mounted) start(t testing.TB, l *lab.Lab, options ...string) {
 	t.Helper()
 	m.more, m.done = make(chan struct{}), make(chan struct{})
 	args := []string{"mount", "--foreground", "-o", "allow_emulator"}
@@ -131,7 +131,7 @@ func (m *mounted) Log() string {
 }
 
 // waitLog waits for a line that contains all the words, and returns it.
-func (m *mounted) waitLog(t *testing.T, words ...string) string {
+func (m *mounted) waitLog(t testing.TB, words ...string) string {
 	t.Helper()
 	late := time.After(patience)
 	for {
@@ -159,7 +159,7 @@ func (m *mounted) waitLog(t *testing.T, words ...string) string {
 
 // stop ends the mount as a user would, and fails the test if that is not
 // possible.
-func (m *mounted) stop(t *testing.T) {
+func (m *mounted) stop(t testing.TB) {
 	if m.cmd.ProcessState != nil {
 		return
 	}

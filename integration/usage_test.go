@@ -108,7 +108,7 @@ func TestBadInput(t *testing.T) {
 		{args: aMount + "src mnt", env: map[string]string{"GODEBUG": "http2debug=2"}, code: 1, error: "GODEBUG", hint: "unset"},
 		{args: "mount src mnt", code: 1, error: "TEST ONLY", hint: "allow_emulator"},
 		{args: "decrypt src/x.cipher", code: 1, error: "not a ciphertext", hint: "CiphertextBlob"},
-		{args: "decrypt nowhere.cipher", code: 1, error: "nowhere.cipher"},
+		{args: "decrypt nowhere.cipher", code: 1, error: `decrypt "nowhere.cipher": no such file`},
 		{args: "decrypt taken", code: 1, error: "not a ciphertext", hint: "taken.cipher"},
 		{args: "encrypt text", code: 2, error: "no key", hint: "--key"},
 		{args: "encrypt --key k", code: 2, error: "FILE is missing", hint: "usage"},
@@ -247,7 +247,7 @@ func TestBackground(t *testing.T) {
 }
 
 // waitGone waits until no process names a mountpoint.
-func waitGone(t *testing.T, mnt string) {
+func waitGone(t testing.TB, mnt string) {
 	t.Helper()
 	for begun := time.Now(); len(processes(mnt)) > 0; time.Sleep(5 * time.Millisecond) {
 		if time.Since(begun) > patience {

@@ -45,7 +45,7 @@ func decrypt(ctx context.Context, p *program, s *settings, file, output string) 
 	}
 	ciphertext, err := readSecret(p, file, kms.MaxBlobFile)
 	if err != nil {
-		return failf("decrypt %s: %w", quote(file), plainPath(err))
+		return failf("decrypt %s: %w", quote(file), cause(err))
 	}
 	blob, err := kms.ParseBlob(ciphertext)
 	if err != nil {
@@ -77,7 +77,7 @@ func decrypt(ctx context.Context, p *program, s *settings, file, output string) 
 	if err := createPrivate(output, d.Plaintext); errors.Is(err, os.ErrExist) {
 		return exists("decrypt", file, output)
 	} else if err != nil {
-		return failf("decrypt %s: write: %w", quote(file), plainPath(err))
+		return failf("decrypt %s: write: %w", quote(file), cause(err))
 	}
 	return nil
 }

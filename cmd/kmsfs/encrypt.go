@@ -103,7 +103,7 @@ func (e *encrypting) one(ctx context.Context, to kms.Encrypter, file string) err
 	plaintext, err := readSecret(e.p, file, kms.MaxPlaintext)
 	defer clear(plaintext)
 	if err != nil {
-		return failf("encrypt %s: %w", quote(file), plainPath(err))
+		return failf("encrypt %s: %w", quote(file), cause(err))
 	}
 	switch {
 	case len(plaintext) == 0:
@@ -126,7 +126,7 @@ func (e *encrypting) one(ctx context.Context, to kms.Encrypter, file string) err
 	if err := writeNew(out, []byte(c.Blob), e.force); errors.Is(err, os.ErrExist) {
 		return exists("encrypt", file, out)
 	} else if err != nil {
-		return failf("encrypt %s: write: %w", quote(file), plainPath(err))
+		return failf("encrypt %s: write: %w", quote(file), cause(err))
 	}
 	return nil
 }

@@ -183,6 +183,14 @@ func plainPath(err error) error {
 	return err
 }
 
+// cause is what went wrong with a file that the message names already.
+func cause(err error) error {
+	if pe, ok := errors.AsType[*os.PathError](err); ok {
+		return pe.Err
+	}
+	return err
+}
+
 // exactly demands the named arguments.
 func exactly(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {

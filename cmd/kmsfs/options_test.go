@@ -105,7 +105,7 @@ func TestRunReports(t *testing.T) {
 	}{
 		{"kmsfs", "frobnicate", 2, "kmsfs: run \"frobnicate\": unknown command\nhint: kmsfs --help lists the commands\n"},
 		{"kmsfs", "version extra", 2, "kmsfs: read command line: unexpected \"extra\"\nhint: usage: kmsfs version"},
-		{"kmsfs", "decrypt /nowhere", 1, "kmsfs: decrypt \"/nowhere\": \"/nowhere\": no such file or directory\n"},
+		{"kmsfs", "decrypt /nowhere", 1, "kmsfs: decrypt \"/nowhere\": no such file or directory\n"},
 		{"mount.kmsfs", "/src", 1, "kmsfs: read command line: MNT is missing\n"},
 		{"mount.kmsfs", "/nowhere /mnt", 32, "kmsfs: open source: \"/nowhere\": no such file or directory\n"},
 	} {
