@@ -2,6 +2,7 @@ package emulator
 
 import (
 	"net/http"
+	"time"
 )
 
 // maxFault bounds a posted fault, in bytes: raw may be larger than any client
@@ -17,6 +18,7 @@ const maxFault = 4 << 20
 //	                many requests a delay or hang holds now
 //	POST /faults    one more fault, behind the others; 400 says what is wrong
 //	DELETE /faults  none any more; held requests go on as if none had been
+//	POST /sts       {"ttl":"2s"}: a temporary access key, in the form of STS
 func (s *Server) adminHandler() http.Handler {
 	mux := http.NewServeMux()
 	reply := func(w http.ResponseWriter, status int, v any) {
@@ -47,6 +49,14 @@ func (s *Server) adminHandler() http.Handler {
 	mux.HandleFunc("DELETE /faults", func(w http.ResponseWriter, r *http.Request) {
 		s.faults.clear()
 		reply(w, http.StatusOK, map[string]any{})
+	})
+	mux.HandleFunc("POST /sts", func(w http.ResponseWriter, r *http.Request) {
+		ttl, err := parseTTL(http.MaxBytesReader(w, r.Body, maxFault))
+		if err != nil {
+			reply(w, http.StatusBadRequest, map[string]any{"error": err.Error()})
+			return
+		}
+		reply(w, http.StatusOK, s.auth.tokens.issue(ttl, time.Now()))
 	})
 	return mux
 }

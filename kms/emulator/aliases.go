@@ -2,7 +2,6 @@ package emulator
 
 import (
 	"errors"
-	"math"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -79,31 +78,38 @@ func (a *account) deleteAlias(v view, p params) (reply, error) {
 }
 
 func (a *account) listAliases(v view, p params) (reply, error) {
-	number, err := p.number("PageNumber", 1, 1, math.MaxInt32)
+	return a.aliasesOf(v, p, "")
+}
+
+func (a *account) listAliasesByKeyID(v view, p params) (reply, error) {
+	k, err := a.resolve(v, p, false)
 	if err != nil {
 		return nil, err
 	}
-	size, err := p.number("PageSize", 10, 0, 100)
+	return a.aliasesOf(v, p, k.ID)
+}
+
+// aliasesOf lists the aliases of a key, or of all, by name.
+func (a *account) aliasesOf(v view, p params, id string) (reply, error) {
+	paging, err := p.paging(0)
 	if err != nil {
 		return nil, err
 	}
 	all := []map[string]string{}
 	err = v.tx.Bucket(bucketAliases).ForEach(func(name, _ []byte) error {
 		k, err := v.alias(string(name))
+		if errors.Is(err, errAliasNotFound) || err == nil && id != "" && k.ID != id {
+			return nil
+		}
 		if err == nil {
 			all = append(all, map[string]string{
 				"AliasName": string(name), "KeyId": k.ID, "AliasArn": a.arn(string(name)),
 			})
-		} else if !errors.Is(err, errAliasNotFound) {
-			return err
 		}
-		return nil
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return reply{
-		"Aliases":    map[string]any{"Alias": append([]map[string]string{}, page(all, number, size)...)},
-		"TotalCount": len(all), "PageNumber": number, "PageSize": size,
-	}, nil
+	return paging.counts(reply{"Aliases": map[string]any{"Alias": page(all, paging)}}, len(all)), nil
 }

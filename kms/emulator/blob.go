@@ -15,6 +15,9 @@ const (
 	ivLen      = 12
 )
 
+// sealer makes a CiphertextBlob in one of the layouts.
+type sealer func(versionID string, material []byte, plaintext string, aad []byte) (string, error)
+
 // sealBlob makes a CiphertextBlob in the current layout: base64(version id ‖
 // IV 12 ‖ AES-256-GCM ciphertext ‖ tag 16).
 func sealBlob(versionID string, material []byte, plaintext string, aad []byte) (string, error) {
@@ -29,8 +32,9 @@ func sealBlob(versionID string, material []byte, plaintext string, aad []byte) (
 }
 
 // recogniseBlob returns the layout of a CiphertextBlob parameter. White space
-// around it, which an editor leaves in a file, is refused here: whether the
-// service is lenient is not known, so a client must not count on it.
+// around it, which an editor leaves in a file and some clients send on as %0A,
+// is refused with InvalidParameter: whether the service is lenient is not
+// known, so a client must not count on it.
 func recogniseBlob(text string) (kms.Blob, error) {
 	b, err := kms.ParseBlob([]byte(text))
 	if err != nil || b.Text != text {
@@ -44,25 +48,23 @@ func recogniseBlob(text string) (kms.Blob, error) {
 // InvalidParameter is the choice of this package, and clients must not depend
 // on it.
 func openBlob(b kms.Blob, material, aad []byte) (string, error) {
-	switch b.Layout {
-	case kms.LayoutCurrent:
-		raw, err := base64.StdEncoding.DecodeString(b.Text)
-		if err != nil {
-			return "", errUndecryptable
-		}
-		gcm, err := newGCM(material)
-		if err != nil {
-			return "", err
-		}
-		iv, sealed := raw[versionLen:versionLen+ivLen], raw[versionLen+ivLen:]
-		plaintext, err := gcm.Open(nil, iv, sealed, aad)
-		if err != nil {
-			return "", errUndecryptable
-		}
-		return string(plaintext), nil
-	default: // the layout of 2019 is not made and not opened here
+	if b.Layout == kms.LayoutNested {
+		return openNested(b, material, aad)
+	}
+	raw, err := base64.StdEncoding.DecodeString(b.Text)
+	if err != nil {
 		return "", errUndecryptable
 	}
+	gcm, err := newGCM(material)
+	if err != nil {
+		return "", err
+	}
+	iv, sealed := raw[versionLen:versionLen+ivLen], raw[versionLen+ivLen:]
+	plaintext, err := gcm.Open(nil, iv, sealed, aad)
+	if err != nil {
+		return "", errUndecryptable
+	}
+	return string(plaintext), nil
 }
 
 func newGCM(material []byte) (cipher.AEAD, error) {

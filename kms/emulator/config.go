@@ -25,9 +25,14 @@ type Config struct {
 	SAN []string
 	// Admin is the loopback address of the admin server; empty means none.
 	Admin string
-	// AccessKeyID and AccessKeySecret are the only access key. Both must be
-	// given.
+	// AccessKeyID and AccessKeySecret are the only permanent access key.
+	// Both must be given. The admin server hands out temporary ones.
 	AccessKeyID, AccessKeySecret string
+	// BlobLayout is that of new ciphertext: "current", for which empty
+	// stands, or "2019". Decrypt takes both.
+	BlobLayout string
+	// QPS bounds the cryptographic calls per second; 0 means no bound.
+	QPS int
 	// Log takes failures inside the server, never a parameter of a request;
 	// nil means nowhere.
 	Log *log.Logger
@@ -35,6 +40,9 @@ type Config struct {
 
 func (c *Config) listen() string { return cmp.Or(c.Listen, "127.0.0.1:8443") }
 func (c *Config) region() string { return cmp.Or(c.Region, "cn-hangzhou") }
+func (c *Config) sealer() sealer { return layouts[cmp.Or(c.BlobLayout, "current")] }
+
+var layouts = map[string]sealer{"current": sealBlob, "2019": sealNested}
 
 var (
 	regionForm = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
@@ -51,6 +59,12 @@ func (c *Config) check() error {
 	}
 	if !regionForm.MatchString(c.region()) {
 		return badConfig("choose region: %q is not the name of a region", c.region())
+	}
+	if c.sealer() == nil {
+		return badConfig("choose blob layout: %q is neither current nor 2019", c.BlobLayout)
+	}
+	if c.QPS < 0 {
+		return badConfig("limit calls: %d per second is below 0", c.QPS)
 	}
 	for _, name := range c.SAN {
 		if net.ParseIP(name) == nil && !hostForm.MatchString(name) {

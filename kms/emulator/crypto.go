@@ -59,12 +59,29 @@ func (a *account) generateDataKey(v view, p params) (reply, error) {
 	return out, nil
 }
 
+func (a *account) generateDataKeyWithoutPlaintext(v view, p params) (reply, error) {
+	out, err := a.generateDataKey(v, p)
+	delete(out, "Plaintext")
+	return out, err
+}
+
+// seal encrypts for the key that KeyId names.
 func (a *account) seal(v view, p params, plaintext string) (reply, error) {
-	aad, err := contextAAD(p["EncryptionContext"])
+	id, err := p.need("KeyId")
 	if err != nil {
 		return nil, err
 	}
-	k, err := a.resolve(v, p, true)
+	return a.sealFor(v, id, p["EncryptionContext"], "EncryptionContext", plaintext)
+}
+
+// sealFor encrypts under the primary version of a key. contextName is the
+// parameter that context came in.
+func (a *account) sealFor(v view, id, context, contextName, plaintext string) (reply, error) {
+	aad, err := contextAAD(context, contextName)
+	if err != nil {
+		return nil, err
+	}
+	k, err := a.find(v, id, true)
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +92,7 @@ func (a *account) seal(v view, p params, plaintext string) (reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	blob, err := sealBlob(k.PrimaryVersion, kv.Material, plaintext, aad)
+	blob, err := a.sealer(k.PrimaryVersion, kv.Material, plaintext, aad)
 	if err != nil {
 		return nil, err
 	}
@@ -83,6 +100,11 @@ func (a *account) seal(v view, p params, plaintext string) (reply, error) {
 }
 
 func (a *account) decrypt(v view, p params) (reply, error) {
+	return a.open(v, p, "EncryptionContext")
+}
+
+// open decrypts CiphertextBlob with any version of its key.
+func (a *account) open(v view, p params, contextName string) (reply, error) {
 	text, err := p.need("CiphertextBlob")
 	if err != nil {
 		return nil, err
@@ -91,12 +113,12 @@ func (a *account) decrypt(v view, p params) (reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	aad, err := contextAAD(p["EncryptionContext"])
+	aad, err := contextAAD(p[contextName], contextName)
 	if err != nil {
 		return nil, err
 	}
 	// An unknown version is also what another region's blob looks like. Its
-	// code is not documented either.
+	// code is not documented either; chosen: Forbidden.KeyNotFound.
 	kv, k, err := v.version(blob.KeyVersionID)
 	if err != nil {
 		return nil, err
@@ -111,16 +133,32 @@ func (a *account) decrypt(v view, p params) (reply, error) {
 	return reply{"KeyId": k.ID, "KeyVersionId": blob.KeyVersionID, "Plaintext": plaintext}, nil
 }
 
+// reEncrypt decrypts and encrypts for another key, or under the newest version
+// of the same. Both keys must be usable. The parameters of asymmetric sources
+// (SourceKeyId and others) are ignored: a blob here tells its own version.
+func (a *account) reEncrypt(v view, p params) (reply, error) {
+	id, err := p.need("DestinationKeyId")
+	if err != nil {
+		return nil, err
+	}
+	opened, err := a.open(v, p, "SourceEncryptionContext")
+	if err != nil {
+		return nil, err
+	}
+	const name = "DestinationEncryptionContext"
+	return a.sealFor(v, id, p[name], name, opened["Plaintext"].(string))
+}
+
 // contextAAD returns what GCM authenticates for an encryption context: SHA-256
 // over k1=v1&k2=v2… sorted by key, or nothing for none. Nothing is escaped in
 // that form (nor is it in Alibaba's own re-implementation of it), so a context
 // may be split differently into pairs and still fit; clients must not choose
 // keys or values with = or & from untrusted input.
-func contextAAD(text string) ([]byte, error) {
+func contextAAD(text, name string) ([]byte, error) {
 	if text == "" {
 		return nil, nil
 	}
-	invalid := errInvalid("EncryptionContext")
+	invalid := errInvalid(name)
 	if utf8.RuneCountInString(text) > maxContext {
 		return nil, invalid
 	}
@@ -133,11 +171,11 @@ func contextAAD(text string) ([]byte, error) {
 		return nil, nil
 	}
 	var joined []string
-	for _, name := range slices.Sorted(maps.Keys(pairs)) {
-		if pairs[name] == nil {
+	for _, k := range slices.Sorted(maps.Keys(pairs)) {
+		if pairs[k] == nil {
 			return nil, invalid
 		}
-		joined = append(joined, name+"="+*pairs[name])
+		joined = append(joined, k+"="+*pairs[k])
 	}
 	sum := sha256.Sum256([]byte(strings.Join(joined, "&")))
 	return sum[:], nil

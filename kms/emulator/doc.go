@@ -7,14 +7,21 @@
 // file. The authority is named "TEST ONLY" so that a client can recognise and
 // refuse it. The product never links this package.
 //
-// What the service documents is answered as documented. Where it documents
-// nothing, a comment says that the answer is a choice of this package. The
-// rooms: server.go and request.go speak HTTP, params.go and signature.go
-// understand a request, operations.go is the table of actions, keys.go,
-// keystate.go, aliases.go and crypto.go perform them, blob.go is the
-// ciphertext, state.go the file, faults.go and admin.go the misbehaviour.
+// What the service documents is answered as documented, what was seen with its
+// clients as seen. Where there is neither, a comment says that the answer was
+// chosen here, and no client may depend on it. The rooms:
 //
-// Left out: ACS3 signatures, security tokens (a SecurityToken parameter is
-// signed but otherwise ignored), key rotation, tags and policies (accepted by
-// CreateKey and ignored), asymmetric keys, secrets, XML answers, quotas.
+//   - server.go, call.go and request.go speak HTTP, xml.go one of its formats;
+//   - signature.go and acs3.go are the two signature families, authenticate.go
+//     and tokens.go who may sign, quota.go how often;
+//   - operations.go is the table of actions, keys.go, keystate.go, aliases.go,
+//     versions.go, rotation.go, tags.go, crypto.go and their like perform them;
+//   - blob.go and nested.go are the two layouts of ciphertext, state.go the
+//     file, errors.go and catalogue.go what can be refused;
+//   - faults.go and admin.go are the misbehaviour on demand.
+//
+// Left out: asymmetric and imported keys, key policies (accepted by CreateKey
+// and ignored), secrets and certificates, TagResources and its like, the
+// signatures ACS3-HMAC-SM3, ACS3-RSA-SHA256 and ACS4, bearer tokens, and the
+// permissions of RAM.
 package emulator

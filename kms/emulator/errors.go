@@ -3,8 +3,8 @@ package emulator
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
+	"strings"
 )
 
 // What can be wrong before the server listens.
@@ -37,72 +37,98 @@ type apiError struct {
 	Status  int
 	Code    string
 	Message string
+	gateway bool // said by the gateway, in its own form
 }
 
 func (e *apiError) Error() string { return e.Code + ": " + e.Message }
 
-// The codes of the KMS pages. Their texts for 403, 404 and 409 differ between
-// the pages of the operations; clients must go by code.
+// The answers of this package, out of the catalogue. To compare an error with
+// one of them is to compare pointers.
 var (
-	errKeyNotFound      = &apiError{http.StatusNotFound, "Forbidden.KeyNotFound", "The specified Key is not found."}
-	errAliasNotFound    = &apiError{http.StatusNotFound, "Forbidden.AliasNotFound", "The specified Alias is not found."}
-	errAliasExists      = &apiError{http.StatusBadRequest, "AliasAlreadyExists", "The specified alias already exists."}
-	errUnsupportedAlias = &apiError{http.StatusBadRequest, "Unsupported.Alias", "Alias is not supported by this operation."}
-	errUnsupported      = &apiError{http.StatusBadRequest, "Rejected.UnsupportedOperation", "Unsupported operation."}
-	errDisabled         = &apiError{http.StatusConflict, "Rejected.Disabled", "The request was rejected because the key state is Disabled."}
-	errPendingDeletion  = &apiError{http.StatusConflict, "Rejected.PendingDeletion", "The request was rejected because the key state is PendingDeletion."}
-	errStateModified    = &apiError{http.StatusConflict, "Rejected.StateModifiedFailed", "The request was rejected because the key state does not allow this change."}
-	errTimeMissing      = &apiError{http.StatusBadRequest, "IllegalTimestamp", `The input parameter "Timestamp" that is mandatory for processing this request is not supplied.`}
-	errIncomplete       = &apiError{http.StatusBadRequest, "IncompleteSignature", "The request signature does not conform to Aliyun standards."}
-	errMethod           = &apiError{http.StatusForbidden, "UnsupportedHTTPMethod", "This http method is not supported."}
-	errInternal         = &apiError{http.StatusInternalServerError, "InternalFailure", "Internal failure."}
+	errKeyNotFound      = mustList("Forbidden.KeyNotFound")
+	errVersionNotFound  = mustList("Forbidden.KeyVersionNotFound")
+	errAliasNotFound    = mustList("Forbidden.AliasNotFound")
+	errAliasExists      = mustList("AliasAlreadyExists")
+	errUnsupportedAlias = mustList("Unsupported.Alias")
+	errUnsupported      = mustList("Rejected.UnsupportedOperation")
+	errLimit            = mustList("Rejected.LimitExceeded")
+	errDisabled         = mustList("Rejected.Disabled")
+	errPendingDeletion  = mustList("Rejected.PendingDeletion")
+	errStateModified    = mustList("Rejected.StateModifiedFailed")
+	errTimeMissing      = mustList("IllegalTimestamp")
+	errIncomplete       = mustList("IncompleteSignature")
+	errMethod           = mustList("UnsupportedHTTPMethod")
+	errThrottled        = mustList("Rejected.Throttling")
+	errInternal         = mustList("InternalFailure")
+	errDryRun           = mustList("DryRunOperationError")
+
+	errNoSuchAPI     = mustList("InvalidApi.NotFound")
+	errAccessKey     = mustList("InvalidAccessKeyId.NotFound")
+	errNonceUsed     = mustList("SignatureNonceUsed")
+	errTimeExpired   = mustList("InvalidTimeStamp.Expired")
+	errTimeFormat    = mustList("InvalidTimeStamp.Format")
+	errTokenExpired  = mustList("InvalidSecurityToken.Expired")
+	errTokenUnknown  = mustList("InvalidSecurityToken.Malformed")
+	errTokenMismatch = mustList("InvalidSecurityToken.MismatchWithAccessKey")
 )
 
-// The codes of the gateway in front of KMS.
-var (
-	errNoSuchAPI   = &apiError{http.StatusNotFound, "InvalidApi.NotFound", "Specified api is not found,please check your url and method."}
-	errAccessKey   = &apiError{http.StatusNotFound, "InvalidAccessKeyId.NotFound", "The Access Key ID provided does not exist in our records."}
-	errNonceUsed   = &apiError{http.StatusBadRequest, "SignatureNonceUsed", "Specified signature nonce was used already."}
-	errTimeExpired = &apiError{http.StatusBadRequest, "InvalidTimeStamp.Expired", "Specified time stamp or date value is expired."}
-	errTimeFormat  = &apiError{http.StatusBadRequest, "InvalidTimeStamp.Format", "Specified time stamp or date value is not well formatted."}
-)
-
-// What the service says here is not documented, or not with its status.
-var (
-	errUndecryptable = &apiError{http.StatusBadRequest, "InvalidParameter", "The specified parameter is invalid."}
-	errDryRun        = &apiError{http.StatusBadRequest, "DryRunOperationError", "The request would have succeeded, but the DryRun parameter was set."}
-)
+// errUndecryptable is for a damaged blob and for a wrong, missing or needless
+// EncryptionContext. What the service says to these is not documented; chosen:
+// its general text for a parameter, without a name.
+var errUndecryptable = mustList("InvalidParameter")
 
 func errParse(text string) *apiError {
-	return &apiError{http.StatusBadRequest, "ParseRequestParameterException", text}
+	return mustList("ParseRequestParameterException").saying(text)
 }
 
 func errMissing(name string) *apiError {
-	return &apiError{http.StatusBadRequest, "MissingParameter", fmt.Sprintf("The parameter %q is needed but not provided.", name)}
+	return mustList("MissingParameter").saying(fmt.Sprintf("The parameter %q is needed but not provided.", name))
 }
 
 func errInvalid(name string) *apiError {
-	return &apiError{http.StatusBadRequest, "InvalidParameter", fmt.Sprintf("The specified parameter %q is not valid.", name)}
+	return mustList("InvalidParameter").saying(fmt.Sprintf("The specified parameter %q is not valid.", name))
 }
 
-// errSignature echoes the server's string to sign, as the service does: the
+// saying is the same error with another text.
+func (e *apiError) saying(text string) *apiError {
+	return &apiError{e.Status, e.Code, text, e.gateway}
+}
+
+// errRPCSignature echoes the server's string to sign, as the service does: the
 // SDKs compare it with their own to tell a wrong secret from a wrong request.
-// It holds every parameter, so it goes to the caller and nowhere else.
-func errSignature(stringToSign string) *apiError {
-	return &apiError{http.StatusBadRequest, "SignatureDoesNotMatch",
-		"Specified signature is not matched with our calculation. server string to sign is:" + stringToSign}
+// It holds every parameter, so it goes to the caller and nowhere else. The
+// text is exact: one SDK takes what is behind its only colon.
+func errRPCSignature(stringToSign string) *apiError {
+	return mustList("SignatureDoesNotMatch").saying(
+		"Specified signature is not matched with our calculation. server string to sign is:" + stringToSign)
 }
 
-// body is the union of the two documented forms of an error: the gateway's
-// (HostId, Recommend) and that of KMS (HttpStatus, a number).
+// errACS3Signature is the same for ACS3 signatures, in the documented words of
+// the gateway.
+func errACS3Signature(stringToSign, canonicalRequest string) *apiError {
+	return mustList("SignatureDoesNotMatch").saying("Specified signature does not match our calculation. server StringToSign is [" +
+		stringToSign + "] server CanonicalRequest is [" + canonicalRequest + "]")
+}
+
+// body is an error in the form of who says it. The gateway's has HostId and
+// Recommend and its request ids are in upper case; that of KMS has HttpStatus,
+// a number, and lower case. Both are documented. KMS's errors pass the
+// gateway; that it adds its members to them is a choice of this package, for
+// clients that read them.
 func (e *apiError) body(region, requestID string) map[string]any {
-	return map[string]any{
-		"HttpStatus": e.Status,
-		"Code":       e.Code,
-		"Message":    e.Message,
-		"RequestId":  requestID,
-		"HostId":     "kms." + region + ".aliyuncs.com",
+	if e.gateway {
+		requestID = strings.ToUpper(requestID)
+	}
+	out := map[string]any{
+		"Code":      e.Code,
+		"Message":   e.Message,
+		"RequestId": requestID,
+		"HostId":    "kms." + region + ".aliyuncs.com",
 		"Recommend": "https://api.aliyun.com/troubleshoot?q=" + url.QueryEscape(e.Code) +
 			"&product=Kms&requestId=" + requestID,
 	}
+	if !e.gateway {
+		out["HttpStatus"] = e.Status
+	}
+	return out
 }

@@ -1,6 +1,7 @@
 package emulator
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -102,24 +103,25 @@ func parseFault(r io.Reader) (fault, error) {
 	return f, nil
 }
 
-// answer is what the fault says instead of the truth, or nil.
-func (f *fault) answer(region string) *answer {
+// faultAnswer is what the fault says instead of the truth, or nil. A code of
+// the catalogue brings its own status and text.
+func (s *Server) faultAnswer(f *fault, c *call) *answer {
+	xml, _ := c.wantsXML()
 	switch {
 	case f.Raw != nil:
-		status := f.Status
-		if status == 0 {
-			status = http.StatusOK
-		}
-		return &answer{status, []byte(*f.Raw)}
+		return &answer{cmp.Or(f.Status, http.StatusOK), jsonType, []byte(*f.Raw)}
 	case f.Code != "" || f.Status != 0:
-		e := &apiError{f.Status, f.Code, f.Message}
-		if e.Status == 0 {
-			e.Status = http.StatusBadRequest
-		}
+		e := apiError{Status: f.Status, Code: f.Code, Message: f.Message}
 		if e.Code == "" {
 			e.Code = usualCode(e.Status)
 		}
-		return errorAnswer(e, region, newUUID())
+		if known := listed(e.Code); known != nil {
+			e.Status = cmp.Or(e.Status, known.Status)
+			e.Message = cmp.Or(e.Message, known.Message)
+			e.gateway = known.gateway
+		}
+		e.Status = cmp.Or(e.Status, http.StatusBadRequest)
+		return s.errorAnswer(&e, xml, newUUID())
 	}
 	return nil
 }

@@ -1,10 +1,7 @@
 package emulator
 
 import (
-	"crypto/rand"
-	"encoding/json"
-	"math"
-	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -16,17 +13,20 @@ const (
 	keyBytes = 32
 
 	maxDescription = 8192 // characters
-	maxFilters     = 10
 )
 
-// resolve returns the key that a KeyId parameter names: by id or ARN, and
-// where the action documents it by alias or the ARN of one. Another account's
-// or region's ARN names nothing here.
+// resolve returns the key that the KeyId parameter names.
 func (a *account) resolve(v view, p params, aliasOK bool) (*key, error) {
 	id, err := p.need("KeyId")
 	if err != nil {
 		return nil, err
 	}
+	return a.find(v, id, aliasOK)
+}
+
+// find returns a key by id or ARN, and where the action documents it by alias
+// or the ARN of one. Another account's or region's ARN names nothing here.
+func (a *account) find(v view, id string, aliasOK bool) (*key, error) {
 	if rest, ok := strings.CutPrefix(id, a.arn("")); ok {
 		id = rest
 		if name, ok := strings.CutPrefix(rest, "key/"); ok {
@@ -53,8 +53,7 @@ func (a *account) metadata(k *key) map[string]string {
 	if k.State == statePendingDeletion {
 		deleted = k.Deleted.Format(timeLayout)
 	}
-	created := k.Created.Format(timeLayout)
-	return map[string]string{
+	m := map[string]string{
 		"KeyId":              k.ID,
 		"Arn":                a.arn("key/" + k.ID),
 		"KeyState":           k.State,
@@ -63,14 +62,24 @@ func (a *account) metadata(k *key) map[string]string {
 		"Origin":             "Aliyun_KMS",
 		"ProtectionLevel":    k.Protection,
 		"Creator":            accountID,
-		"CreationDate":       created,
+		"CreationDate":       k.Created.Format(timeLayout),
 		"DeleteDate":         deleted,
 		"Description":        k.Description,
 		"MaterialExpireTime": "",
 		"PrimaryKeyVersion":  k.PrimaryVersion,
-		"LastRotationDate":   created,
-		"AutomaticRotation":  "Disabled",
+		"LastRotationDate":   k.Created.Format(timeLayout), // never rotated: as the service's samples have it
+		"AutomaticRotation":  k.rotation(),
 	}
+	if !k.Rotated.IsZero() {
+		m["LastRotationDate"] = k.Rotated.Format(timeLayout)
+	}
+	if k.rotation() != rotationDisabled {
+		m["RotationInterval"] = strconv.FormatInt(k.RotationSeconds, 10) + "s"
+	}
+	if k.rotation() == rotationEnabled {
+		m["NextRotationDate"] = k.NextRotation.Format(timeLayout)
+	}
+	return m
 }
 
 func (a *account) createKey(v view, p params) (reply, error) {
@@ -94,11 +103,15 @@ func (a *account) createKey(v view, p params) (reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	rotates, err := p.boolean("EnableAutomaticRotation")
+	rotation, err := rotationPolicy(p)
 	if err != nil {
 		return nil, err
 	}
-	if spec != keySpec || usage != keyUsage || origin != "Aliyun_KMS" || rotates {
+	tags, err := parseTags(p["Tags"])
+	if err != nil {
+		return nil, err
+	}
+	if spec != keySpec || usage != keyUsage || origin != "Aliyun_KMS" {
 		// Real, but not emulated.
 		return nil, errUnsupported
 	}
@@ -108,19 +121,18 @@ func (a *account) createKey(v view, p params) (reply, error) {
 	}
 	now := v.now.UTC().Truncate(time.Second)
 	k := &key{
-		ID:             newUUID(),
-		Sequence:       sequence,
-		State:          stateEnabled,
-		Description:    p["Description"],
-		Protection:     protection,
-		PrimaryVersion: newUUID(),
-		Created:        now,
+		ID:          newUUID(),
+		Sequence:    sequence,
+		State:       stateEnabled,
+		Description: p["Description"],
+		Protection:  protection,
+		Created:     now,
+		Tags:        tags,
 	}
-	kv := &version{KeyID: k.ID, Material: make([]byte, keyBytes), Created: now}
-	rand.Read(kv.Material) // never fails
-	if err := v.putVersion(k.PrimaryVersion, kv); err != nil {
+	if err := v.addVersion(k, now); err != nil {
 		return nil, err
 	}
+	k.setRotation(rotation, now)
 	if err := v.putKey(k); err != nil {
 		return nil, err
 	}
@@ -134,71 +146,31 @@ func (a *account) describeKey(v view, p params) (reply, error) {
 	}
 	m := a.metadata(k)
 	m["DeletionProtection"] = "Disabled"
+	if k.Protected {
+		m["DeletionProtection"] = "Enabled"
+		m["DeletionProtectionDescription"] = k.ProtectionComment
+	}
 	return reply{"KeyMetadata": m}, nil
 }
 
-func (a *account) listKeys(v view, p params) (reply, error) {
-	number, err := p.number("PageNumber", 1, 1, math.MaxInt32)
+// updateKeyDescription replaces the description. That an empty one must be sent
+// and is accepted, and that a key about to be deleted keeps its own, is not
+// documented; chosen.
+func (a *account) updateKeyDescription(v view, p params) (reply, error) {
+	text, sent := p["Description"]
+	if !sent {
+		return nil, errMissing("Description")
+	}
+	if utf8.RuneCountInString(text) > maxDescription {
+		return nil, errInvalid("Description")
+	}
+	k, err := a.resolve(v, p, false)
 	if err != nil {
 		return nil, err
 	}
-	size, err := p.number("PageSize", 10, 1, 100)
-	if err != nil {
-		return nil, err
+	if k.State == statePendingDeletion {
+		return nil, errPendingDeletion
 	}
-	filters, err := parseFilters(p["Filters"])
-	if err != nil {
-		return nil, err
-	}
-	ks, err := v.keys()
-	if err != nil {
-		return nil, err
-	}
-	ks = slices.DeleteFunc(ks, func(k *key) bool { return !filters.match(a.metadata(k)) })
-	list := []map[string]string{}
-	for _, k := range page(ks, number, size) {
-		list = append(list, map[string]string{"KeyId": k.ID, "KeyArn": a.arn("key/" + k.ID)})
-	}
-	return reply{
-		"Keys":       map[string]any{"Key": list},
-		"TotalCount": len(ks), "PageNumber": number, "PageSize": size,
-	}, nil
-}
-
-// filters are those of ListKeys: a key must match every one, and a filter
-// matches when any of its values does.
-type filters []struct {
-	Key    string
-	Values []string
-}
-
-func parseFilters(text string) (filters, error) {
-	if text == "" {
-		return nil, nil
-	}
-	var fs filters
-	if err := json.Unmarshal([]byte(text), &fs); err != nil || len(fs) > maxFilters {
-		return nil, errInvalid("Filters")
-	}
-	for _, f := range fs {
-		switch f.Key {
-		case "KeyState", "KeySpec", "KeyUsage", "ProtectionLevel", "CreatorType":
-		default:
-			return nil, errInvalid("Filters")
-		}
-	}
-	return fs, nil
-}
-
-func (fs filters) match(metadata map[string]string) bool {
-	for _, f := range fs {
-		has := metadata[f.Key]
-		if f.Key == "CreatorType" {
-			has = "User" // no cloud service creates keys here
-		}
-		if !slices.Contains(f.Values, has) {
-			return false
-		}
-	}
-	return true
+	k.Description = text
+	return reply{}, v.putKey(k)
 }

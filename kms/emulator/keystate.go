@@ -38,7 +38,8 @@ func (a *account) scheduleKeyDeletion(v view, p params) (reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	if k.State == statePendingDeletion {
+	// What a protected key answers is not documented; chosen.
+	if k.State == statePendingDeletion || k.Protected {
 		return nil, errStateModified
 	}
 	k.State = statePendingDeletion

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -20,24 +21,44 @@ type operation struct {
 	run    func(*account, view, params) (reply, error)
 	writes bool
 	dryRun bool // DryRun is among its parameters
+	crypto bool // counts towards the quota of cryptographic calls
 }
 
 // operations is every action this emulator knows.
 var operations = map[string]operation{
-	"CreateKey":           {run: (*account).createKey, writes: true},
-	"DescribeKey":         {run: (*account).describeKey},
-	"ListKeys":            {run: (*account).listKeys},
-	"EnableKey":           {run: (*account).enableKey, writes: true},
-	"DisableKey":          {run: (*account).disableKey, writes: true},
-	"ScheduleKeyDeletion": {run: (*account).scheduleKeyDeletion, writes: true},
-	"CancelKeyDeletion":   {run: (*account).cancelKeyDeletion, writes: true},
-	"CreateAlias":         {run: (*account).createAlias, writes: true},
-	"UpdateAlias":         {run: (*account).updateAlias, writes: true},
-	"DeleteAlias":         {run: (*account).deleteAlias, writes: true},
-	"ListAliases":         {run: (*account).listAliases},
-	"Encrypt":             {run: (*account).encrypt, dryRun: true},
-	"Decrypt":             {run: (*account).decrypt, dryRun: true},
-	"GenerateDataKey":     {run: (*account).generateDataKey, dryRun: true},
+	"CreateKey":             {run: (*account).createKey, writes: true},
+	"DescribeKey":           {run: (*account).describeKey},
+	"ListKeys":              {run: (*account).listKeys},
+	"UpdateKeyDescription":  {run: (*account).updateKeyDescription, writes: true},
+	"EnableKey":             {run: (*account).enableKey, writes: true},
+	"DisableKey":            {run: (*account).disableKey, writes: true},
+	"ScheduleKeyDeletion":   {run: (*account).scheduleKeyDeletion, writes: true},
+	"CancelKeyDeletion":     {run: (*account).cancelKeyDeletion, writes: true},
+	"SetDeletionProtection": {run: (*account).setDeletionProtection, writes: true},
+
+	"CreateAlias":        {run: (*account).createAlias, writes: true},
+	"UpdateAlias":        {run: (*account).updateAlias, writes: true},
+	"DeleteAlias":        {run: (*account).deleteAlias, writes: true},
+	"ListAliases":        {run: (*account).listAliases},
+	"ListAliasesByKeyId": {run: (*account).listAliasesByKeyID},
+
+	"CreateKeyVersion":     {run: (*account).createKeyVersion, writes: true},
+	"DescribeKeyVersion":   {run: (*account).describeKeyVersion},
+	"ListKeyVersions":      {run: (*account).listKeyVersions},
+	"UpdateRotationPolicy": {run: (*account).updateRotationPolicy, writes: true},
+
+	"Encrypt":                         {run: (*account).encrypt, dryRun: true, crypto: true},
+	"Decrypt":                         {run: (*account).decrypt, dryRun: true, crypto: true},
+	"ReEncrypt":                       {run: (*account).reEncrypt, dryRun: true, crypto: true},
+	"GenerateDataKey":                 {run: (*account).generateDataKey, dryRun: true, crypto: true},
+	"GenerateDataKeyWithoutPlaintext": {run: (*account).generateDataKeyWithoutPlaintext, dryRun: true, crypto: true},
+
+	"TagResource":      {run: (*account).tagResource, writes: true},
+	"UntagResource":    {run: (*account).untagResource, writes: true},
+	"ListResourceTags": {run: (*account).listResourceTags},
+
+	"DescribeRegions":          {run: (*account).describeRegions},
+	"DescribeAccountKmsStatus": {run: (*account).describeAccountKmsStatus},
 }
 
 // accountID owns everything here.
@@ -47,6 +68,9 @@ const accountID = "1234567890123456"
 type account struct {
 	region string
 	db     *bolt.DB
+	sealer sealer
+
+	nextRotation atomic.Int64 // see keepRotation
 }
 
 // perform runs an action. Its error is an *apiError, or something that went
@@ -56,22 +80,22 @@ func (a *account) perform(action string, p params) (reply, error) {
 	if !ok {
 		return nil, errNoSuchAPI
 	}
+	now := time.Now()
+	if err := a.keepRotation(now); err != nil {
+		return nil, err
+	}
 	var out reply
-	step := func(tx *bolt.Tx) (err error) {
-		v := view{tx, time.Now()}
-		if op.writes {
-			if err := v.sweep(); err != nil {
-				return err
-			}
-		}
+	step := func(v view) (err error) {
 		out, err = op.run(a, v, p)
 		return err
 	}
-	in := a.db.View
+	var err error
 	if op.writes {
-		in = a.db.Update
+		err = a.update(now, step)
+	} else {
+		err = a.db.View(func(tx *bolt.Tx) error { return step(view{tx, now}) })
 	}
-	if err := in(step); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	if op.dryRun {
@@ -97,16 +121,6 @@ func asAPIError(err error) *apiError {
 
 func (a *account) arn(resource string) string {
 	return "acs:kms:" + a.region + ":" + accountID + ":" + resource
-}
-
-// page cuts one page out of all. Numbers begin with 1; a page behind the last
-// is empty.
-func page[T any](all []T, number, size int) []T {
-	if size == 0 || number > len(all)/size+1 {
-		return nil
-	}
-	from := min((number-1)*size, len(all))
-	return all[from:min(from+size, len(all))]
 }
 
 func sortBy[T any, K cmp.Ordered](s []T, by func(T) K) {

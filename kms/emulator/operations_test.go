@@ -294,10 +294,10 @@ func TestGenerateDataKey(t *testing.T) {
 func TestCreateKeyRefuses(t *testing.T) {
 	b := start(t, t.TempDir())
 	for _, pairs := range [][]string{{"KeySpec", "AES"}, {"KeyUsage", "X"}, {"Origin", "X"}, {"ProtectionLevel", "X"},
-		{"EnableAutomaticRotation", "maybe"}, {"Description", strings.Repeat("x", 8193)}} {
+		{"EnableAutomaticRotation", "maybe"}, {"Tags", "x"}, {"Description", strings.Repeat("x", 8193)}} {
 		b.refused(400, "InvalidParameter", "CreateKey", pairs...)
 	}
-	for _, pairs := range [][]string{{"KeySpec", "RSA_2048"}, {"KeyUsage", "SIGN/VERIFY"}, {"Origin", "EXTERNAL"}, {"EnableAutomaticRotation", "true"}} {
+	for _, pairs := range [][]string{{"KeySpec", "RSA_2048"}, {"KeyUsage", "SIGN/VERIFY"}, {"Origin", "EXTERNAL"}} {
 		b.refused(400, "Rejected.UnsupportedOperation", "CreateKey", pairs...)
 	}
 }

@@ -1,61 +1,15 @@
 package emulator
 
 import (
-	"errors"
-	"io"
-	"mime"
-	"net/http"
+	"math"
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
-)
-
-const (
-	// maxHeader and maxBody bound a request, in bytes. The longest request
-	// line a client is known to send is 19 KB: 6144 bytes of CJK in a GET.
-	maxHeader = 64 << 10
-	maxBody   = 64 << 10
-	// bodyTimeout bounds how long a body may take to arrive.
-	bodyTimeout = 10 * time.Second
 )
 
 // params holds the decoded parameters of a request by name.
 type params map[string]string
-
-// readParams merges the parameters of the query and of a form body: clients
-// send them in either place, and some in both. It consumes the body, so that
-// a client that goes away afterwards is noticed.
-func readParams(w http.ResponseWriter, r *http.Request) (params, *apiError) {
-	p := params{}
-	if err := p.add(r.URL.RawQuery); err != nil {
-		return p, err
-	}
-	if r.ContentLength == 0 {
-		return p, nil
-	}
-	rc := http.NewResponseController(w)
-	// A deadline for the body alone: one for the whole request would end a
-	// hanging fault.
-	rc.SetReadDeadline(time.Now().Add(bodyTimeout))
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	rc.SetReadDeadline(time.Time{})
-	if err != nil {
-		var tooLong *http.MaxBytesError
-		if errors.As(err, &tooLong) {
-			return p, errParse("The request body is longer than " + strconv.Itoa(maxBody) + " bytes.")
-		}
-		return p, errParse("The request body cannot be read.")
-	}
-	if len(body) == 0 {
-		return p, nil
-	}
-	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/x-www-form-urlencoded" {
-		return p, errParse("The request body is not application/x-www-form-urlencoded.")
-	}
-	return p, p.add(string(body))
-}
 
 // add decodes form-encoded pairs into p. A parameter that arrives twice must
 // say the same thing twice: which of two values the service would take is not
@@ -124,4 +78,33 @@ func (p params) oneOf(name, def string, documented ...string) (string, error) {
 		}
 	}
 	return "", errInvalid(name)
+}
+
+// paging is the page that a list operation was asked for.
+type paging struct{ number, size int }
+
+// paging reads PageNumber, from 1, and PageSize, from least to 100.
+func (p params) paging(least int) (paging, error) {
+	number, err := p.number("PageNumber", 1, 1, math.MaxInt32)
+	if err != nil {
+		return paging{}, err
+	}
+	size, err := p.number("PageSize", 10, least, 100)
+	return paging{number, size}, err
+}
+
+// counts adds the numbers that every list answers.
+func (g paging) counts(out reply, total int) reply {
+	out["TotalCount"], out["PageNumber"], out["PageSize"] = total, g.number, g.size
+	return out
+}
+
+// page cuts one page out of all. A page behind the last is empty, and never
+// nil.
+func page[T any](all []T, g paging) []T {
+	if g.size == 0 || g.number > len(all)/g.size+1 {
+		return []T{}
+	}
+	from := min((g.number-1)*g.size, len(all))
+	return append([]T{}, all[from:min(from+g.size, len(all))]...)
 }

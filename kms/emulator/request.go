@@ -6,17 +6,31 @@ import (
 	"encoding/json"
 	"net/http"
 	"strconv"
-	"strings"
+	"time"
 )
 
 // answer is an HTTP answer before it is sent.
 type answer struct {
-	status int
-	body   []byte
+	status      int
+	contentType string
+	body        []byte
 }
 
-func errorAnswer(e *apiError, region, requestID string) *answer {
-	return &answer{e.Status, marshal(e.body(region, requestID))}
+const (
+	jsonType = "application/json;charset=utf-8"
+	xmlType  = "text/xml;charset=utf-8" // the gateway's (not documented)
+)
+
+// newAnswer renders an answer. In JSON there is no root.
+func newAnswer(status int, xml bool, root string, members map[string]any) *answer {
+	if xml {
+		return &answer{status, xmlType, toXML(root, members)}
+	}
+	return &answer{status, jsonType, marshal(members)}
+}
+
+func (s *Server) errorAnswer(e *apiError, xml bool, requestID string) *answer {
+	return newAnswer(e.Status, xml, errorRoot, e.body(s.account.region, requestID))
 }
 
 // marshal leaves <, > and & as they are, like the service.
@@ -33,10 +47,10 @@ func marshal(v any) []byte {
 // handle answers one request of the KMS API. A fault comes before anything
 // is looked at but the name of the action, and faulted calls are counted too.
 func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
-	p, parseErr := readParams(w, r)
-	s.stats.count(p["Action"])
+	c, parseErr := readCall(w, r)
+	s.stats.count(c.action)
 
-	f, cleared := s.faults.take(p["Action"])
+	f, cleared := s.faults.take(c.action)
 	if f != nil {
 		switch s.faults.wait(r.Context(), f, cleared) {
 		case released:
@@ -46,7 +60,7 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if f == nil {
-		send(w, s.answer(r, p, parseErr), -1)
+		send(w, s.answer(c, parseErr), -1)
 		return
 	}
 	switch {
@@ -59,9 +73,9 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 		cutConnection(w, append([]byte{23, 3, 3, 2, 0}, "cut short here"...))
 		return
 	}
-	a := f.answer(s.account.region)
+	a := s.faultAnswer(f, c)
 	if a == nil {
-		a = s.answer(r, p, parseErr)
+		a = s.answer(c, parseErr)
 	}
 	cut := -1
 	if f.Truncate != nil {
@@ -71,58 +85,64 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 }
 
 // answer performs a request: the honest path.
-func (s *Server) answer(r *http.Request, p params, parseErr *apiError) *answer {
+func (s *Server) answer(c *call, parseErr *apiError) *answer {
 	requestID := newUUID()
-	out, err := s.perform(r, p, parseErr)
+	xml, formatErr := c.wantsXML()
+	if parseErr == nil {
+		parseErr = formatErr
+	}
+	out, err := s.perform(c, parseErr)
+	if text, ok := out["Plaintext"].(string); err == nil && xml && ok && !representable(text) {
+		err = errInvalid("Format")
+	}
 	if err != nil {
 		e := asAPIError(err)
 		if e == errInternal {
 			// Errors of the state file name keys at most.
 			s.logf("request %s failed inside: %v", requestID, err)
 		}
-		return errorAnswer(e, s.account.region, requestID)
+		return s.errorAnswer(e, xml, requestID)
 	}
 	out["RequestId"] = requestID
-	return &answer{http.StatusOK, marshal(out)}
+	return newAnswer(http.StatusOK, xml, successRoot(c.action), out)
 }
 
-func (s *Server) perform(r *http.Request, p params, parseErr *apiError) (reply, error) {
-	if r.Method != http.MethodGet && r.Method != http.MethodPost {
+func (s *Server) perform(c *call, parseErr *apiError) (reply, error) {
+	if c.method != http.MethodGet && c.method != http.MethodPost {
 		return nil, errMethod
 	}
-	if r.URL.Path != "/" {
+	if c.path != "/" {
 		return nil, errNoSuchAPI
 	}
 	if parseErr != nil {
 		return nil, parseErr
 	}
-	for _, name := range []string{"Action", "Version"} {
-		if _, err := p.need(name); err != nil {
-			return nil, err
-		}
+	if c.action == "" {
+		return nil, errMissing(c.envelopeName("Action"))
 	}
-	if p["Version"] != "2016-01-20" {
-		return nil, errInvalid("Version")
+	if c.version == "" {
+		return nil, errMissing(c.envelopeName("Version"))
 	}
-	if _, known := operations[p["Action"]]; !known {
+	if c.version != "2016-01-20" {
+		return nil, errInvalid(c.envelopeName("Version"))
+	}
+	op, known := operations[c.action]
+	if !known {
 		return nil, errNoSuchAPI
 	}
-	// JSON is the documented default; one SDK sends the word None for it.
-	switch strings.ToLower(p["Format"]) {
-	case "", "json", "none":
-	default:
-		return nil, errInvalid("Format")
-	}
-	if err := s.auth.check(r.Method, p); err != nil {
+	if err := s.auth.check(c); err != nil {
 		return nil, err
 	}
-	return s.account.perform(p["Action"], p)
+	if op.crypto && !s.quota.take(time.Now()) {
+		return nil, errThrottled
+	}
+	return s.account.perform(c.action, c.params)
 }
 
 // send writes an answer. With cut >= 0 it announces the full length, sends at
 // most cut bytes of the body, and closes the connection.
 func send(w http.ResponseWriter, a *answer, cut int) {
-	w.Header().Set("Content-Type", "application/json;charset=utf-8")
+	w.Header().Set("Content-Type", a.contentType)
 	w.Header().Set("Content-Length", strconv.Itoa(len(a.body)))
 	w.WriteHeader(a.status)
 	if cut < 0 {

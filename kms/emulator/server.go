@@ -19,10 +19,11 @@ const (
 	stopGrace     = 500 * time.Millisecond // for requests under way at the end
 )
 
-// Server is one emulated KMS: one account, one region, one access key.
+// Server is one emulated KMS: one account, one region, one permanent access key.
 type Server struct {
 	account account
 	auth    authenticator
+	quota   quota
 	stats   stats
 	faults  faults
 
@@ -46,6 +47,7 @@ func New(c Config) (*Server, error) {
 	if s.log == nil {
 		s.log = log.New(io.Discard, "", 0)
 	}
+	s.quota.perSecond = c.QPS
 	s.auth.accessKeyID, s.auth.accessKeySecret = c.AccessKeyID, c.AccessKeySecret
 	if err := s.open(&c); err != nil {
 		s.Close()
@@ -59,7 +61,10 @@ func (s *Server) open(c *Config) error {
 	if err != nil {
 		return err
 	}
-	s.account = account{region: c.region(), db: db}
+	s.account.region, s.account.db, s.account.sealer = c.region(), db, c.sealer()
+	if err := claimRegion(db, c.State, c.region()); err != nil {
+		return err
+	}
 	ca, err := loadAuthority(db)
 	if err != nil {
 		return &stateError{fmt.Errorf("load authority: %w", err)}

@@ -15,9 +15,15 @@ import (
 // request in several ways on the wire (a space as + or %20), so the parameters
 // come decoded and are encoded again here.
 func stringToSign(method string, p params) string {
+	return method + "&%2F&" + percentEncode(canonicalQuery(p, "Signature"))
+}
+
+// canonicalQuery is name=value&… sorted by name, both halves encoded, without
+// the parameter named.
+func canonicalQuery(p params, without string) string {
 	var canonical strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(p)) {
-		if name == "Signature" {
+		if without != "" && name == without {
 			continue
 		}
 		if canonical.Len() > 0 {
@@ -27,7 +33,30 @@ func stringToSign(method string, p params) string {
 		canonical.WriteByte('=')
 		canonical.WriteString(percentEncode(p[name]))
 	}
-	return method + "&%2F&" + percentEncode(canonical.String())
+	return canonical.String()
+}
+
+// rpcClaim reads the parameters of an RPC signature.
+func (c *call) rpcClaim() (*claim, *apiError) {
+	p := c.params
+	for _, name := range []string{"AccessKeyId", "Signature", "SignatureMethod", "SignatureVersion"} {
+		if _, err := p.need(name); err != nil {
+			return nil, errMissing(name)
+		}
+	}
+	if p["SignatureMethod"] != "HMAC-SHA1" || p["SignatureVersion"] != "1.0" {
+		return nil, errIncomplete
+	}
+	s := stringToSign(c.method, p)
+	return &claim{
+		accessKeyID: p["AccessKeyId"],
+		token:       p["SecurityToken"],
+		timestamp:   p["Timestamp"],
+		nonce:       p["SignatureNonce"],
+		signature:   p["Signature"],
+		sign:        func(secret string) string { return rpcSignature(secret, s) },
+		mismatch:    func() *apiError { return errRPCSignature(s) },
+	}, nil
 }
 
 // rpcSignature signs s with an access key secret.

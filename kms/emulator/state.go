@@ -1,7 +1,6 @@
 package emulator
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,6 +34,19 @@ type key struct {
 	PrimaryVersion string    `json:"primaryVersion"`
 	Created        time.Time `json:"created"`
 	Deleted        time.Time `json:"deleted,omitzero"` // set while PendingDeletion
+
+	// Versions holds every version id, oldest first and the primary last;
+	// empty in files of before rotation, for the primary alone.
+	Versions []string  `json:"versions,omitempty"`
+	Rotated  time.Time `json:"rotated,omitzero"` // the last time; zero: never
+	// RotationSeconds is zero without automatic rotation, and NextRotation
+	// too then.
+	RotationSeconds int64     `json:"rotationSeconds,omitempty"`
+	NextRotation    time.Time `json:"nextRotation,omitzero"`
+
+	Protected         bool              `json:"protected,omitempty"` // from deletion
+	ProtectionComment string            `json:"protectionComment,omitempty"`
+	Tags              map[string]string `json:"tags,omitempty"`
 }
 
 // version is one generation of key material. A blob names its version, not
@@ -85,6 +97,25 @@ func openState(path string) (*bolt.DB, error) {
 		return nil, &stateError{fmt.Errorf("open state: %w", err)}
 	}
 	return db, nil
+}
+
+// claimRegion binds a state file to a region, at its first use: a key exists in
+// one region, and a client that is told another must not find it.
+func claimRegion(db *bolt.DB, path, region string) error {
+	err := db.Update(func(tx *bolt.Tx) error {
+		meta := tx.Bucket(bucketMeta)
+		switch had := meta.Get([]byte("region")); {
+		case had == nil:
+			return meta.Put([]byte("region"), []byte(region))
+		case string(had) != region:
+			return fmt.Errorf("%s belongs to region %s, not %s", path, had, region)
+		}
+		return nil
+	})
+	if err != nil {
+		return &stateError{fmt.Errorf("open state: %w", err)}
+	}
+	return nil
 }
 
 // view is a transaction at a moment in time: a key whose deletion date has
@@ -170,48 +201,4 @@ func (v view) putVersion(id string, kv *version) error {
 		return err
 	}
 	return v.tx.Bucket(bucketVersions).Put([]byte(id), raw)
-}
-
-// sweep removes what belongs to keys whose deletion date has passed.
-func (v view) sweep() error {
-	gone := map[string]bool{}
-	err := v.tx.Bucket(bucketKeys).ForEach(func(id, raw []byte) error {
-		var k key
-		if err := json.Unmarshal(raw, &k); err != nil {
-			return err
-		}
-		gone[string(id)] = k.gone(v.now)
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	owners := map[string]func(id, raw []byte) (string, error){
-		string(bucketKeys):    func(id, _ []byte) (string, error) { return string(id), nil },
-		string(bucketAliases): func(_, raw []byte) (string, error) { return string(raw), nil },
-		string(bucketVersions): func(_, raw []byte) (string, error) {
-			var kv version
-			err := json.Unmarshal(raw, &kv)
-			return kv.KeyID, err
-		},
-	}
-	for bucket, owner := range owners {
-		c := v.tx.Bucket([]byte(bucket)).Cursor()
-		var dead [][]byte // deleting under a moving cursor may skip entries
-		for id, raw := c.First(); id != nil; id, raw = c.Next() {
-			o, err := owner(id, raw)
-			if err != nil {
-				return err
-			}
-			if gone[o] {
-				dead = append(dead, bytes.Clone(id))
-			}
-		}
-		for _, id := range dead {
-			if err := v.tx.Bucket([]byte(bucket)).Delete(id); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }

@@ -17,7 +17,7 @@ func testAccount(t *testing.T, path string) *account {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
-	return &account{region: "cn-hangzhou", db: db}
+	return &account{region: "cn-hangzhou", db: db, sealer: sealBlob}
 }
 
 func must(t *testing.T, a *account, action string, p params) reply {

@@ -93,7 +93,7 @@ func TestAuthentication(t *testing.T) {
 		{"json", func(v url.Values) { v.Set("Format", "json") }, 200, ""},
 		{"no format", func(v url.Values) { v.Del("Format") }, 200, ""},
 		{"None", func(v url.Values) { v.Set("Format", "None") }, 200, ""},
-		{"XML", func(v url.Values) { v.Set("Format", "XML") }, 400, "InvalidParameter"},
+		{"another format", func(v url.Values) { v.Set("Format", "YAML") }, 400, "InvalidParameter"},
 		{"unknown action", func(v url.Values) { v.Set("Action", "listKeys") }, 404, "InvalidApi.NotFound"},
 		{"no action", func(v url.Values) { v.Del("Action") }, 400, "MissingParameter"},
 		{"no version", func(v url.Values) { v.Del("Version") }, 400, "MissingParameter"},

@@ -1,0 +1,319 @@
+package integration_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/kmsfs/kmsfs/integration/clients"
+	"github.com/kmsfs/kmsfs/integration/lab"
+)
+
+// foreign is a client that nobody here wrote, with the words that it has for
+// two errors.
+type foreign struct {
+	name  string
+	start func(clients.Target) (clients.Client, error)
+
+	// notFound and mismatch are what it says to Forbidden.KeyNotFound and to
+	// a signature that another secret made. A Message is what it contains.
+	notFound, mismatch clients.Refusal
+	noContext          bool // it cannot send an EncryptionContext as JSON
+}
+
+const (
+	keyNotFound  = "Forbidden.KeyNotFound"
+	doesNotMatch = "SignatureDoesNotMatch"
+	keyText      = "The specified Key is not found."
+	rpcText      = "Specified signature is not matched with our calculation. server string to sign is:"
+	acs3Text     = "Specified signature does not match our calculation. server StringToSign is [ACS3-HMAC-SHA256\n"
+)
+
+// foreignClients sets the clients up, once for all of them.
+func foreignClients(t *testing.T) []foreign {
+	t.Helper()
+	node := needNode(t)
+	goV3 := filepath.Join(t.TempDir(), "go-v3")
+	if err := clients.BuildGoV3("clients/go-v3", goV3); err != nil {
+		t.Fatal(err)
+	}
+	var all []foreign
+	for _, method := range []string{"GET", "POST"} {
+		all = append(all, foreign{
+			name: "pop-core " + method,
+			start: func(target clients.Target) (clients.Client, error) {
+				return clients.Node(target, node, "clients/node", "pop-core.js", method)
+			},
+			notFound: clients.Refusal{Name: keyNotFound + "Error", Code: keyNotFound, Status: 404, Message: keyText + ", URL: https://"},
+			mismatch: clients.Refusal{Name: doesNotMatch + "Error", Code: doesNotMatch, Status: 400, Message: rpcText + method + "&%2F&"},
+		})
+	}
+	all = append(all, foreign{
+		name: "kms20160120",
+		start: func(target clients.Target) (clients.Client, error) {
+			return clients.Node(target, node, "clients/node", "kms20160120.js")
+		},
+		notFound:  clients.Refusal{Name: "Error", Code: keyNotFound + "Error", Message: "code: 404, " + keyText},
+		mismatch:  clients.Refusal{Name: "Error", Code: doesNotMatch + "Error", Message: "code: 400, " + rpcText + "POST&%2F&"},
+		noContext: true, // it flattens the map into parameters
+	})
+	for _, place := range []string{"query", "body"} {
+		all = append(all, foreign{
+			name: "openapi-client ACS3, " + place,
+			start: func(target clients.Target) (clients.Client, error) {
+				return clients.Node(target, node, "clients/node", "openapi-client.js", place)
+			},
+			notFound: clients.Refusal{Code: keyNotFound, Status: 404, Message: "code: 404, " + keyText},
+			mismatch: clients.Refusal{Code: doesNotMatch, Status: 400, Message: "code: 400, " + acs3Text},
+		})
+	}
+	for _, algorithm := range []string{"", "v2"} { // ACS3, unless told otherwise
+		name, text := "Go kms v3 ACS3", acs3Text
+		if algorithm == "v2" {
+			name, text = "Go kms v3 RPC", rpcText+"POST&%2F&"
+		}
+		all = append(all, foreign{
+			name:     name,
+			start:    func(target clients.Target) (clients.Client, error) { return clients.GoV3(target, goV3, algorithm) },
+			notFound: clients.Refusal{Name: "*tea.SDKError", Code: keyNotFound, Status: 404, Message: "code: 404, " + keyText},
+			mismatch: clients.Refusal{Name: "*tea.SDKError", Code: doesNotMatch, Status: 400, Message: "code: 400, " + text},
+		})
+	}
+	return append(all, sdkClients()...)
+}
+
+// sdkClients are the SDK's ways to call. Of an error in XML it can read
+// nothing: the whole body is its message.
+func sdkClients() []foreign {
+	var all []foreign
+	for _, method := range []string{"GET", "POST"} {
+		for _, format := range []string{"JSON", "XML"} {
+			f := foreign{
+				name:     "SDK " + method + " " + format,
+				start:    func(target clients.Target) (clients.Client, error) { return clients.SDK(target, method, format) },
+				notFound: clients.Refusal{Name: "*errors.ServerError", Code: keyNotFound, Status: 404, Message: keyText},
+				mismatch: clients.Refusal{Name: "*errors.ServerError", Code: doesNotMatch, Status: 400, Message: rpcText + method + "&%2F&",
+					Recommend: "InvalidAccessKeySecret: Please check you AccessKeySecret"},
+			}
+			if format == "XML" {
+				f.notFound.Code, f.notFound.Message = "", "<Code>"+keyNotFound+"</Code>"
+				f.mismatch = clients.Refusal{Name: f.notFound.Name, Status: 400, Message: "<Code>" + doesNotMatch + "</Code>"}
+			}
+			all = append(all, f)
+		}
+	}
+	return all
+}
+
+// needNode installs the npm packages. Without node that is a failure in CI,
+// and only elsewhere a loud skip.
+func needNode(t *testing.T) string {
+	t.Helper()
+	for _, program := range []string{"node", "npm"} {
+		if _, err := exec.LookPath(program); err != nil {
+			if os.Getenv("CI") != "" {
+				t.Fatalf("node and npm are needed here: %v", err)
+			}
+			t.Skipf("SKIPPED, NOT TESTED: node and npm are needed (%v)", err)
+		}
+	}
+	packages, err := clients.InstallNode("clients/node")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return packages
+}
+
+// target is the emulator of a lab, for the owner of its permanent access key.
+func target(t *testing.T, l *lab.Lab) clients.Target {
+	t.Helper()
+	to := clients.Target{Endpoint: l.Endpoint, CAFile: l.CAFile, Home: t.TempDir()}
+	for _, v := range l.Env() {
+		switch name, value, _ := strings.Cut(v, "="); name {
+		case "ALIBABA_CLOUD_ACCESS_KEY_ID":
+			to.AccessKeyID = value
+		case "ALIBABA_CLOUD_ACCESS_KEY_SECRET":
+			to.AccessKeySecret = value
+		}
+	}
+	return to
+}
+
+// connect starts a client until the end of the test.
+func (f foreign) connect(t *testing.T, to clients.Target) clients.Client {
+	t.Helper()
+	c, err := f.start(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+func ask(t *testing.T, c clients.Client, action string, pairs ...string) clients.Answer {
+	t.Helper()
+	params := map[string]string{}
+	for i := 0; i < len(pairs); i += 2 {
+		params[pairs[i]] = pairs[i+1]
+	}
+	answer, err := c.Call(action, params)
+	if err != nil {
+		t.Fatalf("%s: %v", action, err)
+	}
+	if answer.Text("RequestId") == "" {
+		t.Errorf("%s: no request id in %v", action, answer)
+	}
+	return answer
+}
+
+// refuses checks what a client made of a refusal. A client without a Recommend
+// of its own is not asked for one.
+func refuses(t *testing.T, c clients.Client, want clients.Refusal, action string, params map[string]string) {
+	t.Helper()
+	answer, err := c.Call(action, params)
+	var got *clients.Refusal
+	if !errors.As(err, &got) {
+		t.Fatalf("%s: got %v, %v, want a refusal", action, answer, err)
+	}
+	if want.Name != "" && got.Name != want.Name || got.Code != want.Code || got.Status != want.Status ||
+		!strings.Contains(got.Message, want.Message) || want.Recommend != "" && got.Recommend != want.Recommend {
+		t.Errorf("%s: got %+v, want %+v", action, *got, want)
+	}
+	if got.Code != "" && got.RequestID == "" {
+		t.Errorf("%s: no request id in %+v", action, *got)
+	}
+}
+
+// Every foreign client makes a key and an alias, gets back byte for byte what
+// it encrypted, and recognises the errors that it knows how to recognise.
+func TestForeignClients(t *testing.T) {
+	l := newLab(t)
+	for i, f := range foreignClients(t) {
+		t.Run(f.name, func(t *testing.T) {
+			to := target(t, l)
+			c := f.connect(t, to)
+			const description = "for <tests> & \"密\"\r\n"
+			made := ask(t, c, "CreateKey", "Description", description)
+			id := made.Text("KeyMetadata", "KeyId")
+			if id == "" || made.Text("KeyMetadata", "Description") != description {
+				t.Fatalf("made %v", made)
+			}
+			alias := fmt.Sprintf("alias/foreign/%d", i)
+			ask(t, c, "CreateAlias", "AliasName", alias, "KeyId", id)
+
+			blob := ""
+			for name, text := range oddPlaintexts {
+				sealed := ask(t, c, "Encrypt", "KeyId", alias, "Plaintext", text)
+				blob = sealed.Text("CiphertextBlob")
+				opened := ask(t, c, "Decrypt", "CiphertextBlob", blob)
+				if got := opened.Text("Plaintext"); got != text {
+					t.Errorf("%s: got %.60q, want %.60q", name, got, text)
+				}
+				if sealed.Text("KeyId") != id || opened.Text("KeyId") != id || opened.Text("KeyVersionId") != sealed.Text("KeyVersionId") {
+					t.Errorf("%s: sealed %v, opened %v", name, sealed, opened)
+				}
+			}
+			if out, err := l.Kmsfs(strings.NewReader(blob), "decrypt", "-"); err != nil || !isOdd(out) {
+				t.Errorf("kmsfs opens its ciphertext as %.60q, %v", out, err)
+			}
+			if !f.noContext {
+				const context = `{"purpose":"a b+c*~","nom":"clé"}`
+				sealed := ask(t, c, "Encrypt", "KeyId", alias, "Plaintext", "bound", "EncryptionContext", context)
+				opened := ask(t, c, "Decrypt", "CiphertextBlob", sealed.Text("CiphertextBlob"), "EncryptionContext", context)
+				if opened.Text("Plaintext") != "bound" {
+					t.Errorf("with a context: %v", opened)
+				}
+				if answer, err := c.Call("Decrypt", map[string]string{"CiphertextBlob": sealed.Text("CiphertextBlob")}); err == nil {
+					t.Errorf("without its context: %v", answer)
+				}
+			}
+			list := ask(t, c, "ListAliasesByKeyId", "KeyId", id)["Aliases"].(map[string]any)["Alias"].([]any)
+			if len(list) != 1 || list[0].(map[string]any)["AliasName"] != alias {
+				t.Errorf("aliases %v", list)
+			}
+			refuses(t, c, f.notFound, "Encrypt", map[string]string{"KeyId": "00000000-0000-4000-8000-000000000000", "Plaintext": "x"})
+
+			wrong := to
+			wrong.AccessKeySecret += "!"
+			refuses(t, f.connect(t, wrong), f.mismatch, "Encrypt", map[string]string{"KeyId": alias, "Plaintext": "a b+c*~密\r\n"})
+		})
+	}
+}
+
+// oddPlaintexts are strings that careless encoding changes. XML has no NUL.
+var oddPlaintexts = map[string]string{
+	"pem":              "-----BEGIN PRIVATE KEY-----\nMIIE+/==\n-----END PRIVATE KEY-----\n",
+	"crlf":             "a\r\nb\r\n\rc\n",
+	"signs":            "+/=&%~* %20%2B+!'()#?;:@,$[]{}|\\^`\"<>",
+	"cjk":              "秘密鍵 密钥 😀",
+	"blanks":           " \t leading and trailing \t \n\n",
+	"longest":          lengthy("+/=", 6144),
+	"longest cjk":      strings.Repeat("密", 6144/3),
+	"base64":           "cm9vdA==",
+	"markup":           "</Plaintext><![CDATA[&amp;]]>",
+	"json":             `{"Code":"x","Plaintext":"\u0000"}`,
+	"line separators":  "a\u2028b\u2029c\u0085d",
+	"byte order mark":  "\ufeffa",
+	"trailing newline": "root\n",
+}
+
+func isOdd(s string) bool {
+	for _, text := range oddPlaintexts {
+		if text == s {
+			return true
+		}
+	}
+	return false
+}
+
+// Temporary keys: a token is accepted with its own key and signature, and with
+// nothing else.
+func TestForeignClientsWithTokens(t *testing.T) {
+	admin := freeAddress(t)
+	l := newLab(t, "--admin", admin) // the later of two flags counts
+	resp, err := http.Post("http://"+admin+"/sts", "application/json", strings.NewReader(`{"ttl":"1h"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var key struct{ AccessKeyId, AccessKeySecret, SecurityToken string }
+	if err := json.NewDecoder(resp.Body).Decode(&key); err != nil || resp.StatusCode != 200 {
+		t.Fatalf("%v, %v", resp.Status, err)
+	}
+	for _, f := range foreignClients(t) {
+		t.Run(f.name, func(t *testing.T) {
+			to := target(t, l)
+			to.AccessKeyID, to.AccessKeySecret, to.SecurityToken = key.AccessKeyId, key.AccessKeySecret, key.SecurityToken
+			sealed := ask(t, f.connect(t, to), "Encrypt", "KeyId", lab.Alias, "Plaintext", "temporary")
+			wrong := to
+			wrong.SecurityToken = key.SecurityToken[:40] + "x"
+			_, err := f.connect(t, wrong).Call("Decrypt", map[string]string{"CiphertextBlob": sealed.Text("CiphertextBlob")})
+			var refused *clients.Refusal
+			if !errors.As(err, &refused) || !strings.Contains(refused.Code+refused.Message, "InvalidSecurityToken.Malformed") {
+				t.Errorf("with another token: %v", err)
+			}
+		})
+	}
+}
+
+// freeAddress is a loopback address that nobody listens on.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
