@@ -20,7 +20,7 @@ var floors = []struct {
 	never []string // of the standard library or among the indirect ones
 	why   string
 }{
-	{"kms", nil, []string{"net/http"}, "the contract knows no vendor and no transport; its later libraries are listed when they come"},
+	{"kms", []string{"golang.org/x/time", "github.com/cenkalti/backoff/v5"}, []string{"net/http"}, "the contract knows no vendor and no transport; what stands before every call needs a token bucket and pauses"},
 	{"kms/aliyun", []string{"kms", "github.com/aliyun/alibaba-cloud-sdk-go"}, nil, "the only room that knows Alibaba Cloud"},
 	{"kms/emulator", []string{"kms", "go.etcd.io/bbolt"}, nil, "a fake on the wire; it shares only the blob layout"},
 	{"cache/secmem", []string{"golang.org/x/sys"}, nil, "memory, and nothing of what is in it"},

@@ -1,0 +1,167 @@
+package kms
+
+import (
+	"fmt"
+	"sync"
+	"time"
+)
+
+const (
+	// breakerContents is how many ciphertexts must have found no answer:
+	// one file, or two, prove nothing about the service.
+	breakerContents = 3
+	breakerWindow   = 10 * time.Second // within which they failed
+	breakerPause    = time.Second      // before the first probe
+	breakerMaxPause = 5 * time.Second  // between later ones; each doubles it
+)
+
+// BreakerState says whether calls are made.
+type BreakerState int
+
+const (
+	BreakerClosed   BreakerState = iota // calls are made
+	BreakerOpen                         // calls fail at once
+	BreakerHalfOpen                     // one call is made, the others fail at once
+)
+
+func (s BreakerState) String() string {
+	switch s {
+	case BreakerClosed:
+		return "closed"
+	case BreakerOpen:
+		return "open"
+	case BreakerHalfOpen:
+		return "half-open"
+	}
+	return fmt.Sprintf("BreakerState(%d)", int(s))
+}
+
+// breaker keeps calls from waiting for a service that cannot be reached.
+//
+// It opens when breakerContents different ciphertexts found no answer within
+// breakerWindow and nothing was answered in between. Any answer, also a
+// refusal, a server's error or a throttling one, shows that the service can be
+// reached: it closes the breaker and starts the count anew. A failed call that
+// began before the last answer says nothing about the time since.
+//
+// gobreaker does not fit: it counts calls, not contents, its pause does not
+// grow, and a late answer to a call from before does not close it.
+//
+// LOCK ORDER: breaker.mu is taken with no other lock held, and none under it.
+//
+// INVARIANT: while closed, failing has fewer than breakerContents entries.
+// INVARIANT: at most one ticket of the present epoch is a probe.
+type breaker struct {
+	mu       sync.Mutex // guards everything below
+	open     bool
+	since    time.Time // when it last opened or closed
+	epoch    uint64    // how often it opened
+	pause    time.Duration
+	next     time.Time // when the next probe may go
+	probing  bool
+	failing  map[content]time.Time // when each last found no answer
+	answered time.Time             // when the last answer came
+	last     string                // the last failure, in words
+	refused  uint64
+}
+
+// ticket is the leave to make one call.
+type ticket struct {
+	probe bool
+	epoch uint64    // of the probe
+	begun time.Time // when the call began
+}
+
+// admit lets a call stand in line, or refuses it at once. The ticket is given
+// to report.
+func (b *breaker) admit(now time.Time) (ticket, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case !b.open:
+		return ticket{}, nil
+	case !b.probing && !now.Before(b.next):
+		b.probing = true
+		return ticket{probe: true, epoch: b.epoch}, nil
+	}
+	b.refused++
+	return ticket{}, b.err()
+}
+
+// begin asks again when the call's turn has come.
+func (b *breaker) begin(t *ticket, now time.Time) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.open && !(t.probe && t.epoch == b.epoch) {
+		b.refused++
+		return b.err()
+	}
+	t.begun = now
+	return nil
+}
+
+// report ends a ticket. It returns an error when the breaker has opened just
+// now: everybody who stands in line is to get it.
+func (b *breaker) report(t ticket, c content, v verdict, now time.Time) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	probe := t.probe && b.open && t.epoch == b.epoch
+	if probe {
+		b.probing = false
+	}
+	switch {
+	case v.answered:
+		if b.open {
+			b.open, b.probing, b.since = false, false, now
+		}
+		clear(b.failing)
+		b.answered = now
+	case !v.lost:
+		// It says nothing: the caller gave up, or it was never sent.
+	case probe:
+		b.last = v.words
+		b.pause = min(2*b.pause, breakerMaxPause)
+		b.next = now.Add(b.pause)
+	case !b.open && !t.begun.Before(b.answered):
+		return b.count(c, v, now)
+	}
+	return nil
+}
+
+func (b *breaker) count(c content, v verdict, now time.Time) error {
+	for old, at := range b.failing {
+		if now.Sub(at) > breakerWindow {
+			delete(b.failing, old)
+		}
+	}
+	if b.failing == nil {
+		b.failing = make(map[content]time.Time)
+	}
+	b.failing[c] = now
+	b.last = v.words
+	if len(b.failing) < breakerContents {
+		return nil
+	}
+	clear(b.failing)
+	b.open, b.probing, b.since = true, false, now
+	b.epoch++
+	b.pause = breakerPause
+	b.next = now.Add(b.pause)
+	return b.err()
+}
+
+func (b *breaker) err() error {
+	return &Error{Class: ErrTransient, Action: "Decrypt", Detail: fmt.Sprintf(
+		"not called: no answer for %d ciphertexts in a row, breaker open since %s, last seen: %s",
+		breakerContents, b.since.Format(time.RFC3339), b.last)}
+}
+
+func (b *breaker) state(now time.Time) (BreakerState, time.Time) {
+	switch {
+	case !b.open:
+		return BreakerClosed, b.since
+	case b.probing || !now.Before(b.next):
+		return BreakerHalfOpen, b.since
+	}
+	return BreakerOpen, b.since
+}

@@ -1,0 +1,131 @@
+package kms
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+)
+
+const (
+	// retryBase and retryCap bound the first and the last pause between
+	// two attempts. The vendors' own clients begin with 200 ms, too.
+	retryBase = 200 * time.Millisecond
+	retryCap  = 2 * time.Second
+	// retryAttempts is how often one load sends a ciphertext to a service
+	// that answers it with errors of its own. Throttled and unanswered
+	// attempts do not count: the deadline ends those, if there is one.
+	retryAttempts = 5
+	// retryLeast is the shortest time that is worth an attempt.
+	retryLeast = 500 * time.Millisecond
+
+	tooManyRequests = 429 // the HTTP status; this room has no net/http
+)
+
+// verdict is what one attempt tells about the service.
+//
+// INVARIANT: at most one of answered and lost; throttled implies answered.
+type verdict struct {
+	answered  bool // the service said something
+	throttled bool
+	lost      bool // nothing came back
+	words     string
+}
+
+// judge reads a verdict from the error of an attempt. Throttling has no class
+// of its own: its status is 429, and whichever status a service prefers, its
+// code has the word in it.
+func judge(ctx context.Context, err error) verdict {
+	var e *Error
+	switch {
+	case err == nil:
+		return verdict{answered: true}
+	case !errors.As(err, &e):
+		return verdict{}
+	case e.Status != 0:
+		return verdict{answered: true, throttled: errors.Is(err, ErrTransient) &&
+			(e.Status == tooManyRequests || strings.Contains(strings.ToLower(e.Code), "throttl"))}
+	case ctx.Err() == nil && errors.Is(err, ErrTransient):
+		return verdict{lost: true, words: e.Detail}
+	}
+	return verdict{}
+}
+
+// retry is the attempts of one load. Pauses are drawn evenly from zero to a
+// bound that doubles (full jitter), so that loads which failed together do not
+// come back together.
+type retry struct {
+	attempts int // that were made
+	failed   int // that count for retryAttempts
+	last     error
+	pauses   *backoff.ExponentialBackOff
+}
+
+// pause says how long to wait before the next attempt; false: there is none.
+// It is called after a transient failure.
+func (r *retry) pause(ctx context.Context, v verdict) (time.Duration, bool) {
+	deadline, bounded := ctx.Deadline()
+	if v.answered && !v.throttled || !bounded {
+		if r.failed++; r.failed >= retryAttempts {
+			return 0, false
+		}
+	}
+	if r.pauses == nil {
+		// The library draws from interval ± factor·interval: with a
+		// factor of 1 and half the bound that is zero to the bound.
+		r.pauses = &backoff.ExponentialBackOff{
+			InitialInterval:     retryBase / 2,
+			MaxInterval:         retryCap / 2,
+			Multiplier:          2,
+			RandomizationFactor: 1,
+		}
+	}
+	d := r.pauses.NextBackOff()
+	if v.throttled {
+		d = retryBase + 2*d
+	}
+	if !bounded {
+		return d, true
+	}
+	spare := time.Until(deadline) - retryLeast
+	return min(d, spare), spare >= 0 // a last attempt, as late as it can be
+}
+
+// ended is the error of a load whose time is over, or nearly: that of its last
+// attempt, and the context's. Both can be asked for.
+func (r *retry) ended(cause error) error {
+	e := &Error{Class: ErrTransient, Action: "Decrypt", Cause: cause}
+	how := "canceled"
+	if errors.Is(cause, context.DeadlineExceeded) {
+		how = "out of time"
+	}
+	var last *Error
+	switch {
+	case r.attempts == 0:
+		e.Detail = how + " before its turn came"
+	case errors.As(r.last, &last):
+		e.Code, e.Status, e.RequestID = last.Code, last.Status, last.RequestID
+		e.Detail = fmt.Sprintf("%s after %d attempts", how, r.attempts)
+		if last.Detail != "" {
+			e.Detail += ", the last: " + last.Detail
+		}
+	default:
+		e.Detail = fmt.Sprintf("%s after %d attempts", how, r.attempts)
+	}
+	return e
+}
+
+// sleep waits, or ends with ctx.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return ctx.Err()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
