@@ -19,7 +19,7 @@ func (c *Client) CreateKey(ctx context.Context, description string) (json.RawMes
 	if description != "" {
 		form["Description"] = description
 	}
-	return c.administer(ctx, action, form, keyMetadata, func(client *sdkkms.Client) error {
+	return c.administer(ctx, operation{action: action, form: form}, keyMetadata, func(client *sdkkms.Client) error {
 		r := sdkkms.CreateCreateKeyRequest()
 		r.FormParams = form
 		_, err := client.CreateKey(r)
@@ -39,7 +39,7 @@ func (c *Client) CreateAlias(ctx context.Context, alias, keyID string) (json.Raw
 		return nil, err
 	}
 	form := map[string]string{"AliasName": alias, "KeyId": keyID}
-	return c.administer(ctx, action, form, nil, func(client *sdkkms.Client) error {
+	return c.administer(ctx, operation{action: action, form: form}, nil, func(client *sdkkms.Client) error {
 		r := sdkkms.CreateCreateAliasRequest()
 		r.FormParams = form
 		_, err := client.CreateAlias(r)
@@ -47,30 +47,28 @@ func (c *Client) CreateAlias(ctx context.Context, alias, keyID string) (json.Raw
 	})
 }
 
-func (c *Client) administer(ctx context.Context, action string, form map[string]string, check func([]byte) error, send func(*sdkkms.Client) error) (json.RawMessage, error) {
+// administer runs an operation whose answer holds no secret and is passed on as
+// it is, if check has nothing against it.
+func (c *Client) administer(ctx context.Context, op operation, check func([]byte) error, send func(*sdkkms.Client) error) (json.RawMessage, error) {
 	var answer json.RawMessage
-	err := c.call(ctx, operation{
-		action: action,
-		form:   form,
-		send:   send,
-		accept: func(body []byte) (picked, error) {
-			seen, err := pick(body, "RequestId")
-			switch {
-			case err != nil:
+	op.send = send
+	op.accept = func(body []byte) (picked, error) {
+		seen, err := pick(body, "RequestId")
+		switch {
+		case err != nil:
+			return nil, err
+		case seen.text("RequestId", requestIDForm) == "":
+			return nil, errNoRequestID
+		}
+		if check != nil {
+			if err := check(body); err != nil {
 				return nil, err
-			case seen.text("RequestId", requestIDForm) == "":
-				return nil, errNoRequestID
 			}
-			if check != nil {
-				if err := check(body); err != nil {
-					return nil, err
-				}
-			}
-			answer = verbatim(body)
-			return seen, nil
-		},
-	})
-	if err != nil {
+		}
+		answer = verbatim(body)
+		return seen, nil
+	}
+	if err := c.call(ctx, op); err != nil {
 		return nil, err
 	}
 	return answer, nil

@@ -28,19 +28,42 @@ type operation struct {
 	repeatable bool
 }
 
-// call runs an operation within the client's timeout and the caller's context.
-// A POST that finds its kept-alive connection closed by the server is not
-// replayed by net/http, and may not be: the service refuses a nonce it has
-// seen. So it is built and signed anew, once, on a new connection.
+// call runs an operation with valid credentials, and once more with newer ones
+// when the service rejects those. Looking for credentials has a deadline of its
+// own.
 func (c *Client) call(ctx context.Context, op operation) error {
 	if ctx.Err() != nil {
 		return ended(ctx, op.action)
 	}
+	to, err := c.destination(ctx)
+	if err != nil {
+		return missing(ctx, op.action, err)
+	}
+	lent, err := c.lender.lend(ctx)
+	if err != nil {
+		return missing(ctx, op.action, err)
+	}
+	err = c.within(ctx, op, to, lent)
+	if !rejected(err) {
+		return err
+	}
+	// What was rejected was not done, so any operation may be repeated.
+	if newer, lackErr := c.lender.renew(ctx, lent); lackErr == nil && newer != lent && ctx.Err() == nil {
+		return c.within(ctx, op, to, newer)
+	}
+	return err
+}
+
+// within runs an operation within the client's timeout and the caller's context.
+// A POST that finds its kept-alive connection closed by the server is not
+// replayed by net/http, and may not be: the service refuses a nonce it has
+// seen. So it is built and signed anew, once, on a new connection.
+func (c *Client) within(ctx context.Context, op operation, to destination, lent Credentials) error {
 	bounded, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	x, err := c.try(bounded, op, c.pooled)
+	x, err := c.try(bounded, op, to, lent, c.pooled)
 	if err != nil && x.stale && op.repeatable && bounded.Err() == nil {
-		_, err = c.try(bounded, op, c.fresh)
+		_, err = c.try(bounded, op, to, lent, c.fresh)
 	}
 	var failure *kms.Error
 	switch {
@@ -68,15 +91,15 @@ func ended(ctx context.Context, action string) error {
 // try sends one request with an SDK client of its own, because a client is not
 // safe for concurrent use. Its error is always a *kms.Error of ours: whatever
 // text the SDK or a panic may hold is dropped here.
-func (c *Client) try(ctx context.Context, op operation, transport http.RoundTripper) (x *exchange, err error) {
-	x = &exchange{ctx: ctx, op: op, endpoint: c.endpoint, transport: transport}
-	x.secrets = slices.AppendSeq([]string{c.credentials.AccessKeyID, c.credentials.AccessKeySecret, c.credentials.SecurityToken}, maps.Values(op.form))
+func (c *Client) try(ctx context.Context, op operation, to destination, lent Credentials, transport http.RoundTripper) (x *exchange, err error) {
+	x = &exchange{ctx: ctx, op: op, endpoint: to.endpoint, transport: transport}
+	x.secrets = slices.AppendSeq([]string{lent.AccessKeyID, lent.AccessKeySecret, lent.SecurityToken}, maps.Values(op.form))
 	defer func() {
 		if recover() != nil {
 			err = &kms.Error{Class: kms.ErrBadAnswer, Action: op.action, Detail: "the SDK panicked"}
 		}
 	}()
-	client, err := c.sdkClient(x)
+	client, err := c.sdkClient(x, to, lent)
 	if err == nil {
 		err = op.send(client)
 	}
@@ -89,17 +112,17 @@ func (c *Client) try(ctx context.Context, op operation, transport http.RoundTrip
 	return x, nil
 }
 
-func (c *Client) sdkClient(x *exchange) (*sdkkms.Client, error) {
+func (c *Client) sdkClient(x *exchange, to destination, lent Credentials) (*sdkkms.Client, error) {
 	cfg := sdk.NewConfig(). // its default scheme is HTTP
 				WithScheme("HTTPS").
 				WithAutoRetry(false).                // leaks connections, never waits
 				WithTimeout(c.timeout + time.Minute) // the exchange's context ends first
 	cfg.Transport = x
-	client, err := sdkkms.NewClientWithOptions(c.region, cfg, credentials.CredentialsProvider(c.credentials))
+	client, err := sdkkms.NewClientWithOptions(to.region, cfg, credentials.CredentialsProvider(static(lent)))
 	if err != nil {
 		return nil, err
 	}
-	client.Domain = c.endpoint
+	client.Domain = to.endpoint
 	client.SetCloseTrace(true)
 	// Settings of its own keep the SDK from parsing the environment's: an
 	// entry of NO_PROXY that is no regular expression would fail every call.

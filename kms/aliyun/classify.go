@@ -1,6 +1,7 @@
 package aliyun
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 
@@ -92,6 +93,21 @@ var codes = map[string]verdict{
 	"InvalidVersion":          {class: kms.ErrInvalid, detail: "the endpoint does not know this API version"},
 }
 
+// rejected says whether the service did not take the access key or its token,
+// so that others may do.
+func rejected(err error) bool {
+	var e *kms.Error
+	if !errors.As(err, &e) || e.Class != kms.ErrAuthentication {
+		return false
+	}
+	for _, about := range []string{"InvalidAccessKeyId", "InvalidSecurityToken", "MissingSecurityToken", "Forbidden.AccessKey", "SignatureDoesNotMatch"} {
+		if strings.HasPrefix(e.Code, about) {
+			return true
+		}
+	}
+	return false
+}
+
 // classify maps an answer that is no success to its class and our words.
 func classify(action string, status int, code string) (detail string, class error) {
 	v, known := lookUp(code)
@@ -117,6 +133,9 @@ func lookUp(code string) (verdict, bool) {
 	return verdict{}, false
 }
 
+// namesNoKey are the actions that no key is a parameter of.
+var namesNoKey = map[string]bool{"CreateKey": true, "ListKeys": true, "ListAliases": true}
+
 // byStatus judges what the table does not know.
 func byStatus(action string, status int, code string) (detail string, class error) {
 	detail = "HTTP status " + statusText(status)
@@ -132,7 +151,7 @@ func byStatus(action string, status int, code string) (detail string, class erro
 		return detail, kms.ErrBadAnswer
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
 		return detail, kms.ErrDenied
-	case status == http.StatusNotFound && action != "CreateKey", status == http.StatusConflict && action != "CreateKey":
+	case (status == http.StatusNotFound || status == http.StatusConflict) && !namesNoKey[action]:
 		// All documented 404 and 409 of these actions are about a key.
 		return detail, kms.ErrKeyState
 	case status == http.StatusBadRequest && action == "Decrypt":

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/kmsfs/kmsfs/kms"
@@ -21,14 +22,14 @@ var (
 
 // Config says where the service is and who asks. It prints without secrets.
 type Config struct {
-	Region        string        // for example cn-hangzhou; required
+	Region        string        // for example cn-hangzhou; empty: that of the CredentialSource's profile, else of this instance
 	Endpoint      string        // host or host:port; empty: the region's own
 	CAFile        string        // PEM file with the only authorities to trust; empty: the system's
 	VPC           bool          // use the region's VPC endpoint
 	AllowEmulator bool          // trust an authority that is marked TEST ONLY
 	Timeout       time.Duration // bound on one call; 0: 3s
 	MaxConns      int           // connections to the service; 0: 32
-	Credentials   Credentials   // zero: New returns ErrNoCredentials
+	Credentials   Lender        // nil or zero: New returns ErrNoCredentials
 	Log           *slog.Logger  // for the warnings; nil: none
 }
 
@@ -48,13 +49,13 @@ func (c Config) maxConns() int {
 
 // Client calls Alibaba Cloud KMS. It is safe for concurrent use.
 type Client struct {
-	region      string
-	endpoint    string // the authority every request must go to
-	timeout     time.Duration
-	credentials static
-	pooled      *http.Transport
-	fresh       *http.Transport // never reuses a connection
-	warnings    []string
+	cfg      Config
+	known    atomic.Pointer[destination] // nil until the region is known
+	timeout  time.Duration
+	lender   Lender
+	pooled   *http.Transport
+	fresh    *http.Transport // never reuses a connection
+	warnings []string
 }
 
 // New checks everything that can be checked without the network. Its errors
@@ -63,10 +64,22 @@ func New(cfg Config) (*Client, error) {
 	if err := CheckEnvironment(os.Getenv); err != nil {
 		return nil, err
 	}
+	if cfg.Credentials == nil {
+		cfg.Credentials = Credentials{}
+	}
 	if err := cfg.Credentials.check(); err != nil {
 		return nil, err
 	}
-	endpoint, err := endpointOf(cfg)
+	source, _ := cfg.Credentials.(*CredentialSource)
+	if cfg.Region == "" && source != nil {
+		cfg.Region, _ = source.Region()
+	}
+	later := cfg.Region == "" && source != nil && source.metadata // the instance's, at the first call
+	hint := cfg
+	if later {
+		hint.Region = "unknown"
+	}
+	endpoint, err := endpointOf(hint)
 	if err != nil {
 		return nil, err
 	}
@@ -82,13 +95,18 @@ func New(cfg Config) (*Client, error) {
 	sdkkms.GetEndpointMap()
 	transport := newTransport(cfg, tlsConfig(roots, cfg.AllowEmulator))
 	c := &Client{
-		region:      cfg.Region,
-		endpoint:    endpoint,
-		timeout:     cfg.timeout(),
-		credentials: static(cfg.Credentials),
-		pooled:      transport,
-		fresh:       oneShot(transport),
-		warnings:    warningsFor(cfg, endpoint, proxy, os.Getenv),
+		cfg:      cfg,
+		timeout:  cfg.timeout(),
+		lender:   cfg.Credentials,
+		pooled:   transport,
+		fresh:    oneShot(transport),
+		warnings: warningsFor(cfg, endpoint, proxy, os.Getenv),
+	}
+	if !later {
+		c.known.Store(&destination{cfg.Region, endpoint})
+	}
+	if source != nil {
+		c.warnings = append(c.warnings, source.Warnings()...)
 	}
 	if cfg.Log != nil {
 		for _, w := range c.warnings {

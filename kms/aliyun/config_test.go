@@ -75,8 +75,8 @@ func TestEndpoint(t *testing.T) {
 		switch {
 		case !errors.Is(err, tt.err) || tt.err == nil && err != nil:
 			t.Errorf("%q, %q: %v, want %v", tt.region, tt.endpoint, err, tt.err)
-		case err == nil && c.endpoint != tt.want:
-			t.Errorf("%q, %q: %q, want %q", tt.region, tt.endpoint, c.endpoint, tt.want)
+		case err == nil && c.known.Load().endpoint != tt.want:
+			t.Errorf("%q, %q: %q, want %q", tt.region, tt.endpoint, c.known.Load().endpoint, tt.want)
 		case err != nil:
 			clean(t, tt.endpoint, errors.New(strings.ReplaceAll(err.Error(), "https://", "")))
 			if !strings.HasPrefix(err.Error(), "check ") {
@@ -146,7 +146,7 @@ func TestCheckEnvironment(t *testing.T) {
 		name, value string
 		ok          bool
 	}{
-		{"DEBUG", "", true}, {"DEBUG", "1", true}, {"DEBUG", "sdk", false}, {"DEBUG", "app,sdk", false},
+		{"DEBUG", "", true}, {"DEBUG", "1", true}, {"DEBUG", "sdk", false}, {"DEBUG", "app,sdk", false}, {"DEBUG", "credential", false},
 		{"GODEBUG", "", true}, {"GODEBUG", "gctrace=1", true}, {"GODEBUG", "http2debug=2", false}, {"GODEBUG", "gctrace=1,http2debug=1", false},
 	} {
 		err := CheckEnvironment(func(k string) string { return map[string]string{tt.name: tt.value}[k] })

@@ -1,6 +1,7 @@
 package aliyun
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,6 +21,24 @@ var (
 	ErrNoCredentials = errors.New("no credentials")
 	// ErrHalfCredentials: one half of an access key, or a token alone.
 	ErrHalfCredentials = errors.New("incomplete credentials")
+)
+
+// Lender is where a Client gets credentials for each call: Credentials, which
+// never change, or a CredentialSource.
+type Lender interface {
+	// lend returns credentials that are valid now. Its error is a *miss, or
+	// ctx's.
+	lend(ctx context.Context) (Credentials, error)
+	// renew is lend after the service has rejected what was lent. It returns
+	// the rejected ones again where there are no others.
+	renew(ctx context.Context, rejected Credentials) (Credentials, error)
+	// check says whether there is anything to lend at all.
+	check() error
+}
+
+var (
+	_ Lender = Credentials{}
+	_ Lender = (*CredentialSource)(nil)
 )
 
 // Credentials are an access key and, for a temporary one, its STS token. They
@@ -55,31 +74,41 @@ func CredentialsFromEnv(getenv func(string) string) (Credentials, error) {
 	return c, nil
 }
 
-// check quotes nothing: a secret pasted into the wrong variable must not
-// reach a log.
+func (c Credentials) lend(context.Context) (Credentials, error) { return c, nil }
+
+func (c Credentials) renew(context.Context, Credentials) (Credentials, error) { return c, nil }
+
 func (c Credentials) check() error {
 	if c == (Credentials{}) {
 		return fmt.Errorf("read credentials: %w: %s and %s are not set", ErrNoCredentials, envKeyID, envSecret)
 	}
-	for _, half := range []struct{ name, value string }{{envKeyID, c.AccessKeyID}, {envSecret, c.AccessKeySecret}} {
+	if err := c.flaw(envKeyID, envSecret, envToken); err != nil {
+		return fmt.Errorf("read credentials: %w", err)
+	}
+	return nil
+}
+
+// flaw says what is wrong with the form of credentials, by the names that their
+// source has for the three parts. It quotes nothing: a secret pasted into the
+// wrong place must not reach a log.
+func (c Credentials) flaw(id, secret, token string) error {
+	for _, half := range []struct{ name, value string }{{id, c.AccessKeyID}, {secret, c.AccessKeySecret}} {
 		if half.value == "" {
-			return fmt.Errorf("read credentials: %w: %s is not set", ErrHalfCredentials, half.name)
+			return fmt.Errorf("%w: %s is not set", ErrHalfCredentials, half.name)
 		}
 	}
-	for _, v := range []struct{ name, value string }{
-		{envKeyID, c.AccessKeyID}, {envSecret, c.AccessKeySecret}, {envToken, c.SecurityToken},
-	} {
+	for _, v := range []struct{ name, value string }{{id, c.AccessKeyID}, {secret, c.AccessKeySecret}, {token, c.SecurityToken}} {
 		// A line break left over from a file signs as part of the key and
 		// comes back as a misleading SignatureDoesNotMatch.
 		if strings.ContainsFunc(v.value, func(r rune) bool { return r <= ' ' || r > '~' }) {
-			return fmt.Errorf("read credentials: %s holds white space or other characters that no key has", v.name)
+			return fmt.Errorf("%s holds white space or other characters that no key has", v.name)
 		}
 	}
 	return nil
 }
 
-// static implements the SDK's CredentialsProvider. Unlike the SDK's own
-// providers it is safe for concurrent use: it only reads.
+// static hands credentials to the SDK. Unlike the SDK's own providers it is
+// safe for concurrent use: it only reads.
 type static Credentials
 
 func (s static) GetCredentials() (*sdkcredentials.Credentials, error) {

@@ -1,6 +1,7 @@
 package aliyun
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -22,6 +23,32 @@ var (
 	labelForm  = regexp.MustCompile(`^[a-zA-Z0-9_]([a-zA-Z0-9_-]{0,61}[a-zA-Z0-9_])?$`)
 	portForm   = regexp.MustCompile(`^[1-9][0-9]{0,4}$`)
 )
+
+// destination is where a client's requests go.
+type destination struct {
+	region   string
+	endpoint string // the authority every request must go to
+}
+
+// destination returns where to, asking the instance for its region if need be.
+func (c *Client) destination(ctx context.Context) (destination, error) {
+	if d := c.known.Load(); d != nil {
+		return *d, nil
+	}
+	region, err := c.lender.(*CredentialSource).instanceRegion(ctx)
+	if err != nil {
+		return destination{}, err
+	}
+	cfg := c.cfg
+	cfg.Region = region
+	endpoint, err := endpointOf(cfg)
+	if err != nil {
+		return destination{}, err
+	}
+	d := &destination{region, endpoint}
+	c.known.Store(d)
+	return *d, nil
+}
 
 // endpointOf returns the authority that requests go to. What is wrong with a
 // value is said without quoting it: somebody may have put a password there.

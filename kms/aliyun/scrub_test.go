@@ -199,7 +199,7 @@ func TestPanic(t *testing.T) {
 		"transport": {action: "Decrypt", send: func(s *sdkkms.Client) error { _, err := s.Decrypt(sdkkms.CreateDecryptRequest()); return err }},
 		"SDK":       {action: "Decrypt", send: func(*sdkkms.Client) error { panic(fmt.Errorf("canary %s", plaintext)) }},
 	} {
-		_, err := c.try(context.Background(), op, panicking{})
+		_, err := c.try(context.Background(), op, destination{"r", "127.0.0.1:1"}, someCredentials, panicking{})
 		wantClass(t, name, err, kms.ErrBadAnswer)
 		clean(t, name, err)
 	}
@@ -210,7 +210,7 @@ func TestSDKError(t *testing.T) {
 	c := clientFor(t, "127.0.0.1:1", "")
 	_, err := c.try(context.Background(), operation{action: "Decrypt", send: func(*sdkkms.Client) error {
 		return &url.Error{Op: "Post", URL: "https://canary/?Plaintext=" + plaintext, Err: io.ErrUnexpectedEOF}
-	}}, panicking{})
+	}}, destination{"r", "127.0.0.1:1"}, someCredentials, panicking{})
 	wantClass(t, "SDK error", err, kms.ErrBadAnswer)
 	clean(t, "SDK error", err)
 }

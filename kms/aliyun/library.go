@@ -1,0 +1,217 @@
+package aliyun
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"reflect"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aliyun/credentials-go/credentials/providers"
+
+	"github.com/kmsfs/kmsfs/kms"
+)
+
+// What credentials-go lacks is done around it. Its providers are not safe for
+// concurrent use, keep what they got without telling its expiry, panic on
+// answers that lack a member, and put request URLs and answers into errors. So
+// each fetch builds a provider of its own, under CredentialSource's lock of
+// one, and throws it away.
+
+// link is one place to get credentials from.
+type link struct {
+	name     string // for logs and errors
+	region   string // that the profile names
+	warnings []string
+	// build makes a provider, reading files anew. It uses no network.
+	build func() (provider, error)
+}
+
+// provider is the library's interface.
+type provider = providers.CredentialsProvider
+
+// fetch asks once.
+func (l link) fetch() (got loan, err error) {
+	p, err := l.build()
+	if err != nil {
+		return loan{}, &miss{kms.ErrAuthentication, "no credentials from " + l.name + ": " + withoutVerb(err)}
+	}
+	c, err := ask(p)
+	if err != nil {
+		m := explain(err)
+		return loan{}, &miss{m.class, "no credentials from " + l.name + ": " + m.detail}
+	}
+	now := wallClock()
+	got = newLoan(c, expiryOf(p), now)
+	if !got.alive(now) {
+		return loan{}, &miss{kms.ErrAuthentication, "no credentials from " + l.name + ": they have expired already by this machine's clock"}
+	}
+	return got, nil
+}
+
+func ask(p provider) (c Credentials, err error) {
+	defer func() {
+		if recover() != nil {
+			err = errIncomplete // the value is of no use, and may be a secret
+		}
+	}()
+	cc, err := p.GetCredentials()
+	if err != nil {
+		return Credentials{}, err
+	}
+	c = Credentials{cc.AccessKeyId, cc.AccessKeySecret, cc.SecurityToken}
+	if err := c.flaw("access key id", "access key secret", "security token"); err != nil {
+		return Credentials{}, &miss{kms.ErrAuthentication, err.Error()}
+	}
+	return c, nil
+}
+
+var errIncomplete = errors.New("the answer lacks a member")
+
+// expiryOf returns when a provider's credentials expire; zero: never, as far as
+// is known. The library keeps it in a field that it does not export. A test
+// fails if the field goes away; without it kmsfs would still live, on renewals
+// after a rejection.
+func expiryOf(p provider) time.Time {
+	if own, ok := p.(interface{ expiry() time.Time }); ok {
+		return own.expiry()
+	}
+	f := reflect.Indirect(reflect.ValueOf(p)).FieldByName("expirationTimestamp")
+	if !f.IsValid() || f.Kind() != reflect.Int64 || f.Int() <= 0 {
+		return time.Time{}
+	}
+	return time.Unix(f.Int(), 0)
+}
+
+// fixed is a provider of what is known already.
+type fixed struct {
+	Credentials
+	expires time.Time
+}
+
+func fixedLink(name string, c Credentials) link {
+	return link{name: name, build: func() (provider, error) { return fixed{Credentials: c}, nil }}
+}
+
+func (f fixed) GetCredentials() (*providers.Credentials, error) {
+	return &providers.Credentials{AccessKeyId: f.AccessKeyID, AccessKeySecret: f.AccessKeySecret, SecurityToken: f.SecurityToken}, nil
+}
+
+func (fixed) GetProviderName() string { return "fixed" }
+
+func (f fixed) expiry() time.Time { return f.expires }
+
+// guardLibrary puts a guard where every request of the library passes. It sends
+// each through a clone of http.DefaultTransport, with a client of its own that
+// follows redirects; the Proxy function is the one place to see a request
+// before it leaves. Nothing else in the program uses http.DefaultTransport, and
+// other requests would not be touched.
+var guardLibrary = sync.OnceFunc(func() {
+	t, ok := http.DefaultTransport.(*http.Transport)
+	if !ok {
+		return // the library would panic, which is caught
+	}
+	t = t.Clone()
+	others := t.Proxy
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	t.Protocols, t.ForceAttemptHTTP2 = protocols, false
+	t.MaxResponseHeaderBytes = 32 << 10
+	t.Proxy = func(r *http.Request) (*url.URL, error) {
+		if !strings.Contains(r.UserAgent(), " Credentials/") && others != nil {
+			return others(r)
+		}
+		return libraryRoute(r)
+	}
+	http.DefaultTransport = t
+})
+
+var (
+	errRedirected = errors.New("it answered with a redirect, which is not followed")
+	errPlainHTTP  = errors.New("plain HTTP is only for this machine")
+)
+
+// libraryRoute decides how a request of the library travels, or that it must
+// not.
+func libraryRoute(r *http.Request) (*url.URL, error) {
+	host := r.URL.Hostname()
+	switch {
+	case r.Response != nil:
+		return nil, errRedirected
+	case host == metadataHost:
+		return nil, nil // it is on this machine; a proxy would see the tokens
+	case r.URL.Scheme != "https" && !onThisMachine(host):
+		return nil, errPlainHTTP
+	case onThisMachine(host):
+		return nil, nil
+	}
+	return proxyFor(r)
+}
+
+func onThisMachine(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.IsLoopback()
+}
+
+// timeouts bound each request of the providers that speak to something remote;
+// those of the metadata provider are fixed at one second and one.
+var timeouts = &providers.HttpOptions{ConnectTimeout: 2000, ReadTimeout: 2500} // milliseconds
+
+// instanceRole asks the metadata service for a role's credentials; empty: for
+// the role that the instance has.
+func (f finder) instanceRole(role string) link {
+	name := "the RAM role of this instance"
+	if role != "" {
+		name = fmt.Sprintf("RAM role %q of this instance", role)
+	}
+	return link{name: name, build: func() (provider, error) { return f.instanceProvider(role) }}
+}
+
+func (f finder) instanceProvider(role string) (provider, error) {
+	if f.metadataDisabled() {
+		return nil, errors.New("ALIBABA_CLOUD_ECS_METADATA_DISABLED is true")
+	}
+	if role != "" && !roleForm.MatchString(role) {
+		return nil, errors.New("this is not the name of a RAM role")
+	}
+	return built(providers.NewECSRAMRoleCredentialsProviderBuilder().WithRoleName(role).WithDisableIMDSv1(!f.allowV1()).Build())
+}
+
+// uri gets credentials from an address that somebody else provides.
+func (f finder) uri(name, uri string) (link, error) {
+	build := func() (provider, error) {
+		u, err := url.Parse(uri)
+		switch {
+		case err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && u.Scheme != "http":
+			return nil, fmt.Errorf("%w: the credentials URI is no URL, or holds a password", ErrBadSource)
+		case u.Scheme == "http" && !onThisMachine(u.Hostname()):
+			return nil, fmt.Errorf("%w: the credentials URI must be https, or on this machine", ErrBadSource)
+		}
+		return built(providers.NewURLCredentialsProviderBuilder().WithUrl(uri).WithHttpOptions(timeouts).Build())
+	}
+	_, err := build()
+	return link{name: name, build: build}, err
+}
+
+// built drops the library's words for what we should have checked before.
+func built[P provider](p P, err error) (provider, error) {
+	if err != nil {
+		return nil, errors.New("the library does not take these settings")
+	}
+	return p, nil
+}
+
+// stsRegion checks the region that becomes part of the name of the STS endpoint.
+func stsRegion(region string) error {
+	if region != "" && (!regionForm.MatchString(region) || net.ParseIP(region) != nil) {
+		return errors.New("the STS region is not a region id")
+	}
+	return nil
+}
+
+func withoutVerb(err error) string { return strings.TrimPrefix(err.Error(), "read credentials: ") }
