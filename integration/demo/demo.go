@@ -18,9 +18,10 @@ const patience = 20 * time.Second
 
 // demo is one demonstration.
 type demo struct {
-	bin  string // directory of the programs
-	keep bool
-	out  io.Writer
+	bin   string // directory of the programs
+	keep  bool
+	pause int // after this step
+	out   io.Writer
 
 	dir  string // everything below it is the demonstration's
 	lab  *lab.Lab
@@ -66,6 +67,12 @@ func (d *demo) show(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
 		d.say(s.name, done, time.Since(start))
+		if d.at == d.pause {
+			<-ctx.Done()
+		}
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
 	if d.keep {
 		d.kept = true

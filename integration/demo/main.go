@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,13 +20,14 @@ import (
 func main() {
 	ctx := untilSignal()
 	bin := flag.String("bin", "bin", "directory of kmsfs and kms-emulator")
-	keep := flag.Bool("keep", false, "stay mounted until Ctrl-C")
+	d := &demo{out: os.Stdout}
+	flag.BoolVar(&d.keep, "keep", false, "stay mounted until Ctrl-C")
+	flag.IntVar(&d.pause, "pause", 0, "wait for Ctrl-C after step `N`")
 	flag.Parse()
-	os.Exit(run(ctx, *bin, *keep))
+	os.Exit(d.run(ctx, *bin))
 }
 
-func run(ctx context.Context, bin string, keep bool) int {
-	d := &demo{keep: keep, out: os.Stdout}
+func (d *demo) run(ctx context.Context, bin string) int {
 	var err error
 	if d.bin, err = filepath.Abs(bin); err == nil {
 		// No core file of anything started from here has a key in it.
@@ -34,12 +36,15 @@ func run(ctx context.Context, bin string, keep bool) int {
 	if err == nil {
 		err = d.show(ctx)
 	}
+	if err != nil {
+		awaitSignal(ctx)
+	}
 	var stop interrupted
+	caught := errors.As(context.Cause(ctx), &stop)
 	switch {
-	case errors.As(context.Cause(ctx), &stop) && d.kept:
+	case caught && d.kept:
 		fmt.Fprintln(d.out)
-		err = nil
-	case errors.As(context.Cause(ctx), &stop):
+	case caught:
 		fmt.Fprintf(d.out, "\n%v: cleaning up\n", stop)
 	case err != nil:
 		fmt.Fprintf(os.Stderr, "demo: %v\n", err)
@@ -49,8 +54,7 @@ func run(ctx context.Context, bin string, keep bool) int {
 		return 1
 	}
 	switch {
-	case d.kept:
-	case errors.As(context.Cause(ctx), &stop): // perhaps during the clean-up
+	case errors.As(context.Cause(ctx), &stop) && !d.kept: // perhaps during the clean-up
 		return 128 + int(stop)
 	case err != nil:
 		return 1
@@ -65,12 +69,23 @@ type interrupted syscall.Signal
 func (i interrupted) Error() string { return syscall.Signal(i).String() }
 
 // untilSignal returns a context that the first signal cancels. Later ones do
-// nothing: they must not cut the clean-up short. SIGPIPE is among them because
-// "make demo | head" would otherwise end the program on the spot.
+// nothing: they must not cut the clean-up short. (signal.Ignore would be no
+// help: a signal that comes just then still kills.) SIGPIPE is among them
+// because "make demo | head" would otherwise end the program on the spot.
 func untilSignal() context.Context {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE)
-	go func() { cancel(interrupted((<-signals).(syscall.Signal))) }()
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE)
+	go func() { cancel(interrupted((<-caught).(syscall.Signal))) }()
 	return ctx
+}
+
+// awaitSignal is called after an error, which may be the work of a Ctrl-C: a
+// child leaves the terminal's process group a moment after it is born, and in
+// that moment the signal kills it. Then the same signal is on its way here.
+func awaitSignal(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(250 * time.Millisecond):
+	}
 }

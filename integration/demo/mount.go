@@ -3,8 +3,10 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"regexp"
 	"strconv"
 	"strings"
@@ -50,9 +52,9 @@ func (d *demo) umount() error {
 		return err
 	}
 	if len(left) > 0 {
-		if _, err := output(context.Background(), d.lab.Command("umount", "mnt")); err != nil {
+		if err := d.insist("umount", "mnt"); err != nil {
 			grace = 0
-			if _, err := output(context.Background(), d.lab.Command("umount", "--lazy", "mnt")); err != nil {
+			if err := d.insist("umount", "--lazy", "mnt"); err != nil {
 				return err
 			}
 		}
@@ -61,6 +63,17 @@ func (d *demo) umount() error {
 		return nil
 	}
 	return d.server.end(grace)
+}
+
+// insist runs kmsfs, again if a signal killed it: see awaitSignal.
+func (d *demo) insist(args ...string) error {
+	for tries := 5; ; tries-- {
+		_, err := output(context.Background(), d.lab.Command(args...))
+		exit, ok := errors.AsType[*exec.ExitError](err)
+		if !ok || exit.Exited() || tries == 1 {
+			return err
+		}
+	}
 }
 
 // mountsBelow lists the mountpoints below a directory, without touching them.

@@ -169,9 +169,10 @@ func (l *Lab) Command(args ...string) *exec.Cmd {
 	return cmd
 }
 
-// Kmsfs runs kmsfs and returns its standard output.
+// Kmsfs runs kmsfs and returns its standard output. A Ctrl-C is not for it.
 func (l *Lab) Kmsfs(stdin io.Reader, args ...string) (string, error) {
 	cmd := l.Command(args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	var stdout, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &stdout, &stderr
 	if err := cmd.Run(); err != nil {
