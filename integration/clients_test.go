@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -16,119 +15,19 @@ import (
 	"github.com/kmsfs/kmsfs/integration/lab"
 )
 
-// foreign is a client that nobody here wrote, with the words that it has for
-// two errors.
-type foreign struct {
-	name  string
-	start func(clients.Target) (clients.Client, error)
-
-	// notFound and mismatch are what it says to Forbidden.KeyNotFound and to
-	// a signature that another secret made. A Message is what it contains.
-	notFound, mismatch clients.Refusal
-	noContext          bool // it cannot send an EncryptionContext as JSON
-}
-
-const (
-	keyNotFound  = "Forbidden.KeyNotFound"
-	doesNotMatch = "SignatureDoesNotMatch"
-	keyText      = "The specified Key is not found."
-	rpcText      = "Specified signature is not matched with our calculation. server string to sign is:"
-	acs3Text     = "Specified signature does not match our calculation. server StringToSign is [ACS3-HMAC-SHA256\n"
-)
-
-// foreignClients sets the clients up, once for all of them.
-func foreignClients(t *testing.T) []foreign {
-	t.Helper()
-	node := needNode(t)
-	goV3 := filepath.Join(t.TempDir(), "go-v3")
-	if err := clients.BuildGoV3("clients/go-v3", goV3); err != nil {
-		t.Fatal(err)
-	}
-	var all []foreign
-	for _, method := range []string{"GET", "POST"} {
-		all = append(all, foreign{
-			name: "pop-core " + method,
-			start: func(target clients.Target) (clients.Client, error) {
-				return clients.Node(target, node, "clients/node", "pop-core.js", method)
-			},
-			notFound: clients.Refusal{Name: keyNotFound + "Error", Code: keyNotFound, Status: 404, Message: keyText + ", URL: https://"},
-			mismatch: clients.Refusal{Name: doesNotMatch + "Error", Code: doesNotMatch, Status: 400, Message: rpcText + method + "&%2F&"},
-		})
-	}
-	all = append(all, foreign{
-		name: "kms20160120",
-		start: func(target clients.Target) (clients.Client, error) {
-			return clients.Node(target, node, "clients/node", "kms20160120.js")
-		},
-		notFound:  clients.Refusal{Name: "Error", Code: keyNotFound + "Error", Message: "code: 404, " + keyText},
-		mismatch:  clients.Refusal{Name: "Error", Code: doesNotMatch + "Error", Message: "code: 400, " + rpcText + "POST&%2F&"},
-		noContext: true, // it flattens the map into parameters
-	})
-	for _, place := range []string{"query", "body"} {
-		all = append(all, foreign{
-			name: "openapi-client ACS3, " + place,
-			start: func(target clients.Target) (clients.Client, error) {
-				return clients.Node(target, node, "clients/node", "openapi-client.js", place)
-			},
-			notFound: clients.Refusal{Code: keyNotFound, Status: 404, Message: "code: 404, " + keyText},
-			mismatch: clients.Refusal{Code: doesNotMatch, Status: 400, Message: "code: 400, " + acs3Text},
-		})
-	}
-	for _, algorithm := range []string{"", "v2"} { // ACS3, unless told otherwise
-		name, text := "Go kms v3 ACS3", acs3Text
-		if algorithm == "v2" {
-			name, text = "Go kms v3 RPC", rpcText+"POST&%2F&"
-		}
-		all = append(all, foreign{
-			name:     name,
-			start:    func(target clients.Target) (clients.Client, error) { return clients.GoV3(target, goV3, algorithm) },
-			notFound: clients.Refusal{Name: "*tea.SDKError", Code: keyNotFound, Status: 404, Message: "code: 404, " + keyText},
-			mismatch: clients.Refusal{Name: "*tea.SDKError", Code: doesNotMatch, Status: 400, Message: "code: 400, " + text},
-		})
-	}
-	return append(all, sdkClients()...)
-}
-
-// sdkClients are the SDK's ways to call. Of an error in XML it can read
-// nothing: the whole body is its message.
-func sdkClients() []foreign {
-	var all []foreign
-	for _, method := range []string{"GET", "POST"} {
-		for _, format := range []string{"JSON", "XML"} {
-			f := foreign{
-				name:     "SDK " + method + " " + format,
-				start:    func(target clients.Target) (clients.Client, error) { return clients.SDK(target, method, format) },
-				notFound: clients.Refusal{Name: "*errors.ServerError", Code: keyNotFound, Status: 404, Message: keyText},
-				mismatch: clients.Refusal{Name: "*errors.ServerError", Code: doesNotMatch, Status: 400, Message: rpcText + method + "&%2F&",
-					Recommend: "InvalidAccessKeySecret: Please check you AccessKeySecret"},
-			}
-			if format == "XML" {
-				f.notFound.Code, f.notFound.Message = "", "<Code>"+keyNotFound+"</Code>"
-				f.mismatch = clients.Refusal{Name: f.notFound.Name, Status: 400, Message: "<Code>" + doesNotMatch + "</Code>"}
-			}
-			all = append(all, f)
-		}
-	}
-	return all
-}
-
-// needNode installs the npm packages. Without node that is a failure in CI,
+// needNode ends a test that cannot work without node: in CI that is a failure,
 // and only elsewhere a loud skip.
-func needNode(t *testing.T) string {
+func needNode(t *testing.T) {
 	t.Helper()
 	for _, program := range []string{"node", "npm"} {
-		if _, err := exec.LookPath(program); err != nil {
-			if os.Getenv("CI") != "" {
-				t.Fatalf("node and npm are needed here: %v", err)
-			}
+		if _, err := exec.LookPath(program); err == nil {
+			continue
+		} else if os.Getenv("CI") != "" {
+			t.Fatalf("node and npm are needed here: %v", err)
+		} else {
 			t.Skipf("SKIPPED, NOT TESTED: node and npm are needed (%v)", err)
 		}
 	}
-	packages, err := clients.InstallNode("clients/node")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return packages
 }
 
 // target is the emulator of a lab, for the owner of its permanent access key.
@@ -147,9 +46,12 @@ func target(t *testing.T, l *lab.Lab) clients.Target {
 }
 
 // connect starts a client until the end of the test.
-func (f foreign) connect(t *testing.T, to clients.Target) clients.Client {
+func connect(t *testing.T, f clients.Foreign, to clients.Target) clients.Client {
 	t.Helper()
-	c, err := f.start(to)
+	if f.NeedsNode {
+		needNode(t)
+	}
+	c, err := f.Start(to)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,10 +101,10 @@ func refuses(t *testing.T, c clients.Client, want clients.Refusal, action string
 // it encrypted, and recognises the errors that it knows how to recognise.
 func TestForeignClients(t *testing.T) {
 	l := newLab(t)
-	for i, f := range foreignClients(t) {
-		t.Run(f.name, func(t *testing.T) {
+	for i, f := range clients.All("clients", binDir) {
+		t.Run(f.Name, func(t *testing.T) {
 			to := target(t, l)
-			c := f.connect(t, to)
+			c := connect(t, f, to)
 			const description = "for <tests> & \"密\"\r\n"
 			made := ask(t, c, "CreateKey", "Description", description)
 			id := made.Text("KeyMetadata", "KeyId")
@@ -227,7 +129,7 @@ func TestForeignClients(t *testing.T) {
 			if out, err := l.Kmsfs(strings.NewReader(blob), "decrypt", "-"); err != nil || !isOdd(out) {
 				t.Errorf("kmsfs opens its ciphertext as %.60q, %v", out, err)
 			}
-			if !f.noContext {
+			if !f.NoContext {
 				const context = `{"purpose":"a b+c*~","nom":"clé"}`
 				sealed := ask(t, c, "Encrypt", "KeyId", alias, "Plaintext", "bound", "EncryptionContext", context)
 				opened := ask(t, c, "Decrypt", "CiphertextBlob", sealed.Text("CiphertextBlob"), "EncryptionContext", context)
@@ -242,11 +144,11 @@ func TestForeignClients(t *testing.T) {
 			if len(list) != 1 || list[0].(map[string]any)["AliasName"] != alias {
 				t.Errorf("aliases %v", list)
 			}
-			refuses(t, c, f.notFound, "Encrypt", map[string]string{"KeyId": "00000000-0000-4000-8000-000000000000", "Plaintext": "x"})
+			refuses(t, c, f.NotFound, "Encrypt", map[string]string{"KeyId": "00000000-0000-4000-8000-000000000000", "Plaintext": "x"})
 
 			wrong := to
 			wrong.AccessKeySecret += "!"
-			refuses(t, f.connect(t, wrong), f.mismatch, "Encrypt", map[string]string{"KeyId": alias, "Plaintext": "a b+c*~密\r\n"})
+			refuses(t, connect(t, f, wrong), f.Mismatch, "Encrypt", map[string]string{"KeyId": alias, "Plaintext": "a b+c*~密\r\n"})
 		})
 	}
 }
@@ -291,14 +193,14 @@ func TestForeignClientsWithTokens(t *testing.T) {
 	if err := json.NewDecoder(resp.Body).Decode(&key); err != nil || resp.StatusCode != 200 {
 		t.Fatalf("%v, %v", resp.Status, err)
 	}
-	for _, f := range foreignClients(t) {
-		t.Run(f.name, func(t *testing.T) {
+	for _, f := range clients.All("clients", binDir) {
+		t.Run(f.Name, func(t *testing.T) {
 			to := target(t, l)
 			to.AccessKeyID, to.AccessKeySecret, to.SecurityToken = key.AccessKeyId, key.AccessKeySecret, key.SecurityToken
-			sealed := ask(t, f.connect(t, to), "Encrypt", "KeyId", lab.Alias, "Plaintext", "temporary")
+			sealed := ask(t, connect(t, f, to), "Encrypt", "KeyId", lab.Alias, "Plaintext", "temporary")
 			wrong := to
 			wrong.SecurityToken = key.SecurityToken[:40] + "x"
-			_, err := f.connect(t, wrong).Call("Decrypt", map[string]string{"CiphertextBlob": sealed.Text("CiphertextBlob")})
+			_, err := connect(t, f, wrong).Call("Decrypt", map[string]string{"CiphertextBlob": sealed.Text("CiphertextBlob")})
 			var refused *clients.Refusal
 			if !errors.As(err, &refused) || !strings.Contains(refused.Code+refused.Message, "InvalidSecurityToken.Malformed") {
 				t.Errorf("with another token: %v", err)

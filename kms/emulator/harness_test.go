@@ -43,13 +43,17 @@ type bench struct {
 }
 
 // start runs an emulator on the state file in dir until the test ends.
-func start(t *testing.T, dir string) *bench {
+func start(t *testing.T, dir string, changes ...func(*emulator.Config)) *bench {
 	t.Helper()
-	s, err := emulator.New(emulator.Config{
+	config := emulator.Config{
 		Listen: "127.0.0.1:0", Admin: "127.0.0.1:0",
 		State: filepath.Join(dir, "state.db"), CAOut: filepath.Join(dir, "ca.pem"),
 		AccessKeyID: accessKey, AccessKeySecret: secret,
-	})
+	}
+	for _, change := range changes {
+		change(&config)
+	}
+	s, err := emulator.New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
