@@ -11,8 +11,8 @@ import (
 )
 
 var (
-	// ErrBadSource: the options that choose the credentials do not go
-	// together, or name something that cannot be.
+	// ErrBadSource: what chooses or describes the credentials does not go
+	// together, lacks something, or names something that cannot be.
 	ErrBadSource = errors.New("not a source of credentials")
 	// ErrNoProfile: no file has the profile that was asked for.
 	ErrNoProfile = errors.New("no such profile")

@@ -4,12 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
-	"net/netip"
 	"net/url"
 	"reflect"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/aliyun/credentials-go/credentials/providers"
@@ -106,57 +103,15 @@ func (fixed) GetProviderName() string { return "fixed" }
 
 func (f fixed) expiry() time.Time { return f.expires }
 
-// guardLibrary puts a guard where every request of the library passes. It sends
-// each through a clone of http.DefaultTransport, with a client of its own that
-// follows redirects; the Proxy function is the one place to see a request
-// before it leaves. Nothing else in the program uses http.DefaultTransport, and
-// other requests would not be touched.
-var guardLibrary = sync.OnceFunc(func() {
-	t, ok := http.DefaultTransport.(*http.Transport)
-	if !ok {
-		return // the library would panic, which is caught
-	}
-	t = t.Clone()
-	others := t.Proxy
-	protocols := new(http.Protocols)
-	protocols.SetHTTP1(true)
-	t.Protocols, t.ForceAttemptHTTP2 = protocols, false
-	t.MaxResponseHeaderBytes = 32 << 10
-	t.Proxy = func(r *http.Request) (*url.URL, error) {
-		if !strings.Contains(r.UserAgent(), " Credentials/") && others != nil {
-			return others(r)
-		}
-		return libraryRoute(r)
-	}
-	http.DefaultTransport = t
-})
+// notNow is the provider of a source that is configured but cannot give anything
+// at the moment, which is no reason not to mount. It says why.
+type notNow string
 
-var (
-	errRedirected = errors.New("it answered with a redirect, which is not followed")
-	errPlainHTTP  = errors.New("plain HTTP is only for this machine")
-)
-
-// libraryRoute decides how a request of the library travels, or that it must
-// not.
-func libraryRoute(r *http.Request) (*url.URL, error) {
-	host := r.URL.Hostname()
-	switch {
-	case r.Response != nil:
-		return nil, errRedirected
-	case host == metadataHost:
-		return nil, nil // it is on this machine; a proxy would see the tokens
-	case r.URL.Scheme != "https" && !onThisMachine(host):
-		return nil, errPlainHTTP
-	case onThisMachine(host):
-		return nil, nil
-	}
-	return proxyFor(r)
+func (n notNow) GetCredentials() (*providers.Credentials, error) {
+	return nil, &miss{kms.ErrAuthentication, string(n)}
 }
 
-func onThisMachine(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && addr.IsLoopback()
-}
+func (notNow) GetProviderName() string { return "none" }
 
 // timeouts bound each request of the providers that speak to something remote;
 // those of the metadata provider are fixed at one second and one.
@@ -174,10 +129,10 @@ func (f finder) instanceRole(role string) link {
 
 func (f finder) instanceProvider(role string) (provider, error) {
 	if f.metadataDisabled() {
-		return nil, errors.New("ALIBABA_CLOUD_ECS_METADATA_DISABLED is true")
+		return nil, fmt.Errorf("%w: ALIBABA_CLOUD_ECS_METADATA_DISABLED is true", ErrBadSource)
 	}
 	if role != "" && !roleForm.MatchString(role) {
-		return nil, errors.New("this is not the name of a RAM role")
+		return nil, fmt.Errorf("%w: ram_role_name is not the name of a role", ErrBadSource)
 	}
 	return built(providers.NewECSRAMRoleCredentialsProviderBuilder().WithRoleName(role).WithDisableIMDSv1(!f.allowV1()).Build())
 }
@@ -201,7 +156,7 @@ func (f finder) uri(name, uri string) (link, error) {
 // built drops the library's words for what we should have checked before.
 func built[P provider](p P, err error) (provider, error) {
 	if err != nil {
-		return nil, errors.New("the library does not take these settings")
+		return nil, fmt.Errorf("%w: the library does not take these settings", ErrBadSource)
 	}
 	return p, nil
 }
@@ -209,7 +164,7 @@ func built[P provider](p P, err error) (provider, error) {
 // stsRegion checks the region that becomes part of the name of the STS endpoint.
 func stsRegion(region string) error {
 	if region != "" && (!regionForm.MatchString(region) || net.ParseIP(region) != nil) {
-		return errors.New("the STS region is not a region id")
+		return fmt.Errorf("%w: the STS region is not a region id", ErrBadSource)
 	}
 	return nil
 }

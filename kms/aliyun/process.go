@@ -1,7 +1,6 @@
 package aliyun
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,7 +18,7 @@ import (
 
 const (
 	processPatience = fetchPatience - time.Second
-	maxProcessWords = 64 << 10
+	maxProcessOutput = 64 << 10
 )
 
 // process makes the provider of mode External. It is our own, for the library's
@@ -68,15 +67,17 @@ func (e *external) GetCredentials() (*providers.Credentials, error) {
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 500 * time.Millisecond
 	err := cmd.Run()
-	defer clear(out.Bytes())
+	defer func() { clear(out.kept) }()
 	var exit *exec.ExitError
 	switch {
 	case ctx.Err() != nil:
 		return nil, &miss{kms.ErrTransient, "the command did not end within " + processPatience.String()}
+	case out.full:
+		return nil, &miss{kms.ErrAuthentication, "the command printed too much"}
 	case errors.As(err, &exit):
 		return nil, &miss{kms.ErrAuthentication, fmt.Sprintf("the command failed (exit code %d)", exit.ExitCode())}
-	case errors.Is(err, exec.ErrWaitDelay), errors.Is(err, errTooLong):
-		return nil, &miss{kms.ErrAuthentication, "the command went on after its end, or printed too much"}
+	case errors.Is(err, exec.ErrWaitDelay):
+		return nil, &miss{kms.ErrAuthentication, "the command left something behind that keeps its output open"}
 	case err != nil:
 		return nil, &miss{kms.ErrAuthentication, "the command could not be run"}
 	}
@@ -86,7 +87,7 @@ func (e *external) GetCredentials() (*providers.Credentials, error) {
 		SecurityToken   string `json:"sts_token"`
 		Expiration      string `json:"expiration"`
 	}
-	if json.Unmarshal(out.Bytes(), &a) != nil {
+	if json.Unmarshal(out.kept, &a) != nil {
 		return nil, &miss{kms.ErrAuthentication, "the command printed something else than credentials"}
 	}
 	if a.Expiration != "" {
@@ -97,14 +98,20 @@ func (e *external) GetCredentials() (*providers.Credentials, error) {
 	return &providers.Credentials{AccessKeyId: a.AccessKeyID, AccessKeySecret: a.AccessKeySecret, SecurityToken: a.SecurityToken}, nil
 }
 
-// bounded is a buffer that a command cannot fill the memory with.
-type bounded struct{ bytes.Buffer }
+// bounded is a buffer that a command cannot fill the memory with. It embeds
+// nothing: io.Copy would find a way around Write.
+type bounded struct {
+	kept []byte
+	full bool // there was more
+}
 
 func (b *bounded) Write(p []byte) (int, error) {
-	if b.Len()+len(p) > maxProcessWords {
+	if len(b.kept)+len(p) > maxProcessOutput {
+		b.full = true
 		return 0, errTooLong
 	}
-	return b.Buffer.Write(p)
+	b.kept = append(b.kept, p...)
+	return len(p), nil
 }
 
 // splitCommand splits a command into words as the aliyun command does: at white

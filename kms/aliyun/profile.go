@@ -178,8 +178,8 @@ func (p profile) cloudSSO() (provider, error) {
 	if p.AccountID == "" || p.AccessConfig == "" {
 		return nil, fmt.Errorf("%w: cloud_sso_account_id or cloud_sso_access_config is not set", ErrBadProfile)
 	}
-	if err := signedIn(p.AccessToken, p.AccessTokenExpire); err != nil {
-		return nil, err
+	if !signedIn(p.AccessToken, p.AccessTokenExpire) {
+		return notNow(signInEnded), nil
 	}
 	return built(providers.NewCloudSSOCredentialsProviderBuilder().
 		WithSignInUrl(p.SignInURL).WithAccountId(p.AccountID).WithAccessConfig(p.AccessConfig).
@@ -193,20 +193,17 @@ func (p profile) oauth() (provider, error) {
 	if site == "" {
 		return nil, fmt.Errorf("%w: oauth_site_type is neither CN nor INTL", ErrBadProfile)
 	}
-	if err := signedIn(p.OAuthToken, p.OAuthTokenExpire); err != nil {
-		return nil, err
+	if !signedIn(p.OAuthToken, p.OAuthTokenExpire) {
+		return notNow(signInEnded), nil
 	}
 	return built(providers.NewOAuthCredentialsProviderBuilder().
 		WithSignInUrl(site).WithClientId("kmsfs"). // the id is only sent with a refresh token
 		WithAccessToken(p.OAuthToken).WithAccessTokenExpire(p.OAuthTokenExpire).WithHttpOptions(timeouts).Build())
 }
 
-// ErrSignIn: a profile lives on a person's sign-in, which has ended.
-var ErrSignIn = errors.New("the sign-in has ended")
+// signInEnded tells what to do, for nothing but a person can.
+const signInEnded = "the sign-in that the profile holds has ended; sign in again with the aliyun command (kmsfs does not renew it, which would mean writing to the file)"
 
-func signedIn(token string, expires int64) error {
-	if token == "" || expires <= time.Now().Unix() {
-		return fmt.Errorf("%w: sign in again with the aliyun command; kmsfs does not renew it, which would mean writing to the file", ErrSignIn)
-	}
-	return nil
+func signedIn(token string, expires int64) bool {
+	return token != "" && expires > time.Now().Unix()
 }

@@ -98,7 +98,7 @@ func (f finder) fromINI(content []byte, name string) (readable, error) {
 	section := file.Section(name)
 	get := func(key string) string {
 		if !section.HasKey(key) {
-			return "" // not that of another section
+			return "" // Key would make it
 		}
 		return section.Key(key).Value() // not String, which expands %(names)s
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/aliyun/credentials-go/credentials/providers"
 )
@@ -24,9 +25,9 @@ func (f finder) complete(r role) (role, error) {
 	r.seconds = cmp.Or(r.seconds, 3600)
 	switch {
 	case r.arn == "":
-		return r, errors.New("the ARN of the role is missing")
+		return r, fmt.Errorf("%w: the ARN of the role is missing", ErrBadSource)
 	case r.seconds < 900:
-		return r, errors.New("a session must last 900 seconds or more")
+		return r, fmt.Errorf("%w: a session must last 900 seconds or more", ErrBadSource)
 	}
 	return r, stsRegion(r.stsRegion)
 }
@@ -52,13 +53,16 @@ func (f finder) assumeWithOIDC(id identity, r role) (provider, error) {
 	case err != nil:
 		return nil, err
 	case id.providerARN == "":
-		return nil, errors.New("the ARN of the OIDC provider is missing")
+		return nil, fmt.Errorf("%w: the ARN of the OIDC provider is missing", ErrBadSource)
 	case id.token == "" && id.file == "":
-		return nil, errors.New("the OIDC token is missing")
+		return nil, fmt.Errorf("%w: the OIDC token is missing", ErrBadSource)
 	}
 	if id.token == "" {
 		// Whoever writes this file decides who we are.
 		t, err := readTrusted(id.file)
+		if errors.Is(err, fs.ErrNotExist) {
+			return notNow("the OIDC token file does not exist"), nil
+		}
 		if err != nil {
 			return nil, fmt.Errorf("OIDC token file: %w", err)
 		}

@@ -45,7 +45,7 @@ type CredentialSource struct {
 	flight  *work[loan]
 	failure error     // of the last fetch
 	notYet  time.Time // no fetch before, unless the last one succeeded and what it got has expired
-	forced  time.Time // when the service's word last caused a fetch
+	forced  time.Time // when the last fetch ended that the service's word had caused
 	where   lookup
 }
 
@@ -105,14 +105,16 @@ func (s *CredentialSource) renew(ctx context.Context, rejected Credentials) (Cre
 	case s.held.Credentials != rejected && s.held.alive(now):
 		defer s.mu.Unlock()
 		return s.held.Credentials, nil // somebody else was faster
-	case s.flight == nil && now.Sub(s.forced).Abs() < failurePause:
+	case s.flight == nil && s.held.alive(now) && now.Sub(s.forced).Abs() < failurePause:
 		defer s.mu.Unlock()
 		return rejected, nil
 	}
-	s.forced = now
 	f := s.fetch()
 	s.mu.Unlock()
 	got, err := f.wait(ctx)
+	s.mu.Lock()
+	s.forced = wallClock()
+	s.mu.Unlock()
 	return got.Credentials, err
 }
 
@@ -147,7 +149,7 @@ func (s *CredentialSource) landed(l link, got loan, err error) {
 		s.link, s.anew, s.held = l, false, got
 		s.notYet = now.Add(shortestPause)
 		if s.log != nil && (first || before != nil) {
-			s.log.Info("credentials obtained", "source", l.name, "expires", got.expires)
+			s.log.Info("credentials obtained", "source", l.name, until("expire", got))
 		}
 		return
 	}
@@ -161,9 +163,16 @@ func (s *CredentialSource) landed(l link, got loan, err error) {
 		}
 		s.notYet = now.Add(min(max(pause, shortestPause), longestPause))
 	}
-	if s.log != nil && before == nil {
-		s.log.Warn("credentials could not be obtained", "err", err, "present_expire", s.held.expires)
+	if s.log != nil && before == nil { // once, until it works again
+		s.log.Warn("credentials could not be obtained", "err", err, until("present_ones_expire", s.held))
 	}
+}
+
+func until(name string, l loan) slog.Attr {
+	if l.expires.IsZero() {
+		return slog.Attr{}
+	}
+	return slog.Time(name, l.expires)
 }
 
 // check has nothing to do: FindCredentials has done it.
