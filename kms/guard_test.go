@@ -1,0 +1,144 @@
+package kms
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"strings"
+	"testing"
+)
+
+func TestParseContext(t *testing.T) {
+	got, err := ParseContext("app=web;path=a=b;empty=")
+	if err != nil || len(got) != 3 || got["app"] != "web" || got["path"] != "a=b" || got["empty"] != "" {
+		t.Errorf("%v, %v", got, err)
+	}
+	for _, bad := range []string{"", "x", "=x", "a=b;", "a=b;;c=d", "a=b;a=c", "kmsfs=kek/v1", "kmsfs-name=x", "KMSFS=x", "a=\xff", "a=" + strings.Repeat("x", MaxContext)} {
+		if ec, err := ParseContext(bad); err == nil {
+			t.Errorf("%.40q: accepted as %.40v", bad, ec)
+		}
+	}
+}
+
+func TestBind(t *testing.T) {
+	ec := EncryptionContext{"app": "web"}
+	bound, err := ec.Bind("certs/key.pem")
+	if err != nil || len(bound) != 2 || bound[NameKey] != "certs/key.pem" || len(ec) != 1 {
+		t.Errorf("%v, %v; the original is %v", bound, err, ec)
+	}
+	if bound, err := EncryptionContext(nil).Bind("x"); err != nil || len(bound) != 1 {
+		t.Errorf("%v, %v", bound, err)
+	}
+	if _, err := ec.Bind("\xff"); err == nil {
+		t.Error("a name that is no text was bound")
+	}
+}
+
+func TestEncoding(t *testing.T) {
+	text := []byte("plain text")
+	if got, err := Raw.Decode(text); err != nil || &got[0] != &text[0] {
+		t.Error("raw is not what it was")
+	}
+	for in, want := range map[string]string{"c2VjcmV0": "secret", "c2VjcmV0\n": "secret", "c2VjcmV0\r\n": "secret", "": "", "\n": "", "AP8=": "\x00\xff"} {
+		b := []byte(in)
+		got, err := Base64.Decode(b)
+		if err != nil || string(got) != want {
+			t.Errorf("%q: %q, %v", in, got, err)
+		}
+		if !bytes.Equal(b, make([]byte, len(b))) {
+			t.Errorf("%q was not wiped", in)
+		}
+	}
+	for _, bad := range []string{"c2VjcmV0\n\n", " c2VjcmV0", "c2Vj\ncmV0", "c2VjcmV", "AP9=", "AP8", "secret!", "_-__"} {
+		if got, err := Base64.Decode([]byte(bad)); !errors.Is(err, ErrBadCiphertext) {
+			t.Errorf("%q: %q, %v", bad, got, err)
+		}
+	}
+	longest := bytes.Repeat([]byte{0xff}, Base64.MaxSecret())
+	if n := len(Base64.Encode(longest)); n != MaxPlaintext {
+		t.Errorf("the longest secret has %d characters", n)
+	}
+}
+
+func FuzzEncoding(f *testing.F) {
+	f.Add([]byte("c2VjcmV0\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		in := string(text)
+		got, err := Base64.Decode(text)
+		if err != nil {
+			return
+		}
+		line := strings.TrimSuffix(in, "\n")
+		if line != in {
+			line = strings.TrimSuffix(line, "\r")
+		}
+		if base64.StdEncoding.EncodeToString(got) != line {
+			t.Fatalf("%q decodes to %q", in, got)
+		}
+	})
+}
+
+// answering is a Decrypter that always answers with one key.
+type answering struct {
+	keyID string
+	last  *Decrypted
+}
+
+func (a *answering) Decrypt(context.Context, Blob, EncryptionContext) (*Decrypted, error) {
+	a.last = &Decrypted{Plaintext: []byte("secret"), Origin: Origin{KeyID: a.keyID, RequestID: "r"}}
+	return a.last, nil
+}
+
+type resolving struct {
+	calls int
+	err   error
+}
+
+func (r *resolving) ResolveAlias(_ context.Context, alias string) (string, error) {
+	r.calls++
+	return "id-of-" + alias, r.err
+}
+
+func TestAllow(t *testing.T) {
+	aliases := &resolving{}
+	d := &answering{keyID: "k1"}
+	a, err := Allow(d, aliases, []string{"k1", "acs:kms:cn-hangzhou:123:key/k2", "alias/a", "acs:kms:cn-hangzhou:123:alias/b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Decrypt(context.Background(), Blob{}, nil); err != nil || aliases.calls != 0 {
+		t.Errorf("%v after %d calls for aliases", err, aliases.calls)
+	}
+	for _, id := range []string{"k2", "id-of-alias/a", "id-of-alias/b", "k1"} {
+		d.keyID = id
+		if got, err := a.Decrypt(context.Background(), Blob{}, nil); err != nil || string(got.Plaintext) != "secret" {
+			t.Errorf("%s: %v", id, err)
+		}
+	}
+	d.keyID = "k3"
+	got, err := a.Decrypt(context.Background(), Blob{}, nil)
+	if !errors.Is(err, ErrDenied) || got != nil || d.last.Plaintext != nil {
+		t.Errorf("another key: %v, %v", got, err)
+	}
+	if aliases.calls != 2 {
+		t.Errorf("%d calls for 2 aliases", aliases.calls)
+	}
+	// A key that is listed needs no alias; one that is not waits for them.
+	aliases.err = &Error{Class: ErrTransient, Action: "DescribeKey"}
+	if a, err = Allow(d, aliases, []string{"alias/a"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Decrypt(context.Background(), Blob{}, nil); !errors.Is(err, ErrTransient) {
+		t.Errorf("an alias that cannot be resolved: %v", err)
+	}
+	aliases.err, d.keyID = nil, "id-of-alias/a"
+	if _, err := a.Decrypt(context.Background(), Blob{}, nil); err != nil {
+		t.Errorf("after it can: %v", err)
+	}
+	for _, bad := range [][]string{nil, {""}, {"a b"}, {"acs:kms:x"}, {"acs:kms:cn:1:secret/x"}, {"acs:kms:cn:1:key/"}} {
+		if _, err := Allow(d, aliases, bad); err == nil {
+			t.Errorf("%q is accepted", bad)
+		}
+	}
+}
