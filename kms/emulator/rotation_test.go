@@ -45,6 +45,10 @@ func TestAutomaticRotation(t *testing.T) {
 				t.Errorf("the first ciphertext gives %v", d)
 			}
 		}
+		// Until then no call has to look.
+		if got := time.Unix(0, a.nextRotation.Load()); !got.Equal(begun.Truncate(time.Second).Add(7 * day)) {
+			t.Errorf("the next rotation is expected at %v", got)
+		}
 		time.Sleep(7*day - time.Second)
 		state(1, begun, begun.Add(7*day))
 		time.Sleep(time.Second)
