@@ -153,7 +153,9 @@ func (a *account) reEncrypt(v view, p params) (reply, error) {
 // over k1=v1&k2=v2… sorted by key, or nothing for none. Nothing is escaped in
 // that form (nor is it in Alibaba's own re-implementation of it), so a context
 // may be split differently into pairs and still fit; clients must not choose
-// keys or values with = or & from untrusted input.
+// keys or values with = or & from untrusted input. {} is no context (chosen).
+// One npm client sends a context as parameters named EncryptionContext.a (seen);
+// they are not documented, and ignored here.
 func contextAAD(text, name string) ([]byte, error) {
 	if text == "" {
 		return nil, nil

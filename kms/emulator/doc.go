@@ -22,6 +22,7 @@
 //
 // Left out: asymmetric and imported keys, key policies (accepted by CreateKey
 // and ignored), secrets and certificates, TagResources and its like, the
-// signatures ACS3-HMAC-SM3, ACS3-RSA-SHA256 and ACS4, bearer tokens, and the
-// permissions of RAM.
+// signatures ACS3-HMAC-SM3, ACS3-RSA-SHA256 and ACS4, bearer tokens, the
+// permissions of RAM, and plain HTTP (the gateway's InvalidProtocol.NeedSsl can
+// be had as a fault).
 package emulator
