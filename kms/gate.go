@@ -91,13 +91,13 @@ func (g *Gate) Decrypt(ctx context.Context, blob Blob, ec EncryptionContext) (*D
 		if err == nil {
 			return d, nil
 		}
-		if !errors.Is(err, ErrTransient) {
-			return nil, err
-		}
 		r.attempts++
 		r.last = err
-		if ctx.Err() != nil {
-			return nil, r.ended(ctx.Err())
+		switch ended := ctx.Err(); {
+		case ended != nil && (errors.Is(err, ErrTransient) || errors.Is(err, ended)):
+			return nil, r.ended(ended)
+		case !errors.Is(err, ErrTransient):
+			return nil, err
 		}
 		wait, again := r.pause(ctx, v)
 		if !again {

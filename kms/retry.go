@@ -91,7 +91,7 @@ func (r *retry) pause(ctx context.Context, v verdict) (time.Duration, bool) {
 		return d, true
 	}
 	spare := time.Until(deadline) - retryLeast
-	return min(d, spare), spare >= 0 // a last attempt, as late as it can be
+	return min(d, spare), spare > 0 // a last attempt, as late as it can be
 }
 
 // ended is the error of a load whose time is over, or nearly: that of its last
