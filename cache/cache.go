@@ -76,12 +76,15 @@ type Config struct {
 	// key; 0: not at all. It must not call the cache. nil: nothing is
 	// remembered.
 	Remember func(error) time.Duration
+	// Joined is told, before anybody waits, that the caller of one context
+	// now waits for the load that runs under another. nil: nobody is.
+	Joined func(load, caller context.Context)
 }
 
 // Cache is safe for use by many goroutines.
 //
 // LOCK ORDER: Cache.mu, then the arena's own lock. Nothing of the caller's (a
-// Loader, Remember) runs under Cache.mu, and nobody waits under it.
+// Loader, Remember, Joined) runs under Cache.mu, and nobody waits under it.
 //
 // INVARIANT: kept holds exactly the fresh entries, loading the loading ones;
 // due and groups hold what kept holds. An entry leaves kept through bury only.
@@ -94,6 +97,7 @@ type Cache struct {
 	loadTimeout time.Duration
 	memory      *secmem.Arena
 	remember    func(error) time.Duration
+	joined      func(load, caller context.Context)
 	loads       sync.WaitGroup
 
 	mu      sync.Mutex // guards everything below, and all entries
@@ -127,6 +131,7 @@ func New(cfg Config) (*Cache, error) {
 		loadTimeout: cfg.LoadTimeout,
 		memory:      cfg.Memory,
 		remember:    cfg.Remember,
+		joined:      cfg.Joined,
 		clock:       newClock(),
 		loading:     make(map[Key]*entry),
 		groups:      make(map[string]map[*entry]struct{}),
@@ -178,6 +183,9 @@ func (c *Cache) Get(ctx context.Context, k Key, load Loader) (*Lease, error) {
 		c.mu.Unlock()
 		if err != nil {
 			return nil, err
+		}
+		if joined && c.joined != nil {
+			c.joined(e.ctx, ctx)
 		}
 		lease, err := c.wait(ctx, e, joined)
 		if lease != nil || err != nil {

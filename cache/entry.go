@@ -35,6 +35,7 @@ type entry struct {
 	origin string
 	err    error // of the load; errPurged: ask again
 
+	ctx    context.Context    // of the load
 	done   chan struct{}      // closed when the load has ended or was abandoned
 	cancel context.CancelFunc // of the load
 

@@ -26,15 +26,14 @@ func (c *Cache) join(ctx context.Context, k Key, load Loader, now, asked Instant
 	e, found := c.loading[k]
 	if !found {
 		e = &entry{key: k, born: now, leases: 1, done: make(chan struct{}), place: -1}
-		var lctx context.Context
-		lctx, e.cancel = context.WithTimeout(context.WithoutCancel(ctx), c.loadTimeout)
+		e.ctx, e.cancel = context.WithTimeout(context.WithoutCancel(ctx), c.loadTimeout)
 		if len(c.loading) == 0 {
 			c.purges.forget()
 		}
 		c.loading[k] = e
 		c.stats.Loads++
 		seq := c.purges.seq
-		c.loads.Go(func() { c.load(lctx, e, seq, load) })
+		c.loads.Go(func() { c.load(e.ctx, e, seq, load) })
 		return e, true, nil
 	}
 	if asked.since(e.born) < c.ttl {

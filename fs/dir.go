@@ -6,13 +6,15 @@ import (
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/kmsfs/kmsfs/kms"
 )
 
 // Lookup finds a shown name. For a ciphertext file it reads the bytes, since
 // they are part of the node's identity, and keeps what they are for the OPEN
 // that often follows. Bytes of a file that is being rewritten at this moment
 // and are no ciphertext yet have no size to show, so it waits for them.
-func (f *FS) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+func (f *FS) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
 	parent := f.nodes.get(h.NodeId)
 	if parent == nil {
 		return fuse.Status(syscall.ESTALE)
@@ -26,6 +28,11 @@ func (f *FS) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.
 	}
 	if err != nil {
 		return sourceStatus(err)
+	}
+	if n.size == unknownSize {
+		if err := f.measure(kms.WithCaller(interruptible{cancel}, h.Uid), n, c); err != nil {
+			return loadStatus(err)
+		}
 	}
 	if n = f.enter(n, out); n == nil {
 		return fuse.EIO
@@ -188,8 +195,8 @@ func (f *FS) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryL
 			break
 		}
 		// Without a node the kernel takes the name and asks LOOKUP for the
-		// rest, which then reports the error.
-		if child != nil && f.enter(child, slot) != nil {
+		// rest, which then reports the error, or finds out the size.
+		if child != nil && child.size != unknownSize && f.enter(child, slot) != nil && f.watch.pushes() {
 			slot.SetEntryTimeout(listedEntryTimeout)
 		}
 	}

@@ -9,6 +9,8 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
+
+	"github.com/kmsfs/kmsfs/kms"
 )
 
 // Open decides everything that can fail: consumers print the errno of a
@@ -29,7 +31,7 @@ func (f *FS) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fu
 		return f.openPlain(n, out)
 	}
 	r := opened{begun: now(), caller: callerOf(in.InHeader), path: n.rel}
-	o := &opening{FS: f, ctx: interruptible{cancel}, node: n, tid: in.Pid}
+	o := &opening{FS: f, ctx: kms.WithCaller(interruptible{cancel}, in.Uid), node: n, tid: in.Pid}
 	status := o.run(&r)
 	if status == fuse.Status(syscall.EBADMSG) && o.ctx.Err() != nil {
 		status = fuse.EINTR // he gave up before the file had settled
@@ -95,13 +97,20 @@ func (o *opening) open(n *node, c content, r *opened) fuse.Status {
 		return fuse.Status(syscall.EBADMSG)
 	}
 	r.hash, r.version = c.hash, c.blob.KeyVersionID
-	h := &handle{rel: n.rel, key: o.keyOf(c.blob), blob: c.blob}
+	h, err := o.handleFor(n.rel, c.blob)
+	if err != nil {
+		r.err = err
+		return loadStatus(err)
+	}
 	lease, err := o.lease(o.ctx, h)
 	if err != nil {
 		r.err = err
 		return loadStatus(err)
 	}
 	r.requestID, r.hit, r.err = lease.Origin(), lease.Hit(), nil
+	if n.size == unknownSize {
+		n.size = int64(len(lease.Bytes())) // n is no node of the kernel's yet
+	}
 	lease.Release()
 	o.handles.add(n.id, h)
 	o.fh = n.id
@@ -139,7 +148,7 @@ func (f *FS) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.Rea
 		}
 		return fuse.ReadResultData(buf[:n]), fuse.OK
 	}
-	lease, err := f.lease(interruptible{cancel}, h)
+	lease, err := f.lease(kms.WithCaller(interruptible{cancel}, in.Uid), h)
 	if err != nil {
 		status := loadStatus(err)
 		f.logRead(h, callerOf(in.InHeader), status, err)

@@ -25,6 +25,8 @@ type Config struct {
 
 	Decrypter kms.Decrypter
 	Context   kms.EncryptionContext // nil: none is sent
+	BindNames bool                  // the context of each file has its name in it
+	Encoding  kms.Encoding          // of the secrets in what the service keeps
 	Cache     *cache.Cache
 
 	FileMode, DirMode uint32 // permission bits, below 0777
@@ -48,6 +50,7 @@ type FS struct {
 	nodes   *nodes
 	recent  *recent
 	told    *told
+	sizes   *sizes
 	handles *handles
 	dirs    *dirs
 	pages   *pages
@@ -74,6 +77,7 @@ func New(cfg Config) (*FS, error) {
 		nodes:         newNodes(&node{id: rootID, kind: modeDir}),
 		recent:        &recent{},
 		told:          &told{at: map[uint32]time.Time{}},
+		sizes:         &sizes{of: map[cache.Key]int64{}},
 		handles:       newHandles(),
 		dirs:          &dirs{open: map[uint64]*dirHandle{}},
 	}

@@ -14,10 +14,11 @@ import (
 // old descriptor stays on its own version, and what it reads after the TTL
 // has been decrypted anew or is refused.
 type handle struct {
-	rel   string // for the log
-	key   cache.Key
-	blob  kms.Blob
-	plain *os.File // a file shown as it is; then there is no blob
+	rel     string // for the log
+	key     cache.Key
+	blob    kms.Blob
+	context kms.EncryptionContext
+	plain   *os.File // a file shown as it is; then there is no blob
 
 	opens int // guarded by handles.mu
 }

@@ -7,15 +7,31 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/kmsfs/kmsfs/cache"
 	"github.com/kmsfs/kmsfs/kms"
 )
 
+// handleFor makes the handle of a version: its ciphertext and the encryption
+// context that belongs to its place.
+func (f *FS) handleFor(rel string, blob kms.Blob) (*handle, error) {
+	h := &handle{rel: rel, blob: blob, context: f.cfg.Context}
+	if f.cfg.BindNames {
+		var err error
+		if h.context, err = f.cfg.Context.Bind(strings.TrimSuffix(rel, suffix)); err != nil {
+			return nil, &kms.Error{Class: kms.ErrBadCiphertext, Action: "Decrypt", Detail: err.Error()}
+		}
+	}
+	h.key = f.keyOf(blob, h.context)
+	return h, nil
+}
+
 // keyOf hashes everything that decides the plaintext of a direct file: the
-// kind, the ciphertext, and the encryption context. Lengths keep the parts
-// from running into each other.
-func (f *FS) keyOf(blob kms.Blob) cache.Key {
+// kind, the encoding, the ciphertext, and the encryption context. Lengths keep
+// the parts from running into each other.
+func (f *FS) keyOf(blob kms.Blob, ec kms.EncryptionContext) cache.Key {
 	h := sha256.New()
 	part := func(s string) {
 		var n [8]byte
@@ -24,10 +40,11 @@ func (f *FS) keyOf(blob kms.Blob) cache.Key {
 		h.Write([]byte(s))
 	}
 	part("direct")
+	part(strconv.Itoa(int(f.cfg.Encoding)))
 	part(blob.Text)
-	for _, name := range slices.Sorted(maps.Keys(f.cfg.Context)) {
+	for _, name := range slices.Sorted(maps.Keys(ec)) {
 		part(name)
-		part(f.cfg.Context[name])
+		part(ec[name])
 	}
 	return cache.Key(h.Sum(nil))
 }
@@ -35,9 +52,9 @@ func (f *FS) keyOf(blob kms.Blob) cache.Key {
 // lease returns the plaintext of a handle's version, decrypting it if need
 // be. ctx ends only this caller's wait.
 func (f *FS) lease(ctx context.Context, h *handle) (*cache.Lease, error) {
-	blob := h.blob
+	blob, ec := h.blob, h.context
 	lease, err := f.cfg.Cache.Get(ctx, h.key, func(ctx context.Context) (cache.Loaded, error) {
-		d, err := f.cfg.Decrypter.Decrypt(ctx, blob, f.cfg.Context)
+		d, err := f.cfg.Decrypter.Decrypt(ctx, blob, ec)
 		if err != nil {
 			return cache.Loaded{}, err
 		}
@@ -45,11 +62,18 @@ func (f *FS) lease(ctx context.Context, h *handle) (*cache.Lease, error) {
 			d.Wipe()
 			return cache.Loaded{}, err
 		}
-		return cache.Loaded{Plaintext: d.Plaintext, Group: blob.KeyVersionID, Origin: d.RequestID}, nil
+		secret, err := f.cfg.Encoding.Decode(d.Plaintext)
+		if err != nil {
+			return cache.Loaded{}, err
+		}
+		return cache.Loaded{Plaintext: secret, Group: blob.KeyVersionID, Origin: d.RequestID}, nil
 	})
 	if err != nil && errors.Is(err, kms.ErrKeyState) {
 		// What the service says of a key version holds for all it encrypted.
 		f.cfg.Cache.PurgeGroup(blob.KeyVersionID)
+	}
+	if err == nil && f.cfg.Encoding != kms.Raw && !lease.Hit() {
+		f.sizes.learn(h.key, len(lease.Bytes()))
 	}
 	return lease, err
 }

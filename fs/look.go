@@ -37,6 +37,12 @@ func (f *FS) lookFile(rel string) (*node, content, error) {
 	}
 	c := parseContent(b, st.Size > kms.MaxBlobFile)
 	n := &node{rel: rel, kind: modeFile, version: version{tupleOf(&st), c.hash, int64(c.blob.PlaintextSize)}}
+	if c.bad == "" && f.cfg.Encoding != kms.Raw {
+		n.size = unknownSize
+		if h, err := f.handleFor(rel, c.blob); err == nil {
+			n.size = f.sizes.get(h.key)
+		}
+	}
 	if c.bad != "" {
 		// Nobody will read it, but ls should show that something is there.
 		n.size = st.Size

@@ -10,6 +10,8 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
+
+	"github.com/kmsfs/kmsfs/kms"
 )
 
 // watch pushes changes of directories that were listed: a listing lets the
@@ -37,6 +39,11 @@ const watchMask = unix.IN_MOVED_TO | unix.IN_MOVED_FROM | unix.IN_CREATE | unix.
 
 func newWatch(f *FS) *watch {
 	w := &watch{fs: f, dirs: map[int32]uint64{}, wds: map[uint64]int32{}}
+	if f.cfg.Encoding != kms.Raw {
+		// A LOOKUP may then wait for the key service, a push for the LOOKUP,
+		// and the whole directory for the push. So no name is trusted.
+		return w
+	}
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
 		f.cfg.Log.Info("changes are not pushed; a stat may be one second old after a listing", "error", err)
@@ -45,6 +52,10 @@ func newWatch(f *FS) *watch {
 	w.file = os.NewFile(uintptr(fd), "inotify") // pollable: Close ends Read
 	return w
 }
+
+// pushes tells whether names may be trusted after a listing. Where inotify
+// cannot be had at all they may, too: for a second.
+func (w *watch) pushes() bool { return w.fs.cfg.Encoding == kms.Raw }
 
 // start begins to push, once the kernel can be spoken to.
 func (w *watch) start(s *fuse.Server) {

@@ -10,21 +10,11 @@ import (
 	"slices"
 	"text/tabwriter"
 
-	"github.com/spf13/cobra"
+	"github.com/kmsfs/kmsfs/kms/aliyun"
 )
 
-// asker is what a verb that prints an answer of the service needs.
-type asker interface {
-	CreateKey(ctx context.Context, description string) (json.RawMessage, error)
-	CreateAlias(ctx context.Context, alias, keyID string) (json.RawMessage, error)
-}
-
-func addOutput(cmd *cobra.Command, output *string) {
-	cmd.Flags().StringVar(output, "output", "json", "json, as the aliyun command prints it, or table")
-}
-
 // ask makes one call and prints its answer.
-func (p *program) ask(cmd *cobra.Command, s *settings, output string, call func(asker) (json.RawMessage, error)) error {
+func (p *program) ask(ctx context.Context, s *settings, output string, call func(context.Context, *aliyun.Client) (json.RawMessage, error)) error {
 	if output != "json" && output != "table" {
 		return usagef("read option --output: %s is neither json nor table", quote(output))
 	}
@@ -33,10 +23,9 @@ func (p *program) ask(cmd *cobra.Command, s *settings, output string, call func(
 		return err
 	}
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(cmd.Context(), s.timeout)
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	cmd.SetContext(ctx)
-	raw, err := call(client)
+	raw, err := call(ctx, client)
 	if err != nil {
 		return err
 	}
@@ -44,7 +33,7 @@ func (p *program) ask(cmd *cobra.Command, s *settings, output string, call func(
 }
 
 // printAnswer shows the service's JSON: keys sorted and tabs, as the aliyun
-// command does, or a table of its fields.
+// command does, or as tables.
 func printAnswer(w io.Writer, raw json.RawMessage, output string) error {
 	var answer map[string]any
 	d := json.NewDecoder(bytes.NewReader(raw))
@@ -65,17 +54,48 @@ func printAnswer(w io.Writer, raw json.RawMessage, output string) error {
 	return t.Flush()
 }
 
-// printFields prints the leaves of an answer, one a line; a field within a
-// field is named by both.
+// printFields prints the leaves of an answer, one a line, a field within a
+// field under both names; a list becomes a table of its own.
 func printFields(w io.Writer, prefix string, fields map[string]any) {
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		switch v := fields[name].(type) {
 		case map[string]any:
 			printFields(w, prefix+name+".", v)
-		case string:
-			fmt.Fprintf(w, "%s\t%s\n", prefix+name, oneLine(v))
+		case []any:
+			printList(w, v)
 		default:
-			fmt.Fprintf(w, "%s\t%v\n", prefix+name, v)
+			fmt.Fprintf(w, "%s\t%s\n", prefix+name, cell(v))
 		}
 	}
+}
+
+// printList prints objects under the names of their fields.
+func printList(w io.Writer, list []any) {
+	names := map[string]bool{}
+	for _, item := range list {
+		if object, ok := item.(map[string]any); ok {
+			for name := range object {
+				names[name] = true
+			}
+		}
+	}
+	columns := slices.Sorted(maps.Keys(names))
+	line := func(value func(string) string) {
+		for _, c := range columns {
+			fmt.Fprintf(w, "%s\t", value(c))
+		}
+		fmt.Fprintln(w)
+	}
+	line(func(c string) string { return c })
+	for _, item := range list {
+		object, _ := item.(map[string]any)
+		line(func(c string) string { return cell(object[c]) })
+	}
+}
+
+func cell(v any) string {
+	if v == nil {
+		return ""
+	}
+	return oneLine(fmt.Sprint(v))
 }

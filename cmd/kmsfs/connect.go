@@ -1,9 +1,13 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
 	"log/slog"
 	"regexp"
 
+	"github.com/kmsfs/kmsfs/kms"
 	"github.com/kmsfs/kmsfs/kms/aliyun"
 )
 
@@ -26,27 +30,33 @@ const defaultRegion = "cn-hangzhou"
 
 // client builds the adapter. It makes no network call.
 func (s *settings) client(getenv func(string) string, log *slog.Logger) (*aliyun.Client, error) {
-	cred, err := aliyun.CredentialsFromEnv(getenv)
+	source, err := aliyun.FindCredentials(aliyun.CredentialOptions{
+		Profile: s.profile, File: s.credentials.file, RAMRole: s.ramRole, AllowProcess: s.allowProcess, Getenv: getenv, Log: log,
+	})
 	if err != nil {
 		return nil, err
 	}
 	region := s.region
+	if region == "" {
+		region, _ = source.Region() // of the profile
+	}
 	if region == "" && s.endpoint != "" {
 		region = defaultRegion
 		if m := regional.FindStringSubmatch(s.endpoint); m != nil {
 			region = m[1]
 		}
 	}
-	if region == "" {
-		return nil, usagef("choose endpoint: no region").hint("set ALIBABA_CLOUD_REGION_ID, for example to cn-hangzhou, or give --region or --endpoint")
-	}
-	return aliyun.New(aliyun.Config{
+	c, err := aliyun.New(aliyun.Config{
 		Region: region, Endpoint: s.endpoint, CAFile: s.caFile, VPC: s.vpc,
-		AllowEmulator: s.allowEmulator, Credentials: cred, Log: log,
+		AllowEmulator: s.allowEmulator, Credentials: source, Log: log,
 	})
+	if errors.Is(err, aliyun.ErrBadRegion) && region == "" {
+		return nil, failf("choose endpoint: no region").hint("set ALIBABA_CLOUD_REGION_ID, for example to cn-hangzhou, or give --region or --endpoint")
+	}
+	return c, err
 }
 
-// verbClient is client for a verb that makes one call and ends.
+// verbClient is client for a command that makes its calls and ends.
 func (p *program) verbClient(s *settings) (*aliyun.Client, error) {
 	s.allowEmulator = p.getenv("KMSFS_ALLOW_EMULATOR") == "1"
 	c, err := s.client(p.getenv, nil)
@@ -57,4 +67,29 @@ func (p *program) verbClient(s *settings) (*aliyun.Client, error) {
 		p.warn(w)
 	}
 	return c, nil
+}
+
+// decrypter puts before a client what guards it: the rate and the retries,
+// and the keys that are allowed.
+func (s *settings) decrypter(c *aliyun.Client) (kms.Decrypter, error) {
+	gate := kms.NewGate(c, kms.GateConfig{QPS: s.qps})
+	if len(s.keys) == 0 {
+		return gate, nil
+	}
+	return kms.Allow(gate, aliasOf{c}, s.keys)
+}
+
+// aliasOf resolves aliases by asking the service for the key.
+type aliasOf struct{ *aliyun.Client }
+
+func (a aliasOf) ResolveAlias(ctx context.Context, alias string) (string, error) {
+	raw, err := a.DescribeKey(ctx, alias)
+	if err != nil {
+		return "", err
+	}
+	var answer struct{ KeyMetadata struct{ KeyId string } }
+	if err := json.Unmarshal(raw, &answer); err != nil || answer.KeyMetadata.KeyId == "" {
+		return "", &kms.Error{Class: kms.ErrBadAnswer, Action: "DescribeKey", Detail: "it names no key"}
+	}
+	return answer.KeyMetadata.KeyId, nil
 }

@@ -13,7 +13,7 @@ import (
 
 func decryptCommand(p *program) *cobra.Command {
 	s, deferr := defaults()
-	var output string
+	var output, source string
 	cmd := &cobra.Command{
 		Use:   "decrypt FILE.cipher|-",
 		Short: "Decrypt one file",
@@ -27,16 +27,21 @@ owner only: then it is on the disk, which is what a mount avoids.`,
 			if deferr != nil {
 				return deferr
 			}
-			return decrypt(cmd.Context(), p, s, args[0], output)
+			return decrypt(cmd.Context(), p, s, args[0], source, output)
 		},
 	}
 	s.fromEnvironment(p.getenv, false)
 	cmd.Flags().StringVar(&output, "output", "", "write the plaintext to a new file")
+	cmd.Flags().StringVar(&source, "source", "", "with --bind name: the directory that is mounted")
 	s.addFlags(cmd.Flags(), false)
 	return cmd
 }
 
-func decrypt(ctx context.Context, p *program, s *settings, file, output string) error {
+func decrypt(ctx context.Context, p *program, s *settings, file, source, output string) error {
+	ec, err := s.contextFor(source, file)
+	if err != nil {
+		return err
+	}
 	toStdout := output == "" || output == "-"
 	if !toStdout {
 		if _, err := os.Lstat(output); err == nil {
@@ -62,22 +67,33 @@ func decrypt(ctx context.Context, p *program, s *settings, file, output string) 
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	d, err := client.Decrypt(ctx, blob, nil)
-	if err == nil {
-		defer d.Wipe()
-		err = blob.Check(d)
-	}
+	secret, _, err := open(ctx, client, blob, ec, s.encoding)
+	defer clear(secret)
 	if err != nil {
 		return failf("decrypt %s: %w", quote(file), err)
 	}
 	if toStdout {
-		_, err := p.stdout.Write(d.Plaintext)
+		_, err := p.stdout.Write(secret)
 		return err
 	}
-	if err := createPrivate(output, d.Plaintext); errors.Is(err, os.ErrExist) {
+	if err := createPrivate(output, secret); errors.Is(err, os.ErrExist) {
 		return exists("decrypt", file, output)
 	} else if err != nil {
 		return failf("decrypt %s: write: %w", quote(file), cause(err))
 	}
 	return nil
+}
+
+// open decrypts a blob and returns the secret, which the caller clears.
+func open(ctx context.Context, by kms.Decrypter, blob kms.Blob, ec kms.EncryptionContext, encoding kms.Encoding) ([]byte, kms.Origin, error) {
+	d, err := by.Decrypt(ctx, blob, ec)
+	if err != nil {
+		return nil, kms.Origin{}, err
+	}
+	if err := blob.Check(d); err != nil {
+		d.Wipe()
+		return nil, d.Origin, err
+	}
+	secret, err := encoding.Decode(d.Plaintext)
+	return secret, d.Origin, err
 }

@@ -25,8 +25,8 @@ ciphertext to FILE.cipher: the CiphertextBlob as text and nothing else, the
 same as aliyun kms Encrypt gives. - reads standard input; its ciphertext goes
 to --output, or to standard output.
 
-The service takes text (UTF-8) of at most 6144 bytes. An existing file is kept
-unless --force is given. The plaintext file is not removed; better it never
+The service takes text (UTF-8) of at most 6144 bytes; with --encoding base64
+any bytes, at most 4608. An existing file is kept unless --force is given. The plaintext file is not removed; better it never
 exists: openssl genpkey … | kmsfs encrypt --key … --output key.pem.cipher -`,
 		Example: `  kmsfs encrypt --key alias/Apollo/WorkKey certs/key.pem
   openssl genpkey -algorithm RSA | kmsfs encrypt --key alias/Apollo/WorkKey --output certs/key.pem.cipher -`,
@@ -46,6 +46,7 @@ exists: openssl genpkey … | kmsfs encrypt --key … --output key.pem.cipher -`
 	s.fromEnvironment(p.getenv, false)
 	cmd.Flags().StringVarP(&e.key, "key", "k", "", "key id, ARN, or alias/… (required)")
 	cmd.Flags().StringVar(&e.output, "output", "", "where the ciphertext goes, for a single FILE; - is standard output")
+	cmd.Flags().StringVar(&e.source, "source", "", "with --bind name: the directory that will be mounted")
 	cmd.Flags().BoolVar(&e.force, "force", false, "replace an existing file")
 	s.addFlags(cmd.Flags(), false)
 	return cmd
@@ -54,9 +55,11 @@ exists: openssl genpkey … | kmsfs encrypt --key … --output key.pem.cipher -`
 // encrypting is one run of the encrypt command.
 type encrypting struct {
 	*settings
-	p           *program
-	key, output string
-	force       bool
+	p      *program
+	key    string
+	output string
+	source string
+	force  bool
 }
 
 func (e *encrypting) run(ctx context.Context, files []string) error {
@@ -100,22 +103,29 @@ func (e *encrypting) one(ctx context.Context, to kms.Encrypter, file string) err
 			return exists("encrypt", file, out)
 		}
 	}
-	plaintext, err := readSecret(e.p, file, kms.MaxPlaintext)
-	defer clear(plaintext)
+	ec, err := e.contextFor(e.source, out)
+	if err != nil {
+		return err
+	}
+	longest := e.encoding.MaxSecret()
+	secret, err := readSecret(e.p, file, longest)
+	defer clear(secret)
 	if err != nil {
 		return failf("encrypt %s: %w", quote(file), cause(err))
 	}
 	switch {
-	case len(plaintext) == 0:
+	case len(secret) == 0:
 		return failf("encrypt %s: it is empty", quote(file)).hint("the service encrypts at least one byte")
-	case len(plaintext) > kms.MaxPlaintext:
-		return failf("encrypt %s: longer than %d bytes", quote(file), kms.MaxPlaintext).hint("the service encrypts no more than that in one piece; split the file, or keep only its secret part here")
-	case !utf8.Valid(plaintext):
-		return failf("encrypt %s: not UTF-8 text", quote(file)).hint("the service takes text only; encode the file first, for example with base64, and decode it where it is used")
+	case len(secret) > longest:
+		return failf("encrypt %s: longer than %d bytes", quote(file), longest).hint("the service encrypts no more than that in one piece; split the file, or keep only its secret part here")
+	case e.encoding == kms.Raw && !utf8.Valid(secret):
+		return failf("encrypt %s: not UTF-8 text", quote(file)).hint("the service takes text only; encrypt with --encoding base64, and mount with the option encoding=base64")
 	}
+	plaintext := e.encoding.Encode(secret)
+	defer clear(plaintext)
 	ctx, cancel := context.WithTimeout(ctx, e.timeout)
 	defer cancel()
-	c, err := to.Encrypt(ctx, e.key, plaintext, nil)
+	c, err := to.Encrypt(ctx, e.key, plaintext, ec)
 	if err != nil {
 		return failf("encrypt %s: %w", quote(file), err)
 	}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"github.com/kmsfs/kmsfs/kms"
 )
 
 // option is one row of the table that is the flags, the -o keys and the
@@ -29,6 +31,15 @@ var options = []option{
 	{"ca_file", "PEM", "", "trust only the certificates in this file", true, text(func(s *settings) *string { return &s.caFile })},
 	{"vpc", "", "", "use the region's VPC endpoint", true, boolean(func(s *settings) *bool { return &s.vpc })},
 	{"allow_emulator", "", "", "accept the certificate of the KMS emulator", false, boolean(func(s *settings) *bool { return &s.allowEmulator })},
+	{"profile", "NAME", "", "profile of the credentials file", true, text(func(s *settings) *string { return &s.profile })},
+	{"credentials_file", "FILE", "", "absolute path of a config.json or an ini file with credentials", true, text(func(s *settings) *string { return &s.credentials.file })},
+	{"ram_role", "NAME", "", "use the RAM role of this ECS instance", true, text(func(s *settings) *string { return &s.ramRole })},
+	{"credential_process", "allow|refuse", "refuse", "whether a profile may run a command for credentials", true, choice("allow", "refuse", func(s *settings) *bool { return &s.allowProcess })},
+	{"keys", "KEY[;KEY]", "", "serve only what these keys encrypted: ids, ARNs or aliases", false, keyList},
+	{"encryption_context", "NAME=VALUE[;…]", "", "encryption context of all files", true, encryptionContext},
+	{"bind", "name|nothing", "nothing", "add each file's name to its encryption context", true, choice("name", "nothing", func(s *settings) *bool { return &s.bind })},
+	{"encoding", "raw|base64", "raw", "what is encrypted: the secret as it is, or base64 of it", true, encoding},
+	{"qps", "N", "50", "calls per second to the service, at most", false, perSecond},
 	{"timeout", "DURATION", "10s", "how long an open may take", true, duration(time.Second, 5*time.Minute, func(s *settings) *time.Duration { return &s.timeout })},
 	{"ttl", "DURATION", "60s", "how long a plaintext is kept after it was asked for", false, duration(time.Second, 24*time.Hour, func(s *settings) *time.Duration { return &s.ttl })},
 	{"cache_size", "SIZE", "64MiB", "how much plaintext is kept", false, size(64<<10, 16<<30, func(s *settings) *int64 { return &s.cacheSize })},
@@ -39,7 +50,7 @@ var options = []option{
 	{"gid", "GID", strconv.Itoa(os.Getegid()), "group of everything", false, number(func(s *settings) *uint32 { return &s.gid })},
 	{"allow_other", "", "", "let other users in, as far as the permissions do", false, boolean(func(s *settings) *bool { return &s.allowOther })},
 	{"nonempty", "", "", "mount over a directory that is not empty", false, boolean(func(s *settings) *bool { return &s.nonempty })},
-	{"plain", "show|hide", "hide", "files without the suffix .cipher", false, plain},
+	{"plain", "show|hide", "hide", "files without the suffix .cipher", false, choice("show", "hide", func(s *settings) *bool { return &s.plain })},
 	{"open", "checked", "checked", "how files are opened: every open is checked and logged", false, openMode},
 	{"log_file", "FILE", "", "append the log to a file (else stderr in the foreground, syslog in the background)", false, text(func(s *settings) *string { return &s.logFile })},
 }
@@ -217,11 +228,41 @@ func number(field func(*settings) *uint32) func(*settings, string) error {
 	}
 }
 
-func plain(s *settings, v string) error {
-	if v != "show" && v != "hide" {
-		return fmt.Errorf("%s is neither show nor hide", quote(v))
+func choice(yes, no string, field func(*settings) *bool) func(*settings, string) error {
+	return func(s *settings, v string) error {
+		if v != yes && v != no {
+			return fmt.Errorf("%s is neither %s nor %s", quote(v), yes, no)
+		}
+		*field(s) = v == yes
+		return nil
 	}
-	s.plain = v == "show"
+}
+
+func keyList(s *settings, v string) error {
+	keys := strings.Split(v, ";")
+	if _, err := kms.Allow(nil, nil, keys); err != nil {
+		return err
+	}
+	s.keys = keys
+	return nil
+}
+
+func encryptionContext(s *settings, v string) (err error) {
+	s.context, err = kms.ParseContext(v)
+	return err
+}
+
+func encoding(s *settings, v string) (err error) {
+	s.encoding, err = kms.ParseEncoding(v)
+	return err
+}
+
+func perSecond(s *settings, v string) error {
+	n, err := strconv.Atoi(v)
+	if err != nil || n < 1 || n > 1000 {
+		return fmt.Errorf("%s is not between 1 and 1000, which is what an account has", quote(v))
+	}
+	s.qps = n
 	return nil
 }
 

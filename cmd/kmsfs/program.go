@@ -95,10 +95,10 @@ ALIBABA_CLOUD_ACCESS_KEY_SECRET and the region in ALIBABA_CLOUD_REGION_ID:
 	})
 	root.AddCommand(
 		mountCommand(p), umountCommand(p), helperCommand(p),
-		encryptCommand(p), decryptCommand(p),
-		createKeyCommand(p), createAliasCommand(p),
+		encryptCommand(p), decryptCommand(p), verifyCommand(p),
 		versionCommand(p),
 	)
+	root.AddCommand(keyCommands(p)...)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	return root
 }

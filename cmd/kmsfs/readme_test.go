@@ -22,7 +22,7 @@ func TestReadmeOptions(t *testing.T) {
 		t.Fatalf("the README has %d options, the program %d", len(lines), len(options))
 	}
 	for i, o := range options {
-		name, deflt := o.key, o.deflt
+		name, deflt := o.key, o.deflt // the table escapes |
 		if o.value != "" {
 			name += "=" + strings.ReplaceAll(o.value, "|", `\|`)
 		}

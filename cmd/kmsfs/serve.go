@@ -41,6 +41,13 @@ func (m *mounting) serve(ctx context.Context, ready *readiness) error {
 		return err
 	}
 	defer client.Close()
+	decrypter, err := m.decrypter(client)
+	if err != nil {
+		return err
+	}
+	if len(m.keys) == 0 {
+		log.Warn("keys= is not given: whatever our identity can decrypt is served, whichever key encrypted it")
+	}
 	memory, err := secmem.New(secmem.Config{Max: int(m.cacheSize), RequireMlock: m.requireMlock})
 	if err != nil {
 		return failf("lock memory: %w", err).hint("raise the limit (ulimit -l, LimitMEMLOCK=), run as root, or drop require_mlock")
@@ -50,14 +57,15 @@ func (m *mounting) serve(ctx context.Context, ready *readiness) error {
 		log.Warn(w)
 	}
 	plaintexts, err := cache.New(cache.Config{
-		TTL: m.ttl, MaxBytes: int(m.cacheSize), LoadTimeout: m.timeout, Memory: memory, Remember: rememberFor,
+		TTL: m.ttl, MaxBytes: int(m.cacheSize), LoadTimeout: m.timeout, Memory: memory, Remember: rememberFor, Joined: kms.Join,
 	})
 	if err != nil {
 		return err
 	}
 	defer plaintexts.Close()
 	files, err := fs.New(fs.Config{
-		Source: m.source, Mountpoint: m.point, Decrypter: client, Cache: plaintexts,
+		Source: m.source, Mountpoint: m.point, Decrypter: decrypter, Cache: plaintexts,
+		Context: m.context, BindNames: m.bind, Encoding: m.encoding,
 		FileMode: m.fileMode, DirMode: m.dirMode, UID: m.uid, GID: m.gid, AllowOther: m.allowOther, Plain: m.plain, Log: log,
 	})
 	if err != nil {

@@ -1,14 +1,21 @@
 package main
 
-import "time"
+import (
+	"time"
+
+	"github.com/kmsfs/kmsfs/kms"
+)
 
 // settings are the options of a command as typed values. Every field has its
 // row in the table of options.go, which also says what it defaults to.
 type settings struct {
 	connection
+	credentials
+	guard
 
 	ttl          time.Duration
 	timeout      time.Duration
+	qps          int   // calls per second
 	cacheSize    int64 // bytes
 	requireMlock bool
 
@@ -29,4 +36,20 @@ type connection struct {
 	caFile        string
 	vpc           bool
 	allowEmulator bool
+}
+
+// credentials says where those of the key service come from.
+type credentials struct {
+	profile      string
+	file         string
+	ramRole      string
+	allowProcess bool
+}
+
+// guard limits which ciphertexts are opened, and says what is in them.
+type guard struct {
+	keys     []string // ids, ARNs, aliases; none: all keys
+	context  kms.EncryptionContext
+	bind     bool // the context has the file's name
+	encoding kms.Encoding
 }

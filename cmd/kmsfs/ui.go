@@ -86,7 +86,15 @@ func (p *program) complain(err error) {
 func hintFor(err error) string {
 	switch {
 	case errors.Is(err, aliyun.ErrNoCredentials), errors.Is(err, aliyun.ErrHalfCredentials):
-		return "set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET in the environment"
+		return "set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET in the environment, or configure a profile with aliyun configure"
+	case errors.Is(err, aliyun.ErrNoProfile):
+		return "aliyun configure list shows the profiles there are"
+	case errors.Is(err, aliyun.ErrUnsafeFile):
+		return "the file and its directories must belong to root or to you, and nobody else may write to them: chmod 600"
+	case errors.Is(err, aliyun.ErrProcessRefused):
+		return "if that command is to run, with the rights of kmsfs: credential_process=allow"
+	case errors.Is(err, aliyun.ErrUnsupportedMode):
+		return "use a profile of mode AK, StsToken, RamRoleArn, EcsRamRole, OIDC or CredentialsURI"
 	case errors.Is(err, aliyun.ErrTestOnlyCA):
 		return "this is the certificate of the KMS emulator; if that is what you want, mount with -o allow_emulator, or set KMSFS_ALLOW_EMULATOR=1 for the other commands"
 	case errors.Is(err, aliyun.ErrUnsafeEnvironment):
@@ -102,7 +110,7 @@ func hintFor(err error) string {
 	case errors.Is(err, kms.ErrKeyState):
 		return "see whether the key exists in this region and is enabled: aliyun kms DescribeKey --KeyId …"
 	case errors.Is(err, kms.ErrBadCiphertext):
-		return "was it encrypted in this region, without an encryption context, and copied whole?"
+		return "was it encrypted in this region, with the same encryption context and encoding, and copied whole?"
 	case errors.Is(err, kms.ErrTransient):
 		return "check the endpoint, the network and the proxy settings, then try again"
 	case errors.Is(err, fs.ErrPermission):
@@ -131,6 +139,15 @@ func oneLine(s string) string {
 		}
 		return r
 	}, b.String())
+}
+
+// plainName is a file name in a list: as it is if it is plain ASCII, quoted
+// otherwise.
+func plainName(s string) string {
+	if q := quote(s); q[1:len(q)-1] != s || strings.Contains(s, " ") {
+		return q
+	}
+	return s
 }
 
 func quote(s string) string { return strconv.QuoteToASCII(s) }
