@@ -4,8 +4,8 @@
 # when nothing is missing it prints nothing.
 set -eu
 
-packages="gcc libc6-dev fuse3 nginx-light openssl curl ca-certificates util-linux procps iproute2"
-programs="gcc fusermount3 nginx openssl curl mount ps ss"
+packages="gcc libc6-dev fuse3 nginx-light openssl curl ca-certificates util-linux procps iproute2 nodejs npm"
+programs="gcc fusermount3 nginx openssl curl mount ps ss node npm"
 go_needed=1.26
 
 fail() {
@@ -38,6 +38,9 @@ missing_packages() {
 		if [ "$p" = nginx-light ] && has_nginx; then
 			continue # another flavour of nginx is as good
 		fi
+		case $p in
+		nodejs | npm) ! command -v "${p%js}" >/dev/null || continue ;; # from elsewhere
+		esac
 		is_installed "$p" || printf ' %s' "$p"
 	done
 }
