@@ -174,6 +174,29 @@ func TestBreakerEmptiesTheLine(t *testing.T) {
 	})
 }
 
+// Nor for a token that nobody will use.
+func TestBreakerDoesNotWaitForTokens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := service(func(ctx context.Context, _ string, _ int) error {
+			_ = latency(ctx, 100*time.Millisecond)
+			return errLost
+		}).gate(GateConfig{QPS: 1, Burst: breakerContents})
+		begun := time.Now()
+		var wg sync.WaitGroup
+		var slow atomic.Int64
+		flood(g, &wg, 1, 50, func(error) {
+			if time.Since(begun) > 100*time.Millisecond {
+				slow.Add(1)
+			}
+		})
+		wg.Wait()
+		if n := slow.Load(); n > breakerContents { // those who pause before a retry
+			t.Errorf("%d were slow", n)
+		}
+		idle(t, g)
+	})
+}
+
 // An answer that was under way when the breaker opened closes it. Lost calls
 // that began before the last answer say nothing.
 func TestBreakerAndLateOutcomes(t *testing.T) {

@@ -220,7 +220,11 @@ func TestThrottlingIsAbsorbed(t *testing.T) {
 			t.Errorf("after %v: %+v", time.Since(begun), s)
 		}
 	})
-	p := newPace(0, 0)
+	p := newPace(50, 50)
+	if p.throttled(time.Now()); p.take(time.Now()) == 0 || p.rate(time.Now()) != 25 {
+		t.Error("a throttled mount spends its burst")
+	}
+	p = newPace(0, 0)
 	p.throttled(time.Now())
 	if p.take(time.Now()) != 0 || p.rate(time.Now()) != 0 {
 		t.Error("no limit is a limit")
