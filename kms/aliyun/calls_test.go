@@ -17,6 +17,7 @@ func TestActions(t *testing.T) {
 	blob := blobOf(t, len(plaintext))
 	keyAnswer := " {\"KeyMetadata\":{\"KeyId\":\"" + keyID + "\",\"Arn\":\"acs:kms:x\"}, \"RequestId\":\"" + requestID1 + "\"}\n"
 	aliasAnswer := `{"RequestId":"` + requestID1 + `"}`
+	listAnswer := `{"TotalCount":1,"PageNumber":1,"PageSize":10,"Keys":{"Key":[{"KeyId":"` + keyID + `"}]},"RequestId":"` + requestID1 + `"}`
 	ec := kms.EncryptionContext{"z": "1", "a": "<b&c>"}
 	for _, tt := range []struct {
 		action, answer string
@@ -66,6 +67,35 @@ func TestActions(t *testing.T) {
 					t.Errorf("CreateAlias: got %q", raw)
 				}
 				return err
+			}},
+		{"ListKeys", listAnswer, map[string]string{"PageNumber": "2", "PageSize": "50"},
+			func(c *Client) error { raw, err := c.ListKeys(ctx, 2, 50); return verbatimIs(t, raw, listAnswer, err) }},
+		{"ListKeys", listAnswer, map[string]string{},
+			func(c *Client) error { raw, err := c.ListKeys(ctx, 0, 0); return verbatimIs(t, raw, listAnswer, err) }},
+		{"ListAliases", listAnswer, map[string]string{"PageNumber": "1"},
+			func(c *Client) error {
+				raw, err := c.ListAliases(ctx, 1, 0)
+				return verbatimIs(t, raw, listAnswer, err)
+			}},
+		{"ListAliasesByKeyId", listAnswer, map[string]string{"KeyId": keyID, "PageSize": "1"},
+			func(c *Client) error {
+				raw, err := c.ListAliasesByKeyID(ctx, keyID, 0, 1)
+				return verbatimIs(t, raw, listAnswer, err)
+			}},
+		{"DescribeKey", keyAnswer, map[string]string{"KeyId": "alias/x"},
+			func(c *Client) error {
+				raw, err := c.DescribeKey(ctx, "alias/x")
+				return verbatimIs(t, raw, keyAnswer, err)
+			}},
+		{"EnableKey", aliasAnswer, map[string]string{"KeyId": keyID},
+			func(c *Client) error {
+				raw, err := c.EnableKey(ctx, keyID)
+				return verbatimIs(t, raw, aliasAnswer, err)
+			}},
+		{"DisableKey", aliasAnswer, map[string]string{"KeyId": keyID},
+			func(c *Client) error {
+				raw, err := c.DisableKey(ctx, keyID)
+				return verbatimIs(t, raw, aliasAnswer, err)
 			}},
 	} {
 		t.Run(tt.action, func(t *testing.T) {
@@ -165,4 +195,12 @@ func TestLongestContext(t *testing.T) {
 	if _, err := c.Decrypt(context.Background(), blobOf(t, 1), ec); err != nil {
 		t.Error(err)
 	}
+}
+
+func verbatimIs(t *testing.T, got []byte, want string, err error) error {
+	t.Helper()
+	if err == nil && string(got) != want {
+		t.Errorf("got %q", got)
+	}
+	return err
 }

@@ -1,6 +1,7 @@
 package aliyun
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"net/url"
@@ -101,21 +102,21 @@ func refusedWith(body []byte) *miss {
 	if words, known := stsCodes[code]; known {
 		return &miss{kms.ErrAuthentication, words + " (" + code + id + ")"}
 	}
-	if v, known := codes[code]; known {
-		m := &miss{kms.ErrAuthentication, v.detail}
-		if v.class == kms.ErrTransient {
-			m.class = kms.ErrTransient
-		}
-		if m.detail == "" {
-			m.detail = "refused"
-		}
-		m.detail += " (" + code + id + ")"
-		return m
-	}
-	if code == "" {
+	v, known := lookUp(code)
+	switch {
+	case code == "":
 		return &miss{kms.ErrTransient, "refused without a code"}
+	case !known:
+		return &miss{kms.ErrAuthentication, "refused with an unknown code" + id}
 	}
-	return &miss{kms.ErrAuthentication, strings.TrimSuffix("refused with an unknown code"+id, ", ")}
+	m := &miss{kms.ErrAuthentication, cmp.Or(v.detail, "refused")}
+	if v.class == kms.ErrTransient {
+		m.class = kms.ErrTransient
+	}
+	if _, exactly := codes[code]; exactly { // else its last part is unknown
+		m.detail += " (" + code + id + ")"
+	}
+	return m
 }
 
 // inText recognises what the library has flattened into text.

@@ -167,5 +167,14 @@ func everyCall(c *Client) map[string]func(context.Context) error {
 			_, err := c.CreateAlias(ctx, "alias/canaryalias", "canarykey")
 			return err
 		},
+		"ListKeys":    func(ctx context.Context) error { _, err := c.ListKeys(ctx, 1, 10); return err },
+		"ListAliases": func(ctx context.Context) error { _, err := c.ListAliases(ctx, 1, 10); return err },
+		"ListAliasesByKeyId": func(ctx context.Context) error {
+			_, err := c.ListAliasesByKeyID(ctx, "canarykey", 1, 10)
+			return err
+		},
+		"DescribeKey": func(ctx context.Context) error { _, err := c.DescribeKey(ctx, "canarykey"); return err },
+		"EnableKey":   func(ctx context.Context) error { _, err := c.EnableKey(ctx, "canarykey"); return err },
+		"DisableKey":  func(ctx context.Context) error { _, err := c.DisableKey(ctx, "canarykey"); return err },
 	}
 }

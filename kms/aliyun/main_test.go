@@ -1,6 +1,7 @@
 package aliyun
 
 import (
+	"fmt"
 	"os"
 	"testing"
 
@@ -21,6 +22,12 @@ func TestMain(m *testing.M) {
 		"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy",
 	} {
 		os.Unsetenv(name)
+	}
+	if os.Getenv(aloneEnv) != "" {
+		if err := enterAlone(); err != nil {
+			fmt.Println("enter a network of our own:", err)
+			os.Exit(1)
+		}
 	}
 	goleak.VerifyTestMain(m)
 }

@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	processPatience = fetchPatience - time.Second
+	processPatience  = fetchPatience - time.Second
 	maxProcessOutput = 64 << 10
 )
 

@@ -107,7 +107,9 @@ func writeFile(t testing.TB, content string) string {
 
 // signed verifies the RPC signature over query and form, by the rules of the
 // documentation and not by the SDK's code.
-func signed(r *http.Request) bool {
+func signed(r *http.Request) bool { return signedWith(r, secretKey) }
+
+func signedWith(r *http.Request, secret string) bool {
 	if r.ParseForm() != nil {
 		return false
 	}
@@ -121,7 +123,7 @@ func signed(r *http.Request) bool {
 		return strings.NewReplacer("+", "%20", "*", "%2A", "%7E", "~").Replace(s)
 	}
 	sts := r.Method + "&%2F&" + escape(url.QueryEscape(escape(all.Encode())))
-	mac := hmac.New(sha1.New, []byte(secretKey+"&"))
+	mac := hmac.New(sha1.New, []byte(secret+"&"))
 	io.WriteString(mac, sts)
 	return r.Form.Get("Signature") == base64.StdEncoding.EncodeToString(mac.Sum(nil))
 }
