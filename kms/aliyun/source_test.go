@@ -189,6 +189,44 @@ func TestChosenAnew(t *testing.T) {
 	})
 }
 
+// That holds as well for a source that has worked for long: one lifetime after
+// it went dry, another is found.
+func TestLeftForAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var dry atomic.Bool
+		old := func() (Credentials, time.Time, error) {
+			if dry.Load() {
+				return Credentials{}, time.Time{}, errDry
+			}
+			return numbered(1), time.Now().Add(time.Hour), nil
+		}
+		newer := func() (Credentials, time.Time, error) { return numbered(2), time.Time{}, nil }
+		s := &CredentialSource{choose: func() (link, error) {
+			draw := old
+			if dry.Load() {
+				draw = newer
+			}
+			return link{name: "x", build: func() (provider, error) { return &well{draw: draw}, nil }}, nil
+		}}
+		if _, err := s.lend(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		dry.Store(true)
+		for begun := time.Now(); ; time.Sleep(time.Second) {
+			c, err := s.lend(context.Background())
+			if since := time.Since(begun); since < time.Hour && (err != nil || c != numbered(1)) {
+				t.Fatalf("after %v: %v, %v", since, c.AccessKeyID, err)
+			} else if since > time.Hour+2*time.Second {
+				if err != nil || c != numbered(2) {
+					t.Errorf("after %v: %v, %v", since, c.AccessKeyID, err)
+				}
+				break
+			}
+		}
+		synctest.Wait()
+	})
+}
+
 // Who waits gives up with the own context, or after ten seconds; the fetch goes
 // on, stays the only one, and what it brings is used.
 func TestSlowFetch(t *testing.T) {
