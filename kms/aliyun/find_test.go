@@ -118,8 +118,11 @@ func TestWhichSource(t *testing.T) {
 				}
 				return
 			}
-			if err != nil || !strings.Contains(s.Name(), tt.source) {
-				t.Fatalf("%v, %v; want %s", s.Name(), err, tt.source)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(s.Name(), tt.source) {
+				t.Errorf("%s, want %s", s.Name(), tt.source)
 			}
 			if region, ok := s.Region(); region != tt.region || ok != (tt.region != "") {
 				t.Errorf("region %q, want %q", region, tt.region)

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/kmsfs/kmsfs/kms"
@@ -138,4 +139,43 @@ func TestNoCredentialsNoCall(t *testing.T) {
 	cancel()
 	_, err := c.Decrypt(ctx, blobOf(t, 1), nil)
 	wantClass(t, "canceled", err, kms.ErrTransient)
+}
+
+// When the service rejects what was lent, a hundred callers cause one fetch;
+// where it brings nothing else, not more than one a second.
+func TestRenew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var fetches atomic.Int32
+		last := 1
+		s := sourceOf(func() (Credentials, time.Time, error) {
+			fetches.Add(1)
+			time.Sleep(time.Second)
+			return numbered(last), time.Now().Add(time.Hour), nil
+		})
+		if _, err := s.lend(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		last = 2
+		var wg sync.WaitGroup
+		for range 100 {
+			wg.Go(func() {
+				if c, err := s.renew(context.Background(), numbered(1)); err != nil || c != numbered(2) {
+					t.Errorf("%v, %v", c.AccessKeyID, err)
+				}
+			})
+		}
+		wg.Wait()
+		if c, err := s.renew(context.Background(), numbered(1)); err != nil || c != numbered(2) || fetches.Load() != 2 {
+			t.Errorf("too late: %v, %v, %d fetches", c.AccessKeyID, err, fetches.Load())
+		}
+		for range 100 {
+			if c, err := s.renew(context.Background(), numbered(2)); err != nil || c != numbered(2) {
+				t.Errorf("nothing new: %v, %v", c.AccessKeyID, err)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		if n := fetches.Load(); n > 4 {
+			t.Errorf("%d fetches", n)
+		}
+	})
 }
