@@ -102,7 +102,7 @@ func TestBadInput(t *testing.T) {
 		{args: aMount + "src mnt", env: map[string]string{"KMSFS_CA_FILE": filepath.Join(dir, "bad-ca.pem")}, code: 1, error: "no certificate"},
 		{args: aMount + "src mnt", env: map[string]string{"KMSFS_CA_FILE": "/nowhere.pem"}, code: 1, error: "/nowhere.pem"},
 		{args: aMount + "src mnt", env: map[string]string{"KMSFS_ENDPOINT": "https://kms.example.com/"}, code: 1, error: "endpoint", hint: "an endpoint looks like"},
-		{args: aMount + "src mnt", env: map[string]string{"KMSFS_ENDPOINT": "", "ALIBABA_CLOUD_REGION_ID": ""}, code: 2, error: "no region", hint: "ALIBABA_CLOUD_REGION_ID"},
+		{args: aMount + "src mnt", env: map[string]string{"KMSFS_ENDPOINT": "", "ALIBABA_CLOUD_REGION_ID": ""}, code: 1, error: "no region", hint: "ALIBABA_CLOUD_REGION_ID"},
 		{args: aMount + "src mnt", env: map[string]string{"ALIBABA_CLOUD_REGION_ID": "not a region"}, code: 1, error: "region", hint: "cn-hangzhou"},
 		{args: aMount + "src mnt", env: map[string]string{"DEBUG": "sdk"}, code: 1, error: "DEBUG", hint: "unset"},
 		{args: aMount + "src mnt", env: map[string]string{"GODEBUG": "http2debug=2"}, code: 1, error: "GODEBUG", hint: "unset"},
