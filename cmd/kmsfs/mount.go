@@ -28,10 +28,15 @@ MNT must be an empty directory, or SRC itself. The command returns when the
 mount answers, and leaves a process in the background that serves it, until
 kmsfs umount MNT.
 
-Credentials: ALIBABA_CLOUD_ACCESS_KEY_ID, ALIBABA_CLOUD_ACCESS_KEY_SECRET, and
-ALIBABA_CLOUD_SECURITY_TOKEN for temporary ones. The connection can also be
-given by ALIBABA_CLOUD_REGION_ID, KMSFS_ENDPOINT and KMSFS_CA_FILE; options
-win.`,
+Credentials come from the first of these that is configured: --ram-role,
+--credentials-file or --profile; ALIBABA_CLOUD_ACCESS_KEY_ID, _ACCESS_KEY_SECRET
+and _SECURITY_TOKEN; OIDC (RRSA); ~/.aliyun/config.json or
+~/.alibabacloud/credentials; ALIBABA_CLOUD_CREDENTIALS_URI; the RAM role of the
+ECS instance. A file with credentials, and the directories above it, must be
+writable by nobody but root and you.
+
+The connection can also be given by ALIBABA_CLOUD_REGION_ID, KMSFS_ENDPOINT and
+KMSFS_CA_FILE; options win.`,
 		Example: `  kmsfs mount certs /run/certs
   kmsfs mount -o ttl=5m,allow_other,gid=33,file_mode=0440 /etc/app/secrets /run/secrets
   kmsfs mount --foreground certs certs`,

@@ -118,7 +118,8 @@ func TestRunReports(t *testing.T) {
 
 // Every class of error that a user can do something about has a hint.
 func TestHints(t *testing.T) {
-	for _, err := range []error{aliyun.ErrNoCredentials, aliyun.ErrHalfCredentials, aliyun.ErrTestOnlyCA, aliyun.ErrUnsafeEnvironment, aliyun.ErrBadRegion, aliyun.ErrBadEndpoint,
+	for _, err := range []error{aliyun.ErrNoCredentials, aliyun.ErrHalfCredentials, aliyun.ErrTestOnlyCA, aliyun.ErrUnsafeEnvironment, aliyun.ErrBadRegion, aliyun.ErrBadEndpoint, aliyun.ErrNoProfile,
+		aliyun.ErrBadProfile, aliyun.ErrBadSource, aliyun.ErrUnsafeFile, aliyun.ErrProcessRefused, aliyun.ErrUnsupportedMode,
 		kms.ErrAuthentication, kms.ErrDenied, kms.ErrKeyState, kms.ErrBadCiphertext, kms.ErrTransient} {
 		if hintFor(err) == "" {
 			t.Errorf("%v has no hint", err)

@@ -86,15 +86,19 @@ func (p *program) complain(err error) {
 func hintFor(err error) string {
 	switch {
 	case errors.Is(err, aliyun.ErrNoCredentials), errors.Is(err, aliyun.ErrHalfCredentials):
-		return "set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET in the environment, or configure a profile with aliyun configure"
+		return "set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET in the environment, or configure a profile with aliyun configure; on an ECS instance with a role, unset ALIBABA_CLOUD_ECS_METADATA_DISABLED"
 	case errors.Is(err, aliyun.ErrNoProfile):
 		return "aliyun configure list shows the profiles there are"
+	case errors.Is(err, aliyun.ErrBadProfile):
+		return "kmsfs reads config.json as aliyun configure writes it, or an ini file"
+	case errors.Is(err, aliyun.ErrBadSource):
+		return "choose one of profile or credentials_file, and ram_role; a path must be absolute"
 	case errors.Is(err, aliyun.ErrUnsafeFile):
 		return "the file and its directories must belong to root or to you, and nobody else may write to them: chmod 600"
 	case errors.Is(err, aliyun.ErrProcessRefused):
 		return "if that command is to run, with the rights of kmsfs: credential_process=allow"
 	case errors.Is(err, aliyun.ErrUnsupportedMode):
-		return "use a profile of mode AK, StsToken, RamRoleArn, EcsRamRole, OIDC or CredentialsURI"
+		return "modes that work: AK, StsToken, RamRoleArn, ChainableRamRoleArn, EcsRamRole, OIDC, CredentialsURI, CloudSSO, OAuth, External"
 	case errors.Is(err, aliyun.ErrTestOnlyCA):
 		return "this is the certificate of the KMS emulator; if that is what you want, mount with -o allow_emulator, or set KMSFS_ALLOW_EMULATOR=1 for the other commands"
 	case errors.Is(err, aliyun.ErrUnsafeEnvironment):
