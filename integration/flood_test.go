@@ -1,0 +1,136 @@
+package integration_test
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// floodEnv turns the test binary into the flood: it opens every file that it
+// is told, all at once.
+const floodEnv = "KMSFS_TEST_FLOOD"
+
+func init() {
+	dir := os.Getenv(floodEnv)
+	if dir == "" {
+		return
+	}
+	var wg sync.WaitGroup
+	for i := range floodSize {
+		wg.Go(func() {
+			if f, err := os.Open(filepath.Join(dir, fmt.Sprintf("f%04d", i))); err == nil {
+				f.Close()
+			}
+		})
+	}
+	fmt.Println("flooding")
+	wg.Wait()
+	os.Exit(0)
+}
+
+const floodSize = 1000
+
+// While another user has a thousand cold files waiting, which takes the
+// mount's rate 20 s, root's cold opens are served in their turn; and the
+// service never sees more than the rate.
+func TestFloodDoesNotDelayRoot(t *testing.T) {
+	needMount(t)
+	l := newLab(t)
+	source := t.TempDir()
+	plain := t.TempDir()
+	args := []string{"encrypt", "--key", "alias/Apollo/WorkKey"}
+	for i := range floodSize {
+		path := filepath.Join(plain, fmt.Sprintf("f%04d", i))
+		put(t, path, fmt.Sprintf("flood %d", i))
+		args = append(args, path)
+	}
+	if _, err := l.Kmsfs(nil, args...); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(plain + "/*.cipher")
+	if err != nil || len(files) != floodSize {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	for _, f := range files {
+		if err := os.Rename(f, filepath.Join(source, filepath.Base(f))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 5 {
+		put(t, fmt.Sprintf("%s/root%d.cipher", source, i), seal(t, l, fmt.Sprint("root ", i)))
+	}
+	m := mount(t, l, source, "allow_other,file_mode=0444,dir_mode=0555,timeout=8s")
+	open(t, m.Point)
+	if err := l.ResetCalls(); err != nil {
+		t.Fatal(err)
+	}
+
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	flooder := filepath.Join(t.TempDir(), "flooder") // where another user may run it
+	if out, err := exec.Command("cp", self, flooder).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	open(t, filepath.Dir(flooder))
+	flood := exec.Command(flooder)
+	flood.Env = []string{floodEnv + "=" + m.Point}
+	flood.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	out, err := flood.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun := time.Now()
+	if err := flood.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { flood.Process.Kill(); flood.Wait() }()
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "flooding\n" {
+		t.Fatalf("%q, %v", line, err)
+	}
+	for decrypts(t, l) < 60 { // its burst is used up
+		if time.Since(begun) > patience {
+			t.Fatal("no flood")
+		}
+	}
+	for i := range 5 {
+		opened := time.Now()
+		if got := read(t, m.path(fmt.Sprint("root", i))); got != fmt.Sprint("root ", i) {
+			t.Errorf("root %d reads %q", i, got)
+		}
+		if d := time.Since(opened); d > 2*time.Second {
+			t.Errorf("root's open %d took %v", i, d)
+		}
+	}
+	calls, passed := decrypts(t, l), time.Since(begun)
+	if most := 50 + 50*passed.Seconds() + 5; float64(calls) > most {
+		t.Errorf("%d calls in %v, more than 50 a second", calls, passed)
+	}
+	if calls >= floodSize {
+		t.Error("the flood was over before root came")
+	}
+}
+
+// open lets every user pass down to a directory, until the test ends.
+func open(t *testing.T, dir string) {
+	t.Helper()
+	top := filepath.Dir(os.TempDir())
+	for d := dir; strings.HasPrefix(d, top); d = filepath.Dir(d) {
+		st, err := os.Stat(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st.Mode().Perm()&0o005 == 0o005 || os.Chmod(d, st.Mode().Perm()|0o055) != nil {
+			continue
+		}
+		t.Cleanup(func() { os.Chmod(d, st.Mode().Perm()) })
+	}
+}
