@@ -27,10 +27,12 @@ func (f *FS) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fu
 	if n.kind != modeFile {
 		return fuse.EINVAL
 	}
-	if n.plain {
-		return f.openPlain(n, out)
-	}
 	r := opened{begun: now(), caller: callerOf(in.InHeader), path: n.rel}
+	if n.plain {
+		status := f.openPlain(n, out)
+		f.logOpen(&r, status)
+		return status
+	}
 	o := &opening{FS: f, ctx: kms.WithCaller(interruptible{cancel}, in.Uid), node: n, tid: in.Pid}
 	status := o.run(&r)
 	if status == fuse.Status(syscall.EBADMSG) && o.ctx.Err() != nil {
