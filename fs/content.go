@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
+	"sync"
 
 	"github.com/kmsfs/kmsfs/kms"
 )
@@ -15,6 +16,36 @@ type content struct {
 	hash [sha256.Size]byte // of the bytes; zero when they are too many to read
 	blob kms.Blob
 	bad  string // why it is no ciphertext, in words without its bytes
+}
+
+// parsed remembers what the last contents were: an open reads the same bytes
+// twice, and hashing is much quicker than parsing.
+type parsed struct {
+	mu   sync.Mutex
+	next int
+	ring [64]content
+}
+
+// parse is parseContent with that memory.
+func (p *parsed) parse(file []byte, tooLong bool) content {
+	if tooLong {
+		return parseContent(nil, true)
+	}
+	hash := sha256.Sum256(file)
+	p.mu.Lock()
+	for i := range p.ring {
+		if p.ring[i].hash == hash {
+			defer p.mu.Unlock()
+			return p.ring[i]
+		}
+	}
+	p.mu.Unlock()
+	c := parseContent(file, false)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ring[p.next] = c
+	p.next = (p.next + 1) % len(p.ring)
+	return c
 }
 
 // parseContent tells the kinds apart by the first bytes. tooLong is for a

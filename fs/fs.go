@@ -48,6 +48,7 @@ type FS struct {
 	cfg     Config
 	source  *source
 	nodes   *nodes
+	parsed  *parsed
 	recent  *recent
 	told    *told
 	sizes   *sizes
@@ -75,6 +76,7 @@ func New(cfg Config) (*FS, error) {
 		cfg:           cfg,
 		source:        src,
 		nodes:         newNodes(&node{id: rootID, kind: modeDir}),
+		parsed:        &parsed{},
 		recent:        &recent{},
 		told:          &told{at: map[uint32]time.Time{}},
 		sizes:         &sizes{of: map[cache.Key]int64{}},

@@ -25,17 +25,20 @@ func (f *FS) look(rel string) (*node, content, error) {
 		if !isCiphertext(dirent{rel, modeFile}) {
 			return plainNode(rel, &st), content{}, nil
 		}
-		return f.lookFile(rel)
+		return f.fileNode(rel, f.source.readRegular)
 	}
 	return nil, content{}, unix.ENOENT // special files are not shown
 }
 
-func (f *FS) lookFile(rel string) (*node, content, error) {
-	b, st, err := f.source.readFile(rel, kms.MaxBlobFile)
+// lookFile is look for what was a ciphertext file when it was last seen.
+func (f *FS) lookFile(rel string) (*node, content, error) { return f.fileNode(rel, f.source.readFile) }
+
+func (f *FS) fileNode(rel string, read func(string, int64) ([]byte, unix.Stat_t, error)) (*node, content, error) {
+	b, st, err := read(rel, kms.MaxBlobFile)
 	if err != nil {
 		return nil, content{}, err
 	}
-	c := parseContent(b, st.Size > kms.MaxBlobFile)
+	c := f.parsed.parse(b, st.Size > kms.MaxBlobFile)
 	n := &node{rel: rel, kind: modeFile, version: version{tupleOf(&st), c.hash, int64(c.blob.PlaintextSize)}}
 	if c.bad == "" && f.cfg.Encoding != kms.Raw {
 		n.size = unknownSize

@@ -78,6 +78,12 @@ func (s *source) openFile(rel string) (int, unix.Stat_t, error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return -1, st, unix.EINVAL
 	}
+	return s.openRegular(rel)
+}
+
+// openRegular is openFile for a path that was a regular file a moment ago.
+func (s *source) openRegular(rel string) (int, unix.Stat_t, error) {
+	var st unix.Stat_t
 	fd, err := s.beneath(rel, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY)
 	if err != nil {
 		return -1, st, err
@@ -99,8 +105,17 @@ var errTorn = errors.New("file is being rewritten")
 // them, or no bytes when the file is longer than limit. A look that the file
 // changed under is repeated.
 func (s *source) readFile(rel string, limit int64) ([]byte, unix.Stat_t, error) {
+	return readSteady(func() (int, unix.Stat_t, error) { return s.openFile(rel) }, limit)
+}
+
+// readRegular is readFile for a path that was a regular file a moment ago.
+func (s *source) readRegular(rel string, limit int64) ([]byte, unix.Stat_t, error) {
+	return readSteady(func() (int, unix.Stat_t, error) { return s.openRegular(rel) }, limit)
+}
+
+func readSteady(open func() (int, unix.Stat_t, error), limit int64) ([]byte, unix.Stat_t, error) {
 	for range 20 {
-		b, st, err := s.readOnce(rel, limit)
+		b, st, err := readOnce(open, limit)
 		if err != errTorn {
 			return b, st, err
 		}
@@ -108,8 +123,8 @@ func (s *source) readFile(rel string, limit int64) ([]byte, unix.Stat_t, error) 
 	return nil, unix.Stat_t{}, errTorn
 }
 
-func (s *source) readOnce(rel string, limit int64) ([]byte, unix.Stat_t, error) {
-	fd, before, err := s.openFile(rel)
+func readOnce(open func() (int, unix.Stat_t, error), limit int64) ([]byte, unix.Stat_t, error) {
+	fd, before, err := open()
 	if err != nil {
 		return nil, before, err
 	}
