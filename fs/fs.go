@@ -39,9 +39,10 @@ type Config struct {
 
 // FS answers the kernel. Its methods are called from many goroutines.
 //
-// LOCK ORDER: none. Every table below has a lock of its own, held for a few
-// instructions, and nobody calls out while holding one: not the source, not
-// the cache, not the kernel.
+// LOCK ORDER: a dirHandle's lock, which is held while its directory is listed,
+// then any other. Each table below has a lock of its own, held for a few
+// instructions; nobody takes a second one or calls out while holding it: not
+// the source, not the cache, and never the kernel.
 type FS struct {
 	fuse.RawFileSystem // ENOSYS for what is not below
 

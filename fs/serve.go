@@ -6,6 +6,7 @@ import (
 	"io"
 	"log"
 	"os"
+	"runtime/debug"
 	"slices"
 	"syscall"
 
@@ -70,9 +71,10 @@ func (f *FS) Mount() (done <-chan struct{}, err error) {
 }
 
 // recovered turns a panic in a handler into EIO for that request. The value
-// is not printed: it might quote what it was working on.
+// is not printed: it might quote what it was working on. The stack holds no
+// contents.
 func (f *FS) recovered(any) fuse.Status {
-	f.cfg.Log.Error("internal error while answering the kernel")
+	f.cfg.Log.Error("internal error while answering the kernel", "stack", string(debug.Stack()))
 	return fuse.EIO
 }
 

@@ -71,8 +71,10 @@ func (w *watch) start(s *fuse.Server) {
 // add watches a directory that is being listed.
 func (w *watch) add(n *node) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	if _, ok := w.wds[n.id]; ok || w.file == nil || len(w.wds) >= maxWatches {
+	_, watched := w.wds[n.id]
+	full := w.file == nil || len(w.wds) >= maxWatches
+	w.mu.Unlock()
+	if watched || full {
 		return
 	}
 	fd, err := w.fs.source.beneath(n.rel, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW)
@@ -80,6 +82,11 @@ func (w *watch) add(n *node) {
 		return
 	}
 	defer unix.Close(fd)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.file == nil {
+		return
+	}
 	wd, err := unix.InotifyAddWatch(int(w.file.Fd()), fmt.Sprintf("/proc/self/fd/%d", fd), watchMask)
 	if err != nil {
 		return
