@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -243,6 +244,69 @@ func TestBackground(t *testing.T) {
 	}
 	if st, err := os.Stat(log); err != nil || st.Mode().Perm() != 0o600 {
 		t.Errorf("the log is %v (%v)", st.Mode(), err)
+	}
+}
+
+// A mountpoint may be named in any way: relative, through links, with odd
+// characters; and a mount whose process was killed can still be told and
+// unmounted.
+func TestMountpointNames(t *testing.T) {
+	needMount(t)
+	l := newLab(t)
+	source, dir := t.TempDir(), t.TempDir()
+	put(t, source+"/a.cipher", seal(t, l, "anywhere"))
+	odd := "new\nline, and \\040 blank"
+	for _, d := range []string{"real", "real/deep", odd} {
+		if err := os.Mkdir(filepath.Join(dir, d), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for link, target := range map[string]string{"link": "real/deep", "chain": "link", "abs": filepath.Join(dir, "real")} {
+		if err := os.Symlink(target, filepath.Join(dir, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	log := filepath.Join(t.TempDir(), "log")
+	run := func(args ...string) outcome {
+		t.Helper()
+		cmd := l.Command(args...)
+		cmd.Dir = dir
+		return runCommand(t, cmd)
+	}
+	for _, name := range []string{"real/deep", "./real/../real/deep", "link", "chain", "abs/deep", odd} {
+		if o := run("mount", "-o", "allow_emulator,log_file="+log, source, name); o.code != 0 {
+			t.Errorf("mount %q: %s", name, o.stderr)
+			continue
+		}
+		if got := read(t, filepath.Join(dir, name, "a")); got != "anywhere" {
+			t.Errorf("%q reads %q", name, got)
+		}
+		if o := run("mount", "-o", "allow_emulator,log_file="+log, source, name); o.code != 1 || !strings.Contains(o.stderr, "mounted there already") {
+			t.Errorf("a second mount on %q: exit code %d, %s", name, o.code, o.stderr)
+		}
+		if name == "chain" { // kill the one that serves it
+			pids := processes(source)
+			if len(pids) != 1 {
+				t.Fatalf("processes: %q", pids)
+			}
+			pid, err := strconv.Atoi(strings.Fields(pids[0])[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			syscall.Kill(pid, syscall.SIGKILL)
+			waitGone(t, source)
+			for begun := time.Now(); ; {
+				if _, err := os.ReadDir(filepath.Join(dir, name)); errors.Is(err, syscall.ENOTCONN) {
+					break
+				} else if time.Since(begun) > patience {
+					t.Fatalf("a dead mount: %v", err)
+				}
+			}
+		}
+		if o := run("umount", name); o.code != 0 {
+			t.Errorf("umount %q: %s", name, o.stderr)
+		}
+		waitGone(t, source)
 	}
 }
 

@@ -123,15 +123,7 @@ func (m *mounting) resolve() error {
 	if !src.IsDir() {
 		return failf("open source %s: not a directory", quote(m.source)).hint("SRC is the directory with the *.cipher files")
 	}
-	point, err := filepath.Abs(m.point)
-	if err == nil {
-		// The mount table has the real path. Only the parents are resolved
-		// here: a dead mount at the point itself could not be.
-		var parent string
-		if parent, err = filepath.EvalSymlinks(filepath.Dir(point)); err == nil && point != "/" {
-			point = filepath.Join(parent, filepath.Base(point))
-		}
-	}
+	point, err := realPoint(m.point)
 	if err != nil {
 		return failf("open mountpoint: %w", plainPath(err)).hint("create the directory first: mkdir -p %s", quote(m.point))
 	}
@@ -139,9 +131,6 @@ func (m *mounting) resolve() error {
 		return err
 	} else if ok && there.Type == fs.Type {
 		return failf("mount %s: kmsfs is mounted there already", quote(m.point)).hint("kmsfs umount %s", quote(m.point))
-	}
-	if resolved, err := filepath.EvalSymlinks(point); err == nil {
-		point = resolved
 	}
 	mnt, err := os.Stat(point)
 	switch {
@@ -167,6 +156,32 @@ func (m *mounting) resolve() error {
 	}
 	m.source, m.point = source, point
 	return nil
+}
+
+// realPoint is the path under which the mount table has a mountpoint. It is
+// found without looking at the mountpoint itself: a mount whose process has
+// died cannot be looked at.
+func realPoint(point string) (string, error) {
+	point, err := filepath.Abs(point)
+	for range 40 { // as many links as the kernel follows
+		if err != nil || point == "/" {
+			return point, err
+		}
+		parent, err := filepath.EvalSymlinks(filepath.Dir(point))
+		if err != nil {
+			return "", err
+		}
+		point = filepath.Join(parent, filepath.Base(point))
+		target, err := os.Readlink(point)
+		if err != nil {
+			return point, nil // no link
+		}
+		if !filepath.IsAbs(target) {
+			target = filepath.Join(parent, target)
+		}
+		point = filepath.Clean(target)
+	}
+	return "", &os.PathError{Op: "open", Path: point, Err: syscall.ELOOP}
 }
 
 func isEmpty(dir string) (bool, error) {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"path/filepath"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -19,12 +18,9 @@ func umountCommand(*program) *cobra.Command {
 plaintext and ends.`,
 		Args: exactly("MNT"),
 		RunE: func(_ *cobra.Command, args []string) error {
-			point, err := filepath.Abs(args[0])
+			point, err := realPoint(args[0])
 			if err != nil {
-				return failf("unmount %s: %w", quote(args[0]), err)
-			}
-			if parent, err := filepath.EvalSymlinks(filepath.Dir(point)); err == nil && point != "/" {
-				point = filepath.Join(parent, filepath.Base(point))
+				return failf("unmount %s: %w", quote(args[0]), cause(err))
 			}
 			m, ok, err := fs.MountAt(point)
 			if err != nil {
