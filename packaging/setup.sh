@@ -4,8 +4,8 @@
 # when nothing is missing it prints nothing.
 set -eu
 
-packages="gcc libc6-dev fuse3 nginx-light openssl curl ca-certificates util-linux procps iproute2 nftables nodejs npm"
-programs="gcc fusermount3 nginx openssl curl mount ps ss nft node npm"
+packages="gcc libc6-dev fuse3 nginx-light openssl curl ca-certificates util-linux procps iproute2 nftables gdb e2fsprogs nodejs npm"
+programs="gcc fusermount3 nginx openssl curl mount ps ss nft gcore mkfs.ext4 node npm"
 go_needed=1.26
 
 fail() {

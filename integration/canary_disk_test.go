@@ -1,0 +1,163 @@
+package integration_test
+
+import (
+	"encoding/base64"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// image mounts a small file system of its own on dir. Everything is written to
+// its image at once, so that a file which lives for a moment is there, too. It
+// returns the image and what unmounts it.
+func image(t *testing.T, dir string) (file string, unmount func()) {
+	t.Helper()
+	file = filepath.Join(t.TempDir(), "image")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(file, 64<<20); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := run(program(t, "mkfs.ext4"), "-q", file); err != nil {
+		t.Fatal(err)
+	}
+	unmount = undo(t, `! mountpoint -q "$1" || umount "$1"`, dir)
+	if _, err := run("mount", "-o", "loop,sync", file, dir); err != nil {
+		unmount()
+		cannot(t, "a loop-mounted file system", err)
+	}
+	return file, unmount
+}
+
+// planted writes a canary to a file and removes it, as a program would that
+// does not know better.
+func planted(t testing.TB, dir string) canary {
+	t.Helper()
+	c := newCanary()
+	path := filepath.Join(dir, "planted")
+	if err := os.WriteFile(path, []byte(c.text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// Everything that kmsfs and the emulator write, they write to one file system:
+// no plaintext is on it, not even in blocks that are free again.
+func TestCanaryOnDisk(t *testing.T) {
+	needMount(t)
+	dir := t.TempDir()
+	file, unmount := image(t, dir)
+	control := planted(t, dir)
+	c := newCanary()
+	t.Run("workout", func(t *testing.T) {
+		t.Setenv("TMPDIR", dir)
+		l := newLab(t)
+		source := t.TempDir()
+		put(t, source+"/a.cipher", seal(t, l, c.text))
+		put(t, source+"/filler.cipher", seal(t, l, lengthy("filler", 6000)))
+		env := l.Env("GOTRACEBACK=crash")
+		const options = "ttl=1s,cache_size=64KiB,timeout=1s"
+		mnt, log, o := mounting(t, l, env, source, options)
+		if o.code != 0 || !strings.HasPrefix(mnt, dir) || !strings.HasPrefix(log, dir) {
+			t.Fatalf("mount on %s with %s: %s", mnt, log, o.stderr)
+		}
+		for range 2 {
+			if read(t, mnt+"/a") != c.text {
+				t.Error("wrong bytes")
+			}
+			for i := range 8 { // of 8 KiB each: evictions
+				put(t, source+"/filler"+itoa(i)+".cipher", seal(t, l, lengthy("filler", 6000)))
+				read(t, mnt+"/filler"+itoa(i))
+			}
+		}
+		recovered := func() {
+			eventually(t, "recovered", func() bool { b, err := os.ReadFile(mnt + "/a"); return err == nil && string(b) == c.text })
+		}
+		for _, fault := range []map[string]any{{"truncate": 1500}, {"status": 403, "code": "Forbidden.NoPermission"}} {
+			recovered()
+			fault["action"] = "Decrypt"
+			if err := l.Fault(fault); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "expired", func() bool { _, err := os.ReadFile(mnt + "/a"); return err != nil })
+			if err := l.ClearFaults(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		recovered()
+		var pid int
+		said := read(t, log)
+		if _, rest, ok := strings.Cut(said, " pid="); ok {
+			fmt.Sscan(rest, &pid)
+		}
+		if pid == 0 || syscall.Kill(pid, syscall.SIGABRT) != nil {
+			t.Fatalf("no process %d:\n%s", pid, said)
+		}
+		waitGone(t, mnt)
+		if mnt, _, o = mounting(t, l, env, source, options); o.code != 0 || read(t, mnt+"/a") != c.text {
+			t.Errorf("after the crash: %s", o.stderr)
+		}
+		if found := inTree(t, dir, c); len(found) > 0 {
+			t.Errorf("in files: %v", found)
+		}
+	})
+	unmount()
+	if len(inFile(t, file, control)) == 0 {
+		t.Fatal("the search does not find the file that was written and removed")
+	}
+	if found := inFile(t, file, c); len(found) > 0 {
+		t.Errorf("on the disk: %v", found)
+	}
+}
+
+// The demonstration makes its private key without writing it anywhere.
+func TestCanaryOnDiskOfDemo(t *testing.T) {
+	needMount(t)
+	d := newDemoRun(t)
+	dir := filepath.Join(d.top, "tmp")
+	file, unmount := image(t, dir)
+	control := planted(t, dir)
+	d.start(exec.Command("env", "-u", "MAKEFLAGS", "-u", "MAKELEVEL", "GOTMPDIR="+t.TempDir(),
+		"make", "-C", "..", "demo", "KEEP=1", "BIN="+filepath.Join(d.top, "bin")))
+	mnt := strings.TrimPrefix(strings.TrimSpace(d.until(regexp.MustCompile(`^ +ls -l /`))), "ls -l ")
+	if !strings.HasPrefix(mnt, dir) {
+		t.Fatalf("the demonstration mounts on %s", mnt)
+	}
+	var secrets []canary
+	for line := range strings.Lines(read(t, filepath.Join(mnt, "key.pem"))) {
+		if line = strings.TrimSpace(line); len(line) == 64 {
+			raw, err := base64.StdEncoding.DecodeString(line)
+			if err != nil {
+				t.Fatal(err)
+			}
+			secrets = append(secrets, canary{word: []byte(line)}, canary{word: raw})
+		}
+	}
+	secrets = secrets[len(secrets)/2:] // the first third of an RSA key is public
+	if len(secrets) < 10 {
+		t.Fatalf("%d pieces of a key", len(secrets))
+	}
+	d.signal(syscall.SIGINT)
+	d.end()
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != 1 || left[0].Name() != "lost+found" {
+		t.Errorf("it left %v, %v", left, err)
+	}
+	unmount()
+	d.leftovers()
+	if len(inFile(t, file, control)) == 0 {
+		t.Fatal("the search does not find the file that was written and removed")
+	}
+	if found := inFile(t, file, secrets...); len(found) > 0 {
+		t.Errorf("on the disk: %d pieces of the key", len(found))
+	}
+}
