@@ -80,10 +80,8 @@ func inMemory(t testing.TB, pid int, canaries ...canary) (arena, outside []sight
 
 const (
 	// connectionCopies is how many copies, or parts of one, a connection may
-	// leave in memory until its next answers: in the buffers of crypto/tls and
-	// net/http, and in those that were outgrown, until the collector gives
-	// them to somebody else. 4 were seen.
-	connectionCopies = 6
+	// leave in memory: its buffers are cleared when they wait.
+	connectionCopies = 0
 	// maxConnections is how many connections kmsfs has at most.
 	maxConnections = 32
 )

@@ -45,10 +45,10 @@
 //
 // Decrypt: the exchange reads the answer into one buffer, unescapes the member
 // Plaintext into the slice that the caller owns and wipes, and wipes the
-// buffer; the SDK sees an empty placeholder. After the caller's Wipe two copies
-// are left, the read buffers of crypto/tls and net/http of that connection,
-// until its next answer overwrites them; none is left once the connection is
-// closed and the garbage collector has run.
+// buffer; the SDK sees an empty placeholder. The read buffers of crypto/tls and
+// net/http are cleared when they wait for the next answer (clearing.go). So
+// after the caller's Wipe no copy is left. Through a proxy, where net/http
+// speaks TLS by itself, those two buffers keep theirs until the next answer.
 //
 // Encrypt: the signature covers the plaintext, and the SDK computes it over Go
 // strings, which cannot be wiped: about eleven copies, raw or percent-encoded,

@@ -18,11 +18,32 @@ func newTransport(cfg Config, tlsCfg *tls.Config) *http.Transport {
 	// background after their call has given up.
 	background := cfg.timeout() + time.Second
 	dialer := &net.Dialer{Timeout: background, KeepAlive: 15 * time.Second}
+	t := new(http.Transport)
+	// Not through a proxy: there net/http dials and speaks TLS by itself.
+	dialTLS := func(ctx context.Context, network, addr string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, background)
+		defer cancel()
+		c, err := dialer.DialContext(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		named := t.TLSClientConfig.Clone()
+		if host, _, err := net.SplitHostPort(addr); err == nil && named.ServerName == "" {
+			named.ServerName = host
+		}
+		secure := tls.Client(&recordReader{Conn: c}, named)
+		if err := secure.HandshakeContext(ctx); err != nil {
+			c.Close()
+			return nil, err
+		}
+		return clearingReader{secure}, nil
+	}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true) // HTTP/2's debug switch prints answers
-	return &http.Transport{
+	*t = http.Transport{
 		Proxy:                  proxyFor,
 		DialContext:            dialer.DialContext,
+		DialTLSContext:         dialTLS,
 		TLSClientConfig:        tlsCfg,
 		TLSHandshakeTimeout:    background,
 		TLSNextProto:           map[string]func(string, *tls.Conn) http.RoundTripper{},
@@ -40,6 +61,7 @@ func newTransport(cfg Config, tlsCfg *tls.Config) *http.Transport {
 			return nil
 		},
 	}
+	return t
 }
 
 // oneShot returns a transport of the same settings that never reuses a
