@@ -31,7 +31,9 @@ func (f *FS) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name string, out *
 	}
 	if n.size == unknownSize {
 		if err := f.measure(kms.WithCaller(interruptible{cancel}, h.Uid), n, c); err != nil {
-			return loadStatus(err)
+			status := loadStatus(err) // there will be no OPEN to record it
+			f.logOpen(&opened{begun: seen, caller: callerOf(*h), path: n.rel, hash: c.hash, version: c.blob.KeyVersionID, err: err}, status)
+			return status
 		}
 	}
 	if n = f.enter(n, out); n == nil {
@@ -185,6 +187,9 @@ func (f *FS) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryL
 			child, err = f.glance(join(n.rel, entries[i-2].name))
 			if err == syscall.ENOENT {
 				continue // gone since the snapshot
+			}
+			if err == nil && shownName(dirent{entries[i-2].name, child.kind}, f.cfg.Plain) != e.Name {
+				continue // another kind of thing since the snapshot, under another name or none
 			}
 			if err == nil {
 				e.Ino, e.Mode = child.id, child.kind

@@ -28,6 +28,9 @@ func (f *FS) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fu
 		return fuse.EINVAL
 	}
 	r := opened{begun: now(), caller: callerOf(in.InHeader), path: n.rel}
+	if n.plain && !f.cfg.Plain {
+		return fuse.EACCES
+	}
 	if n.plain {
 		status := f.openPlain(n, out)
 		f.logOpen(&r, status)
@@ -61,6 +64,9 @@ type opening struct {
 // run picks the version to serve, decrypts it, and makes the handle.
 func (o *opening) run(r *opened) fuse.Status {
 	at, retry := o.told.take(o.tid)
+	if !retry {
+		at = r.begun.Add(-2 * time.Millisecond) // nobody can be told by an id of 0
+	}
 	wait := settling{ctx: o.ctx, begun: r.begun}
 	for torn := false; ; {
 		found, c, err := o.lookFile(o.node.rel)
@@ -161,7 +167,11 @@ func (f *FS) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.Rea
 		lease.Release()
 		return fuse.ReadResultData(nil), fuse.OK
 	}
-	f.pages.dropAt(in.NodeId, lease.Left())
+	left := lease.Left()
+	if in.Fh != in.NodeId {
+		left = 0 // another version than the inode's: no page of it may meet one of a third
+	}
+	f.pages.dropAt(in.NodeId, left)
 	return &reply{lease: lease, parts: [1][]byte{plaintext[in.Offset:min(in.Offset+uint64(in.Size), uint64(len(plaintext)))]}}, fuse.OK
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"math"
 	"os"
 	"runtime/debug"
 	"slices"
@@ -51,6 +52,11 @@ func (f *FS) Mount() (done <-chan struct{}, err error) {
 	server, err := fuse.NewServer(f, f.cfg.Mountpoint, opts)
 	if err != nil {
 		return nil, fmt.Errorf("mount %s: %w", f.cfg.Mountpoint, err)
+	}
+	// go-fuse opens /dev/fuse without O_CLOEXEC when it mounts by itself: a
+	// command run for credentials would hold the connection.
+	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return nil, errors.Join(fmt.Errorf("mount %s: close on exec: %w", f.cfg.Mountpoint, err), f.Unmount(true))
 	}
 	f.pages.start(server)
 	f.watch.start(server)
@@ -110,7 +116,12 @@ func (f *FS) checkMount() error {
 // Unmount detaches the filesystem. A busy one is left alone with EBUSY,
 // unless lazy: then no path leads to it any more at once, and it ends with
 // its last open file.
-func (f *FS) Unmount(lazy bool) error { return Unmount(f.cfg.Mountpoint, lazy) }
+func (f *FS) Unmount(lazy bool) error {
+	if m, ok, err := MountAt(f.cfg.Mountpoint); err == nil && ok && m.Type != Type {
+		return fmt.Errorf("unmount %s: another file system is mounted over it: %w", f.cfg.Mountpoint, syscall.EBUSY)
+	}
+	return Unmount(f.cfg.Mountpoint, lazy)
+}
 
 // Unmount detaches what is mounted at a path; see FS.Unmount.
 func Unmount(point string, lazy bool) error {

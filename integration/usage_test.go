@@ -295,7 +295,7 @@ func TestMountpointNames(t *testing.T) {
 			}
 			syscall.Kill(pid, syscall.SIGKILL)
 			waitGone(t, source)
-			for begun := time.Now(); ; {
+			for begun := time.Now(); ; { // until the kernel knows
 				if _, err := os.ReadDir(filepath.Join(dir, name)); errors.Is(err, syscall.ENOTCONN) {
 					break
 				} else if time.Since(begun) > patience {
@@ -303,10 +303,58 @@ func TestMountpointNames(t *testing.T) {
 				}
 			}
 		}
+		if name == "chain" { // the dead one makes room
+			if o := run("mount", "-o", "allow_emulator,log_file="+log, source, name); o.code != 0 || read(t, filepath.Join(dir, name, "a")) != "anywhere" {
+				t.Errorf("over a dead mount: exit code %d, %s", o.code, o.stderr)
+			}
+		}
 		if o := run("umount", name); o.code != 0 {
 			t.Errorf("umount %q: %s", name, o.stderr)
 		}
 		waitGone(t, source)
+	}
+}
+
+// Nobody has to read the log: opens go on when its reader has stopped, and
+// the mount when it has gone.
+func TestNobodyReadsTheLog(t *testing.T) {
+	needMount(t)
+	l := newLab(t)
+	source, point := t.TempDir(), t.TempDir()
+	put(t, source+"/a.cipher", seal(t, l, "unread"))
+	cmd := l.Command("mount", "--foreground", "-o", "allow_emulator", source, point)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = w
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	t.Cleanup(func() {
+		cmd.Process.Signal(syscall.SIGTERM)
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
+		}
+	})
+	for begun := time.Now(); ; {
+		if b, err := os.ReadFile(point + "/a"); err == nil && string(b) == "unread" {
+			break
+		} else if time.Since(begun) > patience {
+			t.Fatalf("%q, %v", b, err)
+		}
+	}
+	for i := range 1500 { // a pipe holds some 250 lines
+		if b, err := readWithin(t, point+"/a", 5*time.Second); err != nil || string(b) != "unread" {
+			t.Fatalf("open %d: %q, %v", i, b, err)
+		}
+	}
+	r.Close()
+	for range 50 {
+		if got := read(t, point+"/a"); got != "unread" {
+			t.Errorf("without a reader of the log: %q", got)
+		}
 	}
 }
 

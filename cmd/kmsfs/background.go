@@ -40,9 +40,9 @@ func inherited() *readiness {
 	return &readiness{os.NewFile(uintptr(fd), "readiness pipe")}
 }
 
-// report tells the parent and leaves the session. Errors have nobody to go
-// to, and change nothing: the mount works.
-func (r *readiness) report() {
+// report leaves the session and tells the parent. It returns false when the
+// parent is gone: then nobody knows of this mount.
+func (r *readiness) report() (heard bool) {
 	unix.Setsid()
 	os.Chdir("/")
 	if null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0); err == nil {
@@ -51,8 +51,9 @@ func (r *readiness) report() {
 		}
 		null.Close()
 	}
-	r.pipe.Write([]byte{'!'})
+	_, err := r.pipe.Write([]byte{'!'})
 	r.pipe.Close()
+	return err == nil
 }
 
 // startBackground runs this command line in the background and returns when

@@ -44,7 +44,10 @@ func decrypt(ctx context.Context, p *program, s *settings, file, source, output 
 	}
 	toStdout := output == "" || output == "-"
 	if !toStdout {
-		if _, err := os.Lstat(output); err == nil {
+		switch st, err := os.Lstat(output); {
+		case err == nil && !st.Mode().IsRegular():
+			return failf("decrypt %s: %s is not a regular file", quote(file), quote(output)).hint("give - for standard output")
+		case err == nil:
 			return exists("decrypt", file, output)
 		}
 	}

@@ -98,8 +98,11 @@ func (e *encrypting) one(ctx context.Context, to kms.Encrypter, file string) err
 		out = file + cipherSuffix
 	}
 	toStdout := out == "" || out == "-"
-	if !toStdout && !e.force {
-		if _, err := os.Lstat(out); err == nil {
+	if !toStdout {
+		switch st, err := os.Lstat(out); {
+		case err == nil && !st.Mode().IsRegular():
+			return failf("encrypt %s: %s is not a regular file", quote(file), quote(out)).hint("give - for standard output, or the file that a link leads to")
+		case err == nil && !e.force:
 			return exists("encrypt", file, out)
 		}
 	}

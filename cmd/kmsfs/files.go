@@ -39,7 +39,7 @@ func readSecret(p *program, name string, limit int) ([]byte, error) {
 // unless replace says so.
 func writeNew(name string, content []byte, replace bool) (err error) {
 	dir := filepath.Dir(name)
-	tmp, err := os.CreateTemp(dir, "."+filepath.Base(name)+".*") // 0600
+	tmp, err := os.CreateTemp(dir, ".kmsfs-*") // 0600; short, since the name may be as long as can be
 	if err != nil {
 		return err
 	}

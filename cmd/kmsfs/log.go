@@ -18,17 +18,20 @@ func (m *mounting) openLog(background bool) (*slog.Logger, func(), error) {
 		if err != nil {
 			return nil, nil, failf("open log_file: %w", plainPath(err))
 		}
-		return slog.New(slog.NewTextHandler(f, nil)), func() { f.Close() }, nil
+		u := newUnblocked(f)
+		return slog.New(slog.NewTextHandler(u, nil)), func() { u.close(); f.Close() }, nil
 	}
 	if !background {
-		return slog.New(slog.NewTextHandler(m.p.stderr, nil)), func() {}, nil
+		u := newUnblocked(m.p.stderr)
+		return slog.New(slog.NewTextHandler(u, nil)), u.close, nil
 	}
 	w, err := syslog.New(syslog.LOG_DAEMON|syslog.LOG_INFO, "kmsfs")
 	if err != nil {
 		m.p.warn("there is no system log here and no log_file was given: opens will not be recorded")
 		return slog.New(slog.NewTextHandler(io.Discard, nil)), func() {}, nil
 	}
-	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{ReplaceAttr: dropTime})), func() { w.Close() }, nil
+	u := newUnblocked(w)
+	return slog.New(slog.NewTextHandler(u, &slog.HandlerOptions{ReplaceAttr: dropTime})), func() { u.close(); w.Close() }, nil
 }
 
 // dropTime leaves the time to the system's log.

@@ -129,6 +129,10 @@ func (m *mounting) resolve() error {
 	}
 	if there, ok, err := fs.MountAt(point); err != nil {
 		return err
+	} else if ok && there.Type == fs.Type && errors.Is(unix.Statfs(point, new(unix.Statfs_t)), syscall.ENOTCONN) {
+		if err := fs.Unmount(point, true); err != nil { // its process has died
+			return err
+		}
 	} else if ok && there.Type == fs.Type {
 		return failf("mount %s: kmsfs is mounted there already", quote(m.point)).hint("kmsfs umount %s", quote(m.point))
 	}

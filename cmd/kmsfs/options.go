@@ -110,14 +110,15 @@ func (o option) apply(s *settings, value string) error {
 	return nil
 }
 
-// addFlags gives a command its part of the table, in the table's order.
-func (s *settings) addFlags(flags *pflag.FlagSet, mount bool) {
+// addFlags gives a command its part of the table, in the table's order: all
+// of it to mount, and to a verb that has use for them the keys in more.
+func (s *settings) addFlags(flags *pflag.FlagSet, mount bool, more ...string) {
 	flags.SortFlags = false
 	if mount {
 		flags.VarP(optionList{s}, "options", "o", "the options below as key=value, separated by commas, dashes as underscores")
 	}
 	for _, o := range options {
-		if !mount && !o.verb {
+		if !mount && !o.verb && !slices.Contains(more, o.key) {
 			continue
 		}
 		help := o.help

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -56,7 +57,7 @@ func (p *program) calledByMount() bool {
 	if p.name == "mount.kmsfs" || p.name == "mount.fuse.kmsfs" {
 		return true
 	}
-	if len(p.args) < 2 || len(p.args[0]) == 0 || p.args[0][0] == '-' {
+	if len(p.args) < 4 || len(p.args[0]) == 0 || p.args[0][0] == '-' || !slices.Contains(p.args, "-o") {
 		return false
 	}
 	return !slices.ContainsFunc(newRoot(p).Commands(), func(c *cobra.Command) bool { return c.Name() == p.args[0] }) &&
@@ -91,7 +92,7 @@ ALIBABA_CLOUD_ACCESS_KEY_SECRET and the region in ALIBABA_CLOUD_REGION_ID:
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return asUsage(err, cmd.CommandPath()+" --help lists the options")
+		return asUsage(err, strings.Replace(cmd.CommandPath(), helperVerb, "mount", 1)+" --help lists the options")
 	})
 	root.AddCommand(
 		mountCommand(p), umountCommand(p), helperCommand(p),

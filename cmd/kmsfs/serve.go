@@ -23,8 +23,9 @@ const badFor = 3 * time.Second
 // ends it. ready is told once, when the mount answers; nil in the foreground.
 func (m *mounting) serve(ctx context.Context, ready *readiness) error {
 	// From here on SIGTERM ends an orderly life, also before it has begun.
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
+	signal.Ignore(syscall.SIGPIPE) // the end of who reads the log is not the end of the mount
 	if err := protectMemory(); err != nil {
 		return err
 	}
@@ -75,8 +76,8 @@ func (m *mounting) serve(ctx context.Context, ready *readiness) error {
 	if err != nil {
 		return m.explainMount(err)
 	}
-	if ready != nil {
-		ready.report()
+	if ready != nil && !ready.report() {
+		return m.end(files, ended, log.Warn) // kmsfs mount was killed meanwhile
 	}
 	log.Info("mounted", "source", m.source, "mountpoint", m.point, "pid", os.Getpid(), "version", version)
 	select {
@@ -100,7 +101,11 @@ func (m *mounting) end(files *fs.FS, ended <-chan struct{}, warn func(string, ..
 	if err != nil && !errors.Is(err, syscall.EINVAL) { // EINVAL: somebody else was faster
 		return err
 	}
-	<-ended
+	select {
+	case <-ended:
+	case <-time.After(time.Second):
+		warn("still mounted elsewhere (a bind mount, another mount namespace); readers there get an error now", "mountpoint", m.point)
+	}
 	return nil
 }
 

@@ -15,7 +15,8 @@ func umountCommand(*program) *cobra.Command {
 		Use:   "umount MNT",
 		Short: "Unmount",
 		Long: `umount ends a mount that kmsfs made. The process that serves it forgets all
-plaintext and ends.`,
+plaintext and ends, unless the mount is visible elsewhere as well: through a
+bind mount, or in another mount namespace. SIGTERM ends it there, too.`,
 		Args: exactly("MNT"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			point, err := realPoint(args[0])

@@ -37,7 +37,7 @@ plaintext is shown. The exit code is 1 if any file fails.`,
 		},
 	}
 	s.fromEnvironment(p.getenv, false)
-	s.addFlags(cmd.Flags(), false)
+	s.addFlags(cmd.Flags(), false, "keys", "qps")
 	return cmd
 }
 
@@ -51,6 +51,7 @@ type verifying struct {
 	done, bad  int
 	total      int
 	onTerminal bool
+	lost       error // of the output
 }
 
 // verifyAtOnce bounds how many files are decrypted at a time.
@@ -66,7 +67,7 @@ func (v *verifying) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	files, err := cipherFiles(v.dir)
+	files, err := cipherFiles(v.dir + "/.") // the directory may be a link
 	if err != nil {
 		return failf("verify %s: %w", quote(v.dir), cause(err))
 	}
@@ -89,6 +90,9 @@ func (v *verifying) run(ctx context.Context) error {
 	}
 	wg.Wait()
 	v.progress(true)
+	if v.lost != nil {
+		return failf("verify %s: write: %w", quote(v.dir), cause(v.lost))
+	}
 	if v.bad > 0 {
 		return failf("verify %s: %d of %d files cannot be served", quote(v.dir), v.bad, v.total)
 	}
@@ -157,11 +161,13 @@ func (v *verifying) report(file string, origin kms.Origin, err error) {
 	if v.onTerminal {
 		fmt.Fprint(v.p.stderr, "\r\x1b[K")
 	}
+	line := fmt.Sprintf("ok    %s  key %s  version %s\n", plainName(file), origin.KeyID, origin.KeyVersionID)
 	if err != nil {
 		v.bad++
-		fmt.Fprintf(v.p.stdout, "FAIL  %s  %s\n", plainName(file), oneLine(err.Error()))
-	} else {
-		fmt.Fprintf(v.p.stdout, "ok    %s  key %s  version %s\n", plainName(file), origin.KeyID, origin.KeyVersionID)
+		line = fmt.Sprintf("FAIL  %s  %s\n", plainName(file), oneLine(err.Error()))
+	}
+	if _, err := io.WriteString(v.p.stdout, line); err != nil {
+		v.lost = err
 	}
 	v.progress(false)
 }

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"time"
+)
+
+// unblocked is a log whose reader may stop reading: an open does not wait for
+// it. Lines that find no room are counted.
+type unblocked struct {
+	lines   chan []byte
+	done    chan struct{}
+	dropped atomic.Uint64
+}
+
+func newUnblocked(w io.Writer) *unblocked {
+	u := &unblocked{lines: make(chan []byte, 4096), done: make(chan struct{})}
+	go func() {
+		defer close(u.done)
+		for line := range u.lines {
+			if line == nil {
+				return
+			}
+			if n := u.dropped.Swap(0); n > 0 {
+				fmt.Fprintf(w, "level=WARN msg=\"log lines lost\" lines=%d\n", n)
+			}
+			w.Write(line)
+		}
+	}()
+	return u
+}
+
+func (u *unblocked) Write(p []byte) (int, error) {
+	select {
+	case u.lines <- bytes.Clone(p):
+	default:
+		u.dropped.Add(1)
+	}
+	return len(p), nil
+}
+
+// close waits a little for what is still to be written. Handlers that have
+// not ended may still log; that goes nowhere.
+func (u *unblocked) close() {
+	late := time.After(time.Second)
+	select {
+	case u.lines <- nil:
+	case <-late:
+	}
+	select {
+	case <-u.done:
+	case <-late:
+	}
+}
