@@ -71,14 +71,37 @@ func (f *FS) Forget(id, lookups uint64) { f.nodes.forget(id, lookups) }
 // dirHandle is one open directory: a snapshot of its names, so that a listing
 // in many requests is one listing.
 type dirHandle struct {
+	uid     uint32
 	mu      sync.Mutex
 	entries []dirent // nil until first read; names as shown are computed late
 }
 
+// dirs are the open directories.
+//
+// INVARIANT: held has for each uid the number of entries in its snapshots, and
+// at most maxHeld: one user cannot fill the memory with open directories.
 type dirs struct {
 	mu   sync.Mutex
 	last uint64
 	open map[uint64]*dirHandle
+	held map[uint32]int
+}
+
+// maxHeld is ten directories of 100,000 names, some 70 MB.
+const maxHeld = 1_000_000
+
+// hold counts a snapshot that takes the place of an older one of the handle.
+func (d *dirs) hold(h *dirHandle, before, after int) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n := d.held[h.uid] - before + after
+	if n > maxHeld && after > 0 {
+		return false
+	}
+	if d.held[h.uid] = n; n == 0 {
+		delete(d.held, h.uid)
+	}
+	return true
 }
 
 func (d *dirs) get(fh uint64) *dirHandle {
@@ -95,7 +118,7 @@ func (f *FS) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse
 	f.dirs.mu.Lock()
 	defer f.dirs.mu.Unlock()
 	f.dirs.last++
-	f.dirs.open[f.dirs.last] = &dirHandle{}
+	f.dirs.open[f.dirs.last] = &dirHandle{uid: in.Uid}
 	out.Fh = f.dirs.last
 	return fuse.OK
 }
@@ -103,8 +126,14 @@ func (f *FS) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse
 // ReleaseDir ends a listing.
 func (f *FS) ReleaseDir(in *fuse.ReleaseIn) {
 	f.dirs.mu.Lock()
-	defer f.dirs.mu.Unlock()
+	h := f.dirs.open[in.Fh]
 	delete(f.dirs.open, in.Fh)
+	f.dirs.mu.Unlock()
+	if h != nil {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		f.dirs.hold(h, len(h.entries), 0)
+	}
 }
 
 // snapshot lists the directory at the first read and after a rewind.
@@ -122,7 +151,11 @@ func (f *FS) snapshot(in *fuse.ReadIn) (*node, []dirent, fuse.Status) {
 		if err != nil {
 			return nil, nil, sourceStatus(err)
 		}
-		h.entries = f.shown(n.rel, all)
+		entries := f.shown(n.rel, all)
+		if !f.dirs.hold(h, len(h.entries), len(entries)) {
+			return nil, nil, fuse.Status(syscall.ENFILE)
+		}
+		h.entries = entries
 	}
 	return n, h.entries, fuse.OK
 }

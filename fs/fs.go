@@ -82,7 +82,7 @@ func New(cfg Config) (*FS, error) {
 		told:          &told{at: map[uint32]time.Time{}},
 		sizes:         &sizes{of: map[cache.Key]int64{}},
 		handles:       newHandles(),
-		dirs:          &dirs{open: map[uint64]*dirHandle{}},
+		dirs:          &dirs{open: map[uint64]*dirHandle{}, held: map[uint32]int{}},
 	}
 	f.pages = newPages()
 	f.watch = newWatch(f)
