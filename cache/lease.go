@@ -1,5 +1,7 @@
 package cache
 
+import "time"
+
 // Lease lets its holder read one plaintext. It is meant to last as long as one
 // reply: memory that is leased cannot be wiped or reused.
 type Lease struct {
@@ -20,6 +22,14 @@ func (l *Lease) Since() Instant { return l.e.born }
 
 // Hit says that no load was waited for.
 func (l *Lease) Hit() bool { return l.hit }
+
+// Left is how long the plaintext may still be served; for copies that somebody
+// else keeps of it.
+func (l *Lease) Left() time.Duration {
+	l.c.mu.Lock()
+	defer l.c.mu.Unlock()
+	return max(0, l.c.ttl-l.c.clock.now().since(l.e.born))
+}
 
 // Release ends the lease. A second call panics: the first one may have given
 // the memory to somebody else.

@@ -27,10 +27,10 @@ func (f *FS) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fu
 	if n.kind != modeFile {
 		return fuse.EINVAL
 	}
-	r := opened{begun: now(), caller: callerOf(in.InHeader), path: n.rel}
 	if n.plain && !f.cfg.Plain {
-		return fuse.EACCES
+		return fuse.EACCES // no name leads to such a node; a listing that raced with a rename must not either
 	}
+	r := opened{begun: now(), caller: callerOf(in.InHeader), path: n.rel}
 	if n.plain {
 		status := f.openPlain(n, out)
 		f.logOpen(&r, status)

@@ -26,8 +26,9 @@ same as aliyun kms Encrypt gives. - reads standard input; its ciphertext goes
 to --output, or to standard output.
 
 The service takes text (UTF-8) of at most 6144 bytes; with --encoding base64
-any bytes, at most 4608. An existing file is kept unless --force is given. The plaintext file is not removed; better it never
-exists: openssl genpkey … | kmsfs encrypt --key … --output key.pem.cipher -`,
+any bytes, at most 4608. An existing file is kept unless --force is given. The
+plaintext file is not removed; better it never exists:
+openssl genpkey … | kmsfs encrypt --key … --output key.pem.cipher -`,
 		Example: `  kmsfs encrypt --key alias/Apollo/WorkKey certs/key.pem
   openssl genpkey -algorithm RSA | kmsfs encrypt --key alias/Apollo/WorkKey --output certs/key.pem.cipher -`,
 		Args: func(cmd *cobra.Command, args []string) error {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -129,5 +128,5 @@ func (m *mounting) explainMount(err error) error {
 		}
 		return f
 	}
-	return fmt.Errorf("%w", err)
+	return err
 }
