@@ -79,6 +79,10 @@ func (m *mounting) serve(ctx context.Context, ready *readiness) error {
 		return m.end(files, ended, log.Warn) // kmsfs mount was killed meanwhile
 	}
 	log.Info("mounted", "source", m.source, "mountpoint", m.point, "pid", os.Getpid(), "version", version)
+	if err := notify("READY=1\nSTATUS=Mounted"); err != nil {
+		log.Warn(err.Error())
+	}
+	defer notify("STOPPING=1")
 	select {
 	case <-ended:
 		log.Info("unmounted", "mountpoint", m.point)
