@@ -4,9 +4,9 @@
 # when nothing is missing it prints nothing.
 set -eu
 
-packages="gcc libc6-dev fuse3 nginx-light openssl curl ca-certificates util-linux procps iproute2 nftables gdb e2fsprogs nodejs npm
+packages="gcc libc6-dev fuse3 systemd-sysv systemd-container dbus nginx-light openssl curl ca-certificates util-linux procps iproute2 nftables gdb e2fsprogs nodejs npm
 	bsdextrautils cpio file git jq make openssh-client perl python3 rsync xxd xz-utils"
-programs="gcc fusermount3 nginx openssl curl mount ps ss nft gcore mkfs.ext4 node npm
+programs="gcc fusermount3 systemctl systemd-nspawn nginx openssl curl mount ps ss nft gcore mkfs.ext4 node npm
 	hexdump cpio file git jq make ssh-keygen perl python3 rsync xxd xz"
 go_needed=1.26
 

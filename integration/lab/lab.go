@@ -51,6 +51,7 @@ type Lab struct {
 	Dir      string // the lab's own files; the caller removes it
 	Endpoint string // host:port of the emulator
 	CAFile   string
+	Network  string // path of the network namespace of all of it; empty: this one
 
 	emulator *exec.Cmd
 	admin    string // URL
@@ -59,10 +60,15 @@ type Lab struct {
 
 // Start starts the emulator and waits until it answers.
 func Start(bin, dir string, args ...string) (*Lab, error) {
+	return StartIn("", bin, dir, args...)
+}
+
+// StartIn is Start in another network namespace.
+func StartIn(network, bin, dir string, args ...string) (*Lab, error) {
 	if err := os.MkdirAll(filepath.Join(dir, "home"), 0o700); err != nil {
 		return nil, err
 	}
-	l := &Lab{Bin: bin, Dir: dir, CAFile: filepath.Join(dir, "ca.pem"), args: args}
+	l := &Lab{Bin: bin, Dir: dir, CAFile: filepath.Join(dir, "ca.pem"), Network: network, args: args}
 	return l, l.StartEmulator("127.0.0.1:0")
 }
 
@@ -73,7 +79,7 @@ func (l *Lab) StartEmulator(listen string) error {
 		return err
 	}
 	defer log.Close()
-	cmd := exec.Command(filepath.Join(l.Bin, "kms-emulator"), append([]string{
+	cmd := l.command("kms-emulator", append([]string{
 		"--listen", listen, "--admin", "127.0.0.1:0", "--region", Region,
 		"--state", filepath.Join(l.Dir, "kms.db"), "--ca-out", l.CAFile}, l.args...)...)
 	cmd.Env = l.Env()
@@ -163,7 +169,7 @@ func (l *Lab) Env(more ...string) []string {
 
 // Command is kmsfs with arguments, in the lab's environment.
 func (l *Lab) Command(args ...string) *exec.Cmd {
-	cmd := exec.Command(filepath.Join(l.Bin, "kmsfs"), args...)
+	cmd := l.command("kmsfs", args...)
 	cmd.Env = l.Env()
 	cmd.Dir = l.Dir
 	return cmd
@@ -233,7 +239,7 @@ func (l *Lab) adminRequest(method, path string, body []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true, DialContext: l.Dial}}
 	resp, err := client.Do(req)
 	if err != nil {
 		return nil, err
