@@ -9,6 +9,7 @@ package fs
 import (
 	"errors"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -22,6 +23,11 @@ import (
 type Config struct {
 	Source     string // the directory of *.cipher files
 	Mountpoint string // an existing directory, absolute
+	Shared     bool   // mounts and unmounts propagate; otherwise the mount is private
+
+	// Device is the kernel's end of a mount that somebody else has made at
+	// Mountpoint. nil: kmsfs mounts.
+	Device *os.File
 
 	Decrypter kms.Decrypter
 	Context   kms.EncryptionContext // nil: none is sent
