@@ -76,6 +76,12 @@ var sdkCalls = map[string]func() (requests.AcsRequest, responses.AcsResponse){
 	"Decrypt": func() (requests.AcsRequest, responses.AcsResponse) {
 		return kms.CreateDecryptRequest(), kms.CreateDecryptResponse()
 	},
+	"ScheduleKeyDeletion": func() (requests.AcsRequest, responses.AcsResponse) {
+		return kms.CreateScheduleKeyDeletionRequest(), kms.CreateScheduleKeyDeletionResponse()
+	},
+	"CancelKeyDeletion": func() (requests.AcsRequest, responses.AcsResponse) {
+		return kms.CreateCancelKeyDeletionRequest(), kms.CreateCancelKeyDeletionResponse()
+	},
 }
 
 func (c *sdkClient) Call(action string, params map[string]string) (Answer, error) {

@@ -228,6 +228,21 @@ func (l *Lab) Fault(fault map[string]any) error {
 	return err
 }
 
+// Token is a temporary access key.
+type Token struct {
+	AccessKeyId, AccessKeySecret, SecurityToken string
+	Expiration                                  time.Time
+}
+
+// Token makes a temporary access key that lives for a while, such as "2s".
+func (l *Lab) Token(life string) (t Token, err error) {
+	body, err := l.adminRequest(http.MethodPost, "/sts", []byte(`{"ttl":"`+life+`"}`))
+	if err != nil {
+		return t, err
+	}
+	return t, json.Unmarshal(body, &t)
+}
+
 // ClearFaults ends all faults.
 func (l *Lab) ClearFaults() error {
 	_, err := l.adminRequest(http.MethodDelete, "/faults", nil)

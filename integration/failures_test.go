@@ -1,0 +1,213 @@
+package integration_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/kmsfs/kmsfs/integration/lab"
+)
+
+// failure is one way in which the key service fails, and what readers get
+// meanwhile. A file that is fresh is always served, without a call.
+type failure struct {
+	name    string
+	prepare func(*failing) []string // options of the mount
+	fault   map[string]any          // what each Decrypt meets; or else
+	begin   func(*failing)
+	end     func(*failing)
+
+	never     syscall.Errno // of a file that was never read; 0: it is served
+	words     []string      // in the log's line of that open
+	requestID bool          // that line names the call
+	purges    bool          // the key version's entries, too
+}
+
+// failing is a mount whose key service will fail.
+type failing struct {
+	*testing.T
+	*lab.Lab
+	*mounted
+	key   string // id of the key of all files but "other"
+	never string // ciphertext of the file that is not read before
+
+	names       *resolver
+	credentials string    // file
+	expires     time.Time // when the key in it does
+}
+
+const (
+	failingTimeout = 5 * time.Second
+	// looseBound is how much longer than its deadline a load may take on a
+	// busy machine.
+	looseBound = 8 * time.Second
+	// secretOfNever has 13 bytes, for answers that have one more or less.
+	secretOfNever = "never read be"
+)
+
+var failures = []failure{
+	{name: "slow", fault: map[string]any{"delay": "2s"}},
+	{name: "never answering", fault: map[string]any{"hang": true},
+		never: syscall.ETIMEDOUT, words: []string{"out of time after 2 attempts"}},
+	{name: "throttled", fault: map[string]any{"status": 429},
+		never: syscall.ETIMEDOUT, words: []string{"Rejected.Throttling", "out of time after"}, requestID: true},
+	{name: "throttled with 400", fault: map[string]any{"status": 400, "code": "Throttling.User"},
+		never: syscall.ETIMEDOUT, words: []string{"Throttling.User", "out of time after"}, requestID: true},
+	{name: "500", fault: map[string]any{"status": 500},
+		never: syscall.EIO, words: []string{"key service unavailable", "InternalFailure"}, requestID: true},
+	{name: "503", fault: map[string]any{"status": 503},
+		never: syscall.EIO, words: []string{"key service unavailable", "ServiceUnavailableTemporary"}, requestID: true},
+	{name: "connection closed", fault: map[string]any{"close": true},
+		never: syscall.ETIMEDOUT, words: []string{"connection closed"}},
+	{name: "TLS cut", fault: map[string]any{"tls": "cut"},
+		never: syscall.ETIMEDOUT, words: []string{"connection closed"}},
+	{name: "half a body", fault: map[string]any{"truncate": 20},
+		never: syscall.ETIMEDOUT, words: []string{"out of time after"}},
+	{name: "connection refused", begin: (*failing).stopService, end: (*failing).startService,
+		never: syscall.ETIMEDOUT, words: []string{"connection refused"}},
+	{name: "name not resolving", prepare: (*failing).ownNames, begin: (*failing).loseName, end: (*failing).findName,
+		never: syscall.ETIMEDOUT, words: []string{"no such host"}},
+	{name: "HTML with 502", fault: map[string]any{"status": 502, "raw": "<html>bad gateway</html>"},
+		never: syscall.EIO, words: []string{"key service unavailable", "502"}},
+	{name: "HTML with 403", fault: map[string]any{"status": 403, "raw": "<html>log in to this network</html>"},
+		never: syscall.EIO, words: []string{"implausible answer", "403"}},
+	{name: "HTML with 200", fault: map[string]any{"raw": "<html>log in to this network</html>"},
+		never: syscall.EIO, words: []string{"implausible answer"}},
+	{name: "an empty answer", fault: map[string]any{"raw": "{}"},
+		never: syscall.EIO, words: []string{"implausible answer"}},
+	{name: "one byte too long", begin: answering(1), end: (*failing).clear,
+		never: syscall.EIO, words: []string{"implausible answer", "ciphertext holds 13"}},
+	{name: "one byte too short", begin: answering(-1), end: (*failing).clear,
+		never: syscall.EIO, words: []string{"implausible answer", "ciphertext holds 13"}},
+	{name: "another key version", fault: map[string]any{"raw": `{"KeyId":"k","KeyVersionId":"00000000-0000-0000-0000-000000000000","Plaintext":"` +
+		secretOfNever + `","RequestId":"raw-answer"}`},
+		never: syscall.EIO, words: []string{"implausible answer"}},
+	{name: "denied", fault: map[string]any{"status": 403, "code": "Forbidden.NoPermission"},
+		never: syscall.EACCES, words: []string{"access denied", "Forbidden.NoPermission"}, requestID: true},
+	{name: "key disabled", begin: (*failing).disableKey, end: (*failing).enableKey,
+		never: syscall.EKEYREVOKED, words: []string{"the key is disabled", "Rejected.Disabled"}, requestID: true, purges: true},
+	{name: "key pending deletion", begin: (*failing).deleteKey, end: (*failing).keepKey,
+		never: syscall.EKEYREVOKED, words: []string{"about to be deleted", "Rejected.PendingDeletion"}, requestID: true, purges: true},
+	{name: "key version gone", fault: map[string]any{"code": "Forbidden.KeyVersionNotFound"},
+		never: syscall.EKEYREVOKED, words: []string{"no such key version"}, requestID: true, purges: true},
+	{name: "bad ciphertext", begin: (*failing).damage, end: (*failing).mend,
+		never: syscall.EBADMSG, words: []string{"ciphertext cannot be decrypted", "InvalidParameter"}, requestID: true},
+	{name: "access key deleted", fault: map[string]any{"code": "InvalidAccessKeyId.NotFound"},
+		never: syscall.EACCES, words: []string{"rejected our credentials", "InvalidAccessKeyId.NotFound"}, requestID: true},
+	{name: "credentials expired", prepare: (*failing).temporaryKey, begin: (*failing).expire, end: (*failing).renew,
+		never: syscall.EACCES, words: []string{"rejected our credentials", "InvalidSecurityToken.Expired"}, requestID: true},
+	{name: "clock skew", fault: map[string]any{"code": "InvalidTimeStamp.Expired"},
+		never: syscall.EACCES, words: []string{"rejected our credentials", "this machine's clock is wrong"}, requestID: true},
+	{name: "account in debt", fault: map[string]any{"status": 403, "code": "Forbidden.InDebt"},
+		never: syscall.EACCES, words: []string{"rejected our credentials", "overdue payment"}, requestID: true},
+}
+
+// Whatever the key service does, every open ends in time with the errno that
+// says what it was, what is fresh is served, nothing is purged but what was
+// refused, and all is well when the trouble is over.
+func TestFailures(t *testing.T) {
+	needMount(t)
+	var wg sync.WaitGroup
+	some := make(chan struct{}, 6) // at a time: they wait more than they work
+	for _, f := range failures {
+		some <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-some }()
+			t.Run(f.name, f.test)
+		})
+	}
+	wg.Wait()
+}
+
+func (f failure) test(t *testing.T) {
+	s := &failing{T: t, Lab: newLab(t, "--san", serviceName)}
+	source := t.TempDir()
+	s.key = s.keyOfAlias()
+	s.never = seal(t, s.Lab, secretOfNever)
+	put(t, source+"/never.cipher", s.never)
+	put(t, source+"/fresh.cipher", seal(t, s.Lab, "fresh"))
+	put(t, source+"/other.cipher", sealWith(t, s.Lab, "of another key", "--key", otherKey(t, s.Lab)))
+	options := []string{"timeout=" + failingTimeout.String()}
+	if f.prepare != nil {
+		options = append(options, f.prepare(s)...)
+	}
+	s.mounted = mount(t, s.Lab, source, options...)
+	secrets := map[string]string{"fresh": "fresh", "other": "of another key", "never": secretOfNever}
+	for _, name := range []string{"fresh", "other"} {
+		if got := read(t, s.path(name)); got != secrets[name] {
+			t.Fatalf("%s reads %q", name, got)
+		}
+	}
+
+	if f.fault != nil {
+		f.begin, f.end = func(s *failing) { s.fail(f.fault) }, (*failing).clear
+	}
+	f.begin(s)
+	if got := read(t, s.path("fresh")); got != "fresh" {
+		t.Errorf("a fresh file reads %q", got)
+	}
+	s.waitLog(t, "msg=open", "path=fresh.cipher", "result=ok", "cached=true")
+
+	begun := time.Now()
+	b, err := os.ReadFile(s.path("never"))
+	if took := time.Since(begun); took > failingTimeout+looseBound {
+		t.Errorf("an open took %v", took)
+	}
+	switch {
+	case f.never == 0 && (err != nil || string(b) != secretOfNever):
+		t.Errorf("a file never read: %q, %v", b, err)
+	case f.never != 0 && !errors.Is(err, f.never):
+		t.Errorf("a file never read: %q, %v; want %v", b, err, f.never)
+	}
+	// The runtime's own signals interrupt opens, which then begin again: those
+	// have lines, too.
+	said := []string{"msg=open", "path=never.cipher", "level=INFO", "result=ok"}
+	if f.never != 0 {
+		said = []string{"msg=open", "path=never.cipher", "level=WARN", fmt.Sprintf(`result="%d=`, int(f.never))}
+	}
+	line := s.waitLog(t, said...)
+	for _, w := range f.words {
+		if !strings.Contains(line, w) {
+			t.Errorf("the log does not say %q: %s", w, line)
+		}
+	}
+	if requestID.MatchString(line) != f.requestID && f.never != 0 && !strings.Contains(line, "RequestId raw-answer") {
+		t.Errorf("RequestId is there: %t, want %t: %s", !f.requestID, f.requestID, line)
+	}
+
+	for name, dead := range map[string]bool{"fresh": f.purges, "other": false} {
+		b, err := os.ReadFile(s.path(name))
+		if dead && !errors.Is(err, f.never) || !dead && (err != nil || string(b) != secrets[name]) {
+			t.Errorf("%s, after the failure was seen: %q, %v", name, b, err)
+		}
+	}
+
+	f.end(s)
+	for name, want := range secrets {
+		s.recovers(name, want)
+	}
+}
+
+// requestID is how the log names a call.
+var requestID = regexp.MustCompile(`RequestId [0-9A-Fa-f]{8}-[0-9A-Fa-f-]{27}`)
+
+// recovers waits until a file can be read again: what failed is left alone for
+// a moment.
+func (s *failing) recovers(name, want string) {
+	s.T.Helper()
+	for begun := time.Now(); ; time.Sleep(50 * time.Millisecond) {
+		b, err := os.ReadFile(s.path(name))
+		if err == nil && string(b) == want {
+			return
+		}
+		if err == nil || time.Since(begun) > patience {
+			s.Fatalf("%s, after the failure: %q, %v\n%s", name, b, err, s.tail())
+		}
+	}
+}
