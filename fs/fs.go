@@ -52,17 +52,18 @@ type Config struct {
 type FS struct {
 	fuse.RawFileSystem // ENOSYS for what is not below
 
-	cfg     Config
-	source  *source
-	nodes   *nodes
-	parsed  *parsed
-	recent  *recent
-	told    *told
-	sizes   *sizes
-	handles *handles
-	dirs    *dirs
-	pages   *pages
-	watch   *watch
+	cfg      Config
+	source   *source
+	nodes    *nodes
+	parsed   *parsed
+	recent   *recent
+	told     *told
+	sizes    *sizes
+	handles  *handles
+	dirs     *dirs
+	failures *failures
+	pages    *pages
+	watch    *watch
 }
 
 // New opens the source and prepares to serve it. Nothing is mounted yet and
@@ -89,6 +90,7 @@ func New(cfg Config) (*FS, error) {
 		sizes:         &sizes{of: map[cache.Key]int64{}},
 		handles:       newHandles(),
 		dirs:          &dirs{open: map[uint64]*dirHandle{}, held: map[uint32]int{}},
+		failures:      &failures{of: map[string]Failure{}},
 	}
 	f.pages = newPages()
 	f.watch = newWatch(f)

@@ -56,15 +56,15 @@ func (f *FS) lease(ctx context.Context, h *handle) (*cache.Lease, error) {
 	lease, err := f.cfg.Cache.Get(ctx, h.key, func(ctx context.Context) (cache.Loaded, error) {
 		d, err := f.cfg.Decrypter.Decrypt(ctx, blob, ec)
 		if err != nil {
-			return cache.Loaded{}, err
+			return cache.Loaded{}, f.noted(ctx, h.rel, err)
 		}
 		if err := blob.Check(d); err != nil {
 			d.Wipe()
-			return cache.Loaded{}, err
+			return cache.Loaded{}, f.noted(ctx, h.rel, err)
 		}
 		secret, err := f.cfg.Encoding.Decode(d.Plaintext)
 		if err != nil {
-			return cache.Loaded{}, err
+			return cache.Loaded{}, f.noted(ctx, h.rel, err)
 		}
 		return cache.Loaded{Plaintext: secret, Group: blob.KeyVersionID, Origin: d.RequestID}, nil
 	})

@@ -11,6 +11,7 @@ import (
 
 // MountEntry is one line of mountinfo(5), as far as kmsfs needs it.
 type MountEntry struct {
+	Device  string   // MAJOR:MINOR, which no two mounted file systems share
 	Point   string   // where it is mounted
 	Options []string // of this mount: ro, nosuid, …
 	Type    string   // fuse.kmsfs, …
@@ -58,7 +59,7 @@ func parseMounts(r io.Reader) ([]MountEntry, error) {
 			return nil, fmt.Errorf("read mount table: malformed line %d", len(all)+1)
 		}
 		all = append(all, MountEntry{
-			Point: unescapeOctal(left[4]), Options: strings.Split(left[5], ","),
+			Device: left[2], Point: unescapeOctal(left[4]), Options: strings.Split(left[5], ","),
 			Type: right[0], Source: unescapeOctal(right[1]), Super: strings.Split(right[2], ","),
 		})
 	}

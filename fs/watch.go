@@ -134,6 +134,16 @@ func (w *watch) push(e *unix.InotifyEvent, name string) {
 	s.EntryNotify(dir, name)
 }
 
+// forget makes the kernel ask for one name again.
+func (w *watch) forget(dir uint64, shown string) {
+	w.mu.Lock()
+	s := w.server
+	w.mu.Unlock()
+	if s != nil {
+		s.EntryNotify(dir, shown)
+	}
+}
+
 func (w *watch) close() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -31,6 +31,23 @@ var (
 	ErrInvalid = errors.New("request refused by the key service")
 )
 
+// ClassName names the class of an error for a program to read, in snake case.
+// It is empty for what belongs to none.
+func ClassName(err error) string {
+	for _, c := range []struct {
+		class error
+		name  string
+	}{
+		{ErrTransient, "transient"}, {ErrAuthentication, "authentication"}, {ErrDenied, "denied"}, {ErrKeyState, "key_state"},
+		{ErrBadCiphertext, "bad_ciphertext"}, {ErrBadAnswer, "bad_answer"}, {ErrInvalid, "invalid"},
+	} {
+		if errors.Is(err, c.class) {
+			return c.name
+		}
+	}
+	return ""
+}
+
 // Error is a failed call as one line of scrubbed facts.
 //
 // INVARIANT: no field holds plaintext, ciphertext, a token, a signature, an

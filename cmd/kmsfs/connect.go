@@ -71,12 +71,13 @@ func (p *program) verbClient(s *settings) (*aliyun.Client, error) {
 
 // decrypter puts before a client what guards it: the rate and the retries,
 // and the keys that are allowed.
-func (s *settings) decrypter(c *aliyun.Client) (kms.Decrypter, error) {
+func (s *settings) decrypter(c *aliyun.Client) (kms.Decrypter, *kms.Gate, error) {
 	gate := kms.NewGate(c, kms.GateConfig{QPS: s.qps})
 	if len(s.keys) == 0 {
-		return gate, nil
+		return gate, gate, nil
 	}
-	return kms.Allow(gate, aliasOf{c}, s.keys)
+	allowed, err := kms.Allow(gate, aliasOf{c}, s.keys)
+	return allowed, gate, err
 }
 
 // aliasOf resolves aliases by asking the service for the key.

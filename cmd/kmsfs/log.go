@@ -9,6 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+const noSystemLog = "there is no system log here and no log_file was given: opens will not be recorded"
+
 // openLog says where the log of a mount goes: the file that was asked for,
 // else stderr in the foreground, else the system's log.
 func (m *mounting) openLog(background bool) (*slog.Logger, func(), error) {
@@ -27,7 +29,8 @@ func (m *mounting) openLog(background bool) (*slog.Logger, func(), error) {
 	}
 	w, err := syslog.New(syslog.LOG_DAEMON|syslog.LOG_INFO, "kmsfs")
 	if err != nil {
-		m.p.warn("there is no system log here and no log_file was given: opens will not be recorded")
+		m.p.warn(noSystemLog)
+		m.unrecorded = true
 		return slog.New(slog.NewTextHandler(io.Discard, nil)), func() {}, nil
 	}
 	u := newUnblocked(w)

@@ -94,6 +94,7 @@ type mounting struct {
 	p             *program
 	source, point string
 	foreground    bool
+	unrecorded    bool // there is no log
 }
 
 func (m *mounting) run(ctx context.Context) error {
@@ -130,6 +131,7 @@ func (m *mounting) resolve() error {
 	if there, ok, err := fs.MountAt(point); err != nil {
 		return err
 	} else if ok && there.Type == fs.Type && errors.Is(unix.Statfs(point, new(unix.Statfs_t)), syscall.ENOTCONN) {
+		sweepControl(there, m.p.getenv)
 		if err := fs.Unmount(point, true); err != nil { // its process has died
 			return err
 		}

@@ -33,20 +33,25 @@ func (m *mounting) serve(ctx context.Context, ready *readiness) error {
 		return err
 	}
 	defer closeLog()
+	known := &warnings{log: log}
+	if m.unrecorded {
+		known.remember(noSystemLog)
+	}
 	for _, w := range lockMemory() {
-		log.Warn(w)
+		known.warn(w)
 	}
 	client, err := m.client(m.p.getenv, log)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	decrypter, err := m.decrypter(client)
+	known.remember(client.Warnings()...)
+	decrypter, gate, err := m.decrypter(client)
 	if err != nil {
 		return err
 	}
 	if len(m.keys) == 0 {
-		log.Warn("keys= is not given: whatever our identity can decrypt is served, whichever key encrypted it")
+		known.warn("keys= is not given: whatever our identity can decrypt is served, whichever key encrypted it")
 	}
 	memory, err := secmem.New(secmem.Config{Max: int(m.cacheSize), RequireMlock: m.requireMlock})
 	if err != nil {
@@ -54,7 +59,7 @@ func (m *mounting) serve(ctx context.Context, ready *readiness) error {
 	}
 	defer memory.Close()
 	if w := memory.Warning(); w != "" {
-		log.Warn(w)
+		known.warn(w)
 	}
 	plaintexts, err := cache.New(cache.Config{
 		TTL: m.ttl, MaxBytes: int(m.cacheSize), LoadTimeout: m.timeout, Memory: memory, Remember: rememberFor, Joined: kms.Join,
@@ -74,6 +79,12 @@ func (m *mounting) serve(ctx context.Context, ready *readiness) error {
 	ended, err := files.Mount()
 	if err != nil {
 		return m.explainMount(err)
+	}
+	window := newWindow(m, files, plaintexts, gate, known)
+	if control, err := openControl(m.point, m.p.getenv, window.reply); err != nil {
+		known.warn("no control socket, so kmsfs status and flush do not work here: " + plainPath(err).Error())
+	} else {
+		defer control.close()
 	}
 	if ready != nil && !ready.report() {
 		return m.end(files, ended, log.Warn) // kmsfs mount was killed meanwhile

@@ -148,7 +148,15 @@ func oneLine(s string) string {
 // plainName is a file name in a list: as it is if it is plain ASCII, quoted
 // otherwise.
 func plainName(s string) string {
-	if q := quote(s); q[1:len(q)-1] != s || strings.Contains(s, " ") {
+	if strings.Contains(s, " ") {
+		return quote(s)
+	}
+	return asciiName(s)
+}
+
+// asciiName is a file name where nothing follows: quoted only if it has to be.
+func asciiName(s string) string {
+	if q := quote(s); q[1:len(q)-1] != s {
 		return q
 	}
 	return s

@@ -9,7 +9,7 @@ import (
 	"github.com/kmsfs/kmsfs/fs"
 )
 
-func umountCommand(*program) *cobra.Command {
+func umountCommand(p *program) *cobra.Command {
 	var lazy bool
 	cmd := &cobra.Command{
 		Use:   "umount MNT",
@@ -30,6 +30,7 @@ bind mount, or in another mount namespace. SIGTERM ends it there, too.`,
 			if !ok || m.Type != fs.Type {
 				return failf("unmount %s: kmsfs is not mounted there", quote(args[0])).hint("findmnt -t %s lists the mounts", fs.Type)
 			}
+			sweepControl(m, p.getenv)
 			if err := fs.Unmount(point, lazy); errors.Is(err, syscall.EBUSY) {
 				return failf("%w", err).hint("see who uses it with: fuser -vm %s; or detach it now and let it end with its last open file: --lazy", quote(args[0]))
 			} else if err != nil {

@@ -63,7 +63,7 @@ func (v *verifying) run(ctx context.Context) error {
 		return err
 	}
 	defer client.Close()
-	by, err := v.decrypter(client)
+	by, _, err := v.decrypter(client)
 	if err != nil {
 		return err
 	}
