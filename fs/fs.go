@@ -1,5 +1,5 @@
-// Package fs is what the kernel sees: a read-only filesystem on go-fuse's raw
-// API that shows a directory of *.cipher files as their plaintext.
+// Package fs is what the kernel sees: a read-only filesystem in go-fuse's
+// terms that shows a directory of *.cipher files as their plaintext.
 //
 // It knows the contract of a key service (package kms) and the cache, but no
 // vendor, no HTTP and no command line. README.md beside this file keeps the
@@ -11,8 +11,6 @@ import (
 	"log/slog"
 	"os"
 	"time"
-
-	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"github.com/kmsfs/kmsfs/cache"
 	"github.com/kmsfs/kmsfs/kms"
@@ -50,9 +48,8 @@ type Config struct {
 // instructions; nobody takes a second one or calls out while holding it: not
 // the source, not the cache, and never the kernel.
 type FS struct {
-	fuse.RawFileSystem // ENOSYS for what is not below
-
 	cfg      Config
+	loop     *loop // from Mount on
 	source   *source
 	nodes    *nodes
 	parsed   *parsed
@@ -80,28 +77,24 @@ func New(cfg Config) (*FS, error) {
 		return nil, err
 	}
 	f := &FS{
-		RawFileSystem: fuse.NewDefaultRawFileSystem(),
-		cfg:           cfg,
-		source:        src,
-		nodes:         newNodes(&node{id: rootID, kind: modeDir}),
-		parsed:        &parsed{},
-		recent:        &recent{},
-		told:          &told{at: map[uint32]time.Time{}},
-		sizes:         &sizes{of: map[cache.Key]int64{}},
-		handles:       newHandles(),
-		dirs:          &dirs{open: map[uint64]*dirHandle{}, held: map[uint32]int{}},
-		failures:      &failures{of: map[string]Failure{}},
+		cfg:      cfg,
+		source:   src,
+		nodes:    newNodes(&node{id: rootID, kind: modeDir}),
+		parsed:   &parsed{},
+		recent:   &recent{},
+		told:     &told{at: map[uint32]time.Time{}},
+		sizes:    &sizes{of: map[cache.Key]int64{}},
+		handles:  newHandles(),
+		dirs:     &dirs{open: map[uint64]*dirHandle{}, held: map[uint32]int{}},
+		failures: &failures{of: map[string]Failure{}},
 	}
 	f.pages = newPages()
 	f.watch = newWatch(f)
 	return f, nil
 }
 
-// String names the filesystem to go-fuse.
-func (f *FS) String() string { return "kmsfs" }
-
-// OnUnmount releases what was held for the kernel.
-func (f *FS) OnUnmount() {
+// release lets go of what was held for the kernel.
+func (f *FS) release() {
 	f.watch.close()
 	f.pages.close()
 	f.handles.closeAll()

@@ -3,8 +3,6 @@ package fs
 import (
 	"sync"
 	"time"
-
-	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
 // pages drops plaintext that a mapping left in the kernel. Reads bypass the
@@ -15,13 +13,13 @@ import (
 // from a timer's goroutine, which holds no lock; never from a handler.
 type pages struct {
 	mu     sync.Mutex
-	server *fuse.Server // nil before INIT and after the end
+	server notifier // nil before INIT and after the end
 	due    map[uint64]*time.Timer
 }
 
 func newPages() *pages { return &pages{due: map[uint64]*time.Timer{}} }
 
-func (p *pages) start(s *fuse.Server) {
+func (p *pages) start(s notifier) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.server = s

@@ -8,7 +8,6 @@ import (
 	"sync"
 	"unsafe"
 
-	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
 	"github.com/kmsfs/kmsfs/kms"
@@ -26,7 +25,7 @@ type watch struct {
 	mu     sync.Mutex
 	fs     *FS
 	file   *os.File // inotify; nil when it cannot be had
-	server *fuse.Server
+	server notifier
 	dirs   map[int32]uint64 // watch descriptor → directory
 	wds    map[uint64]int32
 }
@@ -58,7 +57,7 @@ func newWatch(f *FS) *watch {
 func (w *watch) pushes() bool { return w.fs.cfg.Encoding == kms.Raw }
 
 // start begins to push, once the kernel can be spoken to.
-func (w *watch) start(s *fuse.Server) {
+func (w *watch) start(s notifier) {
 	w.mu.Lock()
 	w.server = s
 	file := w.file
