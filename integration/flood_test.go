@@ -25,7 +25,7 @@ func init() {
 	var wg sync.WaitGroup
 	for i := range floodSize {
 		wg.Go(func() {
-			if f, err := os.Open(filepath.Join(dir, fmt.Sprintf("f%04d", i))); err == nil {
+			if f, err := os.Open(filepath.Join(dir, fmt.Sprintf("f%05d", i))); err == nil {
 				f.Close()
 			}
 		})
@@ -43,26 +43,7 @@ const floodSize = 1000
 func TestFloodDoesNotDelayRoot(t *testing.T) {
 	needMount(t)
 	l := newLab(t)
-	source := t.TempDir()
-	plain := t.TempDir()
-	args := []string{"encrypt", "--key", "alias/Apollo/WorkKey"}
-	for i := range floodSize {
-		path := filepath.Join(plain, fmt.Sprintf("f%04d", i))
-		put(t, path, fmt.Sprintf("flood %d", i))
-		args = append(args, path)
-	}
-	if _, err := l.Kmsfs(nil, args...); err != nil {
-		t.Fatal(err)
-	}
-	files, err := filepath.Glob(plain + "/*.cipher")
-	if err != nil || len(files) != floodSize {
-		t.Fatalf("%d files, %v", len(files), err)
-	}
-	for _, f := range files {
-		if err := os.Rename(f, filepath.Join(source, filepath.Base(f))); err != nil {
-			t.Fatal(err)
-		}
-	}
+	source := sealMany(t, l, floodSize, "flood")
 	for i := range 5 {
 		put(t, fmt.Sprintf("%s/root%d.cipher", source, i), seal(t, l, fmt.Sprint("root ", i)))
 	}
@@ -72,15 +53,7 @@ func TestFloodDoesNotDelayRoot(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	flooder := filepath.Join(t.TempDir(), "flooder") // where another user may run it
-	if out, err := exec.Command("cp", self, flooder).CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	open(t, filepath.Dir(flooder))
+	flooder := otherUsersProgram(t)
 	flood := exec.Command(flooder)
 	flood.Env = []string{floodEnv + "=" + m.Point}
 	flood.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -72,8 +73,9 @@ func StartIn(network, bin, dir string, args ...string) (*Lab, error) {
 	return l, l.StartEmulator("127.0.0.1:0")
 }
 
-// StartEmulator starts the emulator (again) on an address.
-func (l *Lab) StartEmulator(listen string) error {
+// StartEmulator starts the emulator (again) on an address, with more arguments
+// than Start got.
+func (l *Lab) StartEmulator(listen string, more ...string) error {
 	log, err := os.OpenFile(filepath.Join(l.Dir, "emulator.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
@@ -81,7 +83,7 @@ func (l *Lab) StartEmulator(listen string) error {
 	defer log.Close()
 	cmd := l.command("kms-emulator", append([]string{
 		"--listen", listen, "--admin", "127.0.0.1:0", "--region", Region,
-		"--state", filepath.Join(l.Dir, "kms.db"), "--ca-out", l.CAFile}, l.args...)...)
+		"--state", filepath.Join(l.Dir, "kms.db"), "--ca-out", l.CAFile}, slices.Concat(l.args, more)...)...)
 	cmd.Env = l.Env()
 	cmd.Stderr = log
 	// The emulator outlives neither a lab that is killed nor, with its own

@@ -1,0 +1,173 @@
+package integration_test
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kmsfs/kmsfs/integration/lab"
+)
+
+// hoardEnv turns the test binary into a hoarder: it opens files until it has as
+// many descriptors as it is told, says what it got, and keeps them until its
+// standard input ends.
+const hoardEnv = "KMSFS_TEST_HOARD"
+
+func init() {
+	pattern := os.Getenv(hoardEnv)
+	if pattern == "" {
+		return
+	}
+	var files, want int
+	pattern, counts, _ := strings.Cut(pattern, ":")
+	fmt.Sscan(counts, &files, &want)
+	var errno syscall.Errno
+	opened, refused := 0, 0
+	for opened+refused < want {
+		path := fmt.Sprintf(pattern, (opened+refused)%files)
+		switch _, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0); err {
+		case nil:
+			opened++
+		case unix.EINTR: // a signal of the runtime's
+		default:
+			refused++
+			errors.As(err, &errno)
+		}
+	}
+	fmt.Println(opened, refused, int(errno))
+	io.Copy(io.Discard, os.Stdin)
+	os.Exit(0)
+}
+
+// hoard starts a process of another user that opens files of a mount and holds
+// them until the test ends.
+func hoard(t *testing.T, program, pattern string, files, want int) (opened, refused int, why syscall.Errno) {
+	t.Helper()
+	cmd := exec.Command(program)
+	cmd.Env = []string{fmt.Sprintf("%s=%s:%d %d", hoardEnv, pattern, files, want)}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}, Pdeathsig: syscall.SIGKILL}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		in.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
+		}
+	})
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fmt.Sscan(line, &opened, &refused, &why); err != nil {
+		t.Fatalf("%q: %v", line, err)
+	}
+	return opened, refused, why
+}
+
+// Twenty thousand descriptors in the hands of one user cost the process no
+// descriptor of its own and little memory, and stop nobody's open.
+func TestHoardedDescriptors(t *testing.T) {
+	needMount(t)
+	l := newLab(t)
+	const files, each, processes = 1000, 5000, 4
+	source := sealMany(t, l, files, "hoarded")
+	put(t, source+"/root.cipher", seal(t, l, "of root"))
+	m := mount(t, l, source, "allow_other,file_mode=0444,dir_mode=0555,qps=1000,timeout=30s")
+	open(t, m.Point)
+	program := otherUsersProgram(t)
+	before, memory := len(m.descriptors(t)), m.resident(t)
+	held := 0
+	for range processes {
+		opened, refused, why := hoard(t, program, m.path("f%05d"), files, each)
+		if refused > 0 {
+			t.Errorf("%d opens were refused: %v", refused, why)
+		}
+		held += opened
+	}
+	if got := read(t, m.path("root")); got != "of root" {
+		t.Errorf("root reads %q", got)
+	}
+	after, grown := len(m.descriptors(t)), m.resident(t)
+	t.Logf("%d descriptors held: resident %d KiB, before %d KiB", held, grown, memory)
+	if after > before+50 {
+		t.Errorf("%d descriptors before, %d after", before, after)
+	}
+	if grown > memory+64<<10 {
+		t.Errorf("resident %d KiB, before %d KiB", grown, memory)
+	}
+}
+
+// otherUsersProgram is this program, where another user may run it.
+func otherUsersProgram(t *testing.T) string {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(t.TempDir(), "program")
+	if out, err := exec.Command("cp", self, program).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	open(t, filepath.Dir(program))
+	return program
+}
+
+// resident is how much memory the process takes, in KiB.
+func (m *mounted) resident(t *testing.T) int {
+	t.Helper()
+	for line := range strings.Lines(read(t, "/proc/"+strconv.Itoa(m.PID)+"/status")) {
+		if f := strings.Fields(line); len(f) == 3 && f[0] == "VmRSS:" {
+			n, err := strconv.Atoi(f[1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+	}
+	t.Fatal("no VmRSS")
+	return 0
+}
+
+// sealMany makes a source with files f00000, f00001, … and returns it.
+func sealMany(t *testing.T, l *lab.Lab, files int, tag string) string {
+	t.Helper()
+	source, plain := t.TempDir(), t.TempDir()
+	args := []string{"encrypt", "--key", lab.Alias}
+	for i := range files {
+		path := filepath.Join(plain, fmt.Sprintf("f%05d", i))
+		put(t, path, fmt.Sprint(tag, " ", i))
+		args = append(args, path)
+	}
+	if _, err := l.Kmsfs(nil, args...); err != nil {
+		t.Fatal(err)
+	}
+	sealed, err := filepath.Glob(plain + "/*.cipher")
+	if err != nil || len(sealed) != files {
+		t.Fatalf("%d files, %v", len(sealed), err)
+	}
+	for _, f := range sealed {
+		if err := os.Rename(f, filepath.Join(source, filepath.Base(f))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return source
+}

@@ -1,0 +1,167 @@
+package integration_test
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A reader who gives up is let go at once, with EINTR; what he waited for goes
+// on for others.
+func TestInterrupt(t *testing.T) {
+	l := newLab(t)
+	m := mount(t, l, "")
+	put(t, m.source("slow.cipher"), seal(t, l, "worth waiting for"))
+	waiting := m.requests(t)
+	if err := l.ResetCalls(); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Fault(map[string]any{"action": "Decrypt", "hang": true}); err != nil {
+		t.Fatal(err)
+	}
+	begun := time.Now()
+	// perl's handlers do not restart a system call, and so it sees EINTR.
+	impatient := exec.Command("perl", "-e", `$SIG{INT} = sub {}; sysopen(my $f, $ARGV[0], 0) and exit 0; exit $! + 0`, m.path("slow"))
+	if err := impatient.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer impatient.Process.Kill()
+	waiting(1)
+	var got strings.Builder
+	patient := exec.Command("cat", m.path("slow"))
+	patient.Stdout = &got
+	if err := patient.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer patient.Process.Kill()
+	waiting(2)
+	if err := impatient.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	impatient.Wait()
+	if code := impatient.ProcessState.ExitCode(); code != int(syscall.EINTR) {
+		t.Errorf("the interrupted open ended with %d, want EINTR", code)
+	}
+	waiting(1) // the other one, still
+	if err := l.ClearFaults(); err != nil {
+		t.Fatal(err)
+	}
+	if err := patient.Wait(); err != nil || got.String() != "worth waiting for" {
+		t.Errorf("the other reader: %q, %v", &got, err)
+	}
+	if n, most := decrypts(t, l), 1+int(time.Since(begun)/(3*time.Second)); n > most {
+		t.Errorf("%d calls, want %d", n, most)
+	}
+}
+
+// While many files wait for a service that hangs, everything else is quick;
+// and nothing is left of them afterwards.
+func TestHangingServiceBlocksNobodyElse(t *testing.T) {
+	l := newLab(t)
+	m := mount(t, l, "", "timeout=4s")
+	put(t, m.source("cached.cipher"), seal(t, l, "cached"))
+	if got := read(t, m.path("cached")); got != "cached" {
+		t.Fatalf("reads %q", got)
+	}
+	const blocked = 64
+	for i := range blocked {
+		put(t, m.source("f"+itoa(i)+".cipher"), seal(t, l, "file "+itoa(i)))
+	}
+	waiting := m.requests(t)
+	before := m.descriptors(t)
+	if err := l.Fault(map[string]any{"action": "Decrypt", "hang": true}); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, blocked)
+	for i := range blocked {
+		go func() { _, err := os.ReadFile(m.path("f" + itoa(i))); done <- err }()
+	}
+	waiting(blocked)
+	begun := time.Now()
+	if out, err := exec.Command("ls", "-l", m.Point).CombinedOutput(); err != nil || strings.Count(string(out), "\n") < blocked {
+		t.Errorf("ls: %v\n%s", err, out)
+	}
+	if st, err := os.Stat(m.path("f1")); err != nil || st.Size() != 6 {
+		t.Errorf("stat: %v, %v", st, err)
+	}
+	if out, err := exec.Command("df", m.Point).CombinedOutput(); err != nil {
+		t.Errorf("df: %v\n%s", err, out)
+	}
+	if got := read(t, m.path("cached")); got != "cached" {
+		t.Errorf("cached reads %q", got)
+	}
+	if d := time.Since(begun); d > 2*time.Second {
+		t.Errorf("ls, stat, df and a cached read took %v", d)
+	}
+	for range blocked {
+		if err := <-done; !errors.Is(err, syscall.ETIMEDOUT) && !errors.Is(err, syscall.EIO) {
+			t.Errorf("a blocked reader got %v", err)
+		}
+	}
+	waiting(0)
+	for begun := time.Now(); ; time.Sleep(50 * time.Millisecond) {
+		after := m.descriptors(t)
+		if len(after) <= len(before) {
+			break
+		}
+		if time.Since(begun) > patience {
+			t.Fatalf("descriptors before:\n%s\nand after:\n%s", strings.Join(before, "\n"), strings.Join(after, "\n"))
+		}
+	}
+}
+
+// requests returns a function that waits until the kernel has so many requests
+// for this mount without an answer.
+func (m *mounted) requests(t *testing.T) func(want int) {
+	t.Helper()
+	var st unix.Stat_t
+	if err := unix.Stat(m.Point, &st); err != nil {
+		t.Fatal(err)
+	}
+	control := t.TempDir()
+	if err := unix.Mount("none", control, "fusectl", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(control, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	file := filepath.Join(control, strconv.FormatUint(uint64(unix.Minor(st.Dev)), 10), "waiting")
+	return func(want int) {
+		t.Helper()
+		for begun := time.Now(); ; time.Sleep(time.Millisecond) {
+			got := strings.TrimSpace(read(t, file))
+			if got == strconv.Itoa(want) {
+				return
+			}
+			if time.Since(begun) > patience {
+				t.Fatalf("%s requests wait, want %d", got, want)
+			}
+		}
+	}
+}
+
+// descriptors are what the process has open.
+func (m *mounted) descriptors(t *testing.T) []string {
+	t.Helper()
+	dir := "/proc/" + strconv.Itoa(m.PID) + "/fd"
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var open []string
+	for _, e := range entries {
+		to, _ := os.Readlink(filepath.Join(dir, e.Name()))
+		open = append(open, e.Name()+" "+to)
+	}
+	return open
+}
