@@ -86,12 +86,20 @@ func mount(t testing.TB, l *lab.Lab, source string, options ...string) *mounted 
 
 func (m *mounted) start(t testing.TB, l *lab.Lab, options ...string) {
 	t.Helper()
-	m.more, m.done = make(chan struct{}), make(chan struct{})
 	args := []string{"mount", "--foreground", "-o", "allow_emulator"}
 	for _, o := range options {
 		args = append(args, "-o", o)
 	}
 	m.cmd = l.Command(append(args, m.Source, m.Point)...)
+	m.launch(t)
+	t.Cleanup(func() { m.stop(t) })
+	m.waitLog(t, "msg=mounted")
+}
+
+// launch starts the process and collects its log.
+func (m *mounted) launch(t testing.TB) {
+	t.Helper()
+	m.more, m.done = make(chan struct{}), make(chan struct{})
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	stderr, err := m.cmd.StderrPipe()
 	if err != nil {
@@ -101,7 +109,6 @@ func (m *mounted) start(t testing.TB, l *lab.Lab, options ...string) {
 		t.Fatal(err)
 	}
 	m.PID = m.cmd.Process.Pid
-	t.Cleanup(func() { m.stop(t) })
 	go func() {
 		s := bufio.NewScanner(stderr)
 		s.Buffer(nil, 1<<20)
@@ -114,7 +121,6 @@ func (m *mounted) start(t testing.TB, l *lab.Lab, options ...string) {
 		}
 		close(m.done)
 	}()
-	m.waitLog(t, "msg=mounted")
 }
 
 // tail is the end of the log, for a failure's message.

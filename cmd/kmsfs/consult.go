@@ -14,9 +14,6 @@ import (
 	"github.com/kmsfs/kmsfs/fs"
 )
 
-// consultPatience bounds how long a daemon is waited for.
-const consultPatience = flushPatience + 2*controlPatience
-
 // consult asks the daemon of a mount. The mount itself is not touched: it may
 // hang, or its daemon may be dead.
 func (p *program) consult(verb, mnt string, request func(point string) (request, error)) (response, error) {
@@ -85,7 +82,11 @@ func (p *program) dial(m fs.MountEntry) (*net.UnixConn, error) {
 }
 
 func converse(conn *net.UnixConn, r request) (response, error) {
-	conn.SetDeadline(time.Now().Add(consultPatience))
+	patience := controlPatience
+	if r.Verb == "flush" {
+		patience += flushPatience
+	}
+	conn.SetDeadline(time.Now().Add(patience))
 	send(conn, r)
 	var a response
 	line, err := bufio.NewReader(io.LimitReader(conn, maxAnswer)).ReadBytes('\n')
