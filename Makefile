@@ -2,6 +2,7 @@
 
 BIN     ?= bin
 KEEP    ?=
+README  ?=
 VERSION ?= $(or $(shell git describe --tags --always --dirty 2>/dev/null),development)
 
 STATICCHECK_VERSION = v0.8.2
@@ -14,7 +15,7 @@ SOAK_PACKAGES = ./cache/... ./kms/aliyun
 SOAK_SECONDS  ?= 180
 
 .DEFAULT_GOAL = build
-.PHONY: build demo test check fuzz bench soak setup clean help
+.PHONY: build demo test check fuzz bench bench-packages soak setup clean help
 .NOTPARALLEL:
 
 build: ## bin/kmsfs and bin/kms-emulator: static, stripped, version stamped
@@ -50,7 +51,13 @@ fuzz: ## every fuzz test for FUZZTIME (30s)
 		done; \
 	done
 
-bench: ## all benchmarks
+bench: ## kmsfs beside tmpfs, loopback and gocryptfs, as root, in 3 minutes; README=1 writes the figures into README.md
+	@packaging/setup.sh bench
+	@$(MAKE) --no-print-directory --silent build
+	@CGO_ENABLED=0 go build -buildvcs=false -o $(BIN)/ ./integration/bench github.com/hanwen/go-fuse/v2/example/loopback
+	@exec $(BIN)/bench -bin $(BIN) $(if $(README),-readme README.md)
+
+bench-packages: ## the benchmarks of the packages
 	go test -run '^$$' -bench . -benchmem ./...
 
 soak: ## the tests of cache and client again and again, in random order, for SOAK_SECONDS (180)
@@ -65,4 +72,4 @@ clean: ## remove what was built
 	rm -rf bin
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16

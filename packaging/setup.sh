@@ -1,13 +1,24 @@
 #!/bin/sh
 # Installs what building, testing and showing kmsfs needs, on Debian 12 and its
 # likes, as root. It installs packages that are missing and does nothing else;
-# when nothing is missing it prints nothing.
+# when nothing is missing it prints nothing. "setup.sh bench" is for make bench.
 set -eu
 
 packages="gcc libc6-dev fuse3 systemd-sysv systemd-container dbus nginx-light openssl curl ca-certificates util-linux procps iproute2 nftables gdb e2fsprogs nodejs npm
 	bsdextrautils cpio file git jq make openssh-client perl python3 rsync xxd xz-utils"
 programs="gcc fusermount3 systemctl systemd-nspawn nginx openssl curl mount ps ss nft gcore mkfs.ext4 node npm
 	hexdump cpio file git jq make ssh-keygen perl python3 rsync xxd xz"
+case "$*" in
+'') ;;
+bench)
+	packages="fuse3 gocryptfs make util-linux"
+	programs="fusermount3 gocryptfs make mount"
+	;;
+*)
+	echo "usage: packaging/setup.sh [bench]" >&2
+	exit 2
+	;;
+esac
 go_needed=1.26
 
 fail() {
