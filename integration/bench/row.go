@@ -81,8 +81,8 @@ func (r row) result() string {
 	}
 	var missed []string
 	for _, t := range r.targets {
-		if got := r.against[t.other]; got > t.most {
-			missed = append(missed, fmt.Sprintf("%s by %.0f %%", t.other, 100*(got/t.most-1)))
+		if over := r.against[t.other] / t.most; over > 1 {
+			missed = append(missed, t.other+" "+excess(over))
 		}
 	}
 	switch {
@@ -92,6 +92,14 @@ func (r row) result() string {
 		return "met"
 	}
 	return ""
+}
+
+// excess says by how much a bound is missed.
+func excess(over float64) string {
+	if over > 3 {
+		return fmt.Sprintf("%.0f times over", over)
+	}
+	return fmt.Sprintf("by %.1f %%", 100*(over-1))
 }
 
 // times writes a ratio with as many digits as mean something.

@@ -42,7 +42,7 @@ func (b *bench) measureStart(ctx context.Context) ([]row, error) {
 	}
 	start := row{what: "exec to mounted", value: duration(median(times)), bound: "≤ " + duration(mostStart.Seconds())}
 	if over := median(times) / mostStart.Seconds(); over > 1 {
-		start.missed = fmt.Sprintf("by %.0f %%", 100*(over-1))
+		start.missed = excess(over)
 	}
 
 	if err := p.mount(ctx, b); err != nil {
@@ -59,7 +59,7 @@ func (b *bench) measureStart(ctx context.Context) ([]row, error) {
 		rss.missed = "not locked"
 	}
 	if over := float64(resident) / mostRSS; over > 1 {
-		rss.missed = strings.TrimPrefix(fmt.Sprintf("%s, by %.0f %%", rss.missed, 100*(over-1)), ", ")
+		rss.missed = strings.TrimPrefix(rss.missed+", "+excess(over), ", ")
 	}
 	return []row{start, rss}, nil
 }
