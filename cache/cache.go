@@ -4,11 +4,14 @@
 // What it promises:
 //
 //   - The TTL is a hard bound, counted from the moment before the load began.
-//     Neither use, nor a lease, nor a suspended machine, nor a clock set back
-//     stretches it.
+//     Neither use, nor a reload, nor a lease, nor a suspended machine, nor a
+//     clock set back stretches it. Past it, for as long as Config.Stale says and
+//     no longer, a plaintext is served only while a new load finds no answer.
+//   - What is used again and again is reloaded before its TTL ends, and nobody
+//     waits for that; what nobody uses is not.
 //   - A purge takes effect before it returns, also for a load in flight.
-//   - The bytes are wiped at expiry, eviction or purge, or at the last Release
-//     if somebody is reading them.
+//   - The bytes are wiped at the end of their time, at eviction or
+//     purge, or at the last Release if somebody is reading them.
 //   - Memory is bounded by what is really taken: dead plaintext that is still
 //     being read counts.
 //   - No call waits for anything but its own load.
@@ -20,6 +23,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -57,13 +61,22 @@ type Loaded struct {
 
 // Loader fetches one plaintext. It must return soon after ctx ends. After a
 // purge, or for a caller who came late to a slow load, it is called again, and
-// then the first call may still be on its way out.
+// then the first call may still be on its way out. One that hit is kept for
+// the reload, so it must hold neither plaintext nor a Lease.
 type Loader func(ctx context.Context) (Loaded, error)
 
-// Config has no zero value that means anything except for Remember.
+// Config has no zero value that means anything except where it says so.
 type Config struct {
 	// TTL is how long after the start of its load a plaintext may be served.
 	TTL time.Duration
+	// Refresh is how long before the end of its TTL an entry that was used
+	// since its load is loaded anew. Up to a quarter of that is left to
+	// chance, so that what was loaded together is not reloaded together.
+	// 0: never; else less than TTL.
+	Refresh time.Duration
+	// Stale is how long after its TTL a plaintext may still be served when
+	// a load is Unavailable or takes longer than a second. 0: not at all.
+	Stale time.Duration
 	// MaxBytes bounds the memory taken, in cells as secmem.CellSize counts
 	// them. A smaller arena bounds it further.
 	MaxBytes int
@@ -76,6 +89,9 @@ type Config struct {
 	// key; 0: not at all. It must not call the cache. nil: nothing is
 	// remembered.
 	Remember func(error) time.Duration
+	// Judge says what the failure of a load means for the plaintext that
+	// is there. It must not call the cache. nil: Failed, whatever it is.
+	Judge func(error) Trouble
 	// Joined is told, before anybody waits, that the caller of one context
 	// now waits for the load that runs under another. nil: nobody is.
 	Joined func(load, caller context.Context)
@@ -84,20 +100,26 @@ type Config struct {
 // Cache is safe for use by many goroutines.
 //
 // LOCK ORDER: Cache.mu, then the arena's own lock. Nothing of the caller's (a
-// Loader, Remember, Joined) runs under Cache.mu, and nobody waits under it.
+// Loader, Remember, Judge, Joined) runs under Cache.mu, and nobody waits under it.
 //
-// INVARIANT: kept holds exactly the fresh entries, loading the loading ones;
-// due and groups hold what kept holds. An entry leaves kept through bury only.
+// INVARIANT: kept holds exactly the fresh, ageing and stale entries, loading the
+// loading ones; expiry and groups hold what kept holds. An entry leaves kept
+// through bury only.
 // INVARIANT: used is the sum of the cells of all entries that have memory,
 // dead ones included, and of those being filled; used ≤ max.
-// INVARIANT: a key is in loading at most once: that is the single flight.
+// INVARIANT: a key is in loading at most once: that is the single flight, of
+// reloads too.
 type Cache struct {
 	ttl         time.Duration
+	refresh     time.Duration
+	stale       time.Duration
 	max         int
 	loadTimeout time.Duration
 	memory      *secmem.Arena
 	remember    func(error) time.Duration
+	judge       func(error) Trouble
 	joined      func(load, caller context.Context)
+	spread      func(time.Duration) time.Duration // a random part of it
 	loads       sync.WaitGroup
 
 	mu      sync.Mutex // guards everything below, and all entries
@@ -118,6 +140,10 @@ func New(cfg Config) (*Cache, error) {
 	switch {
 	case cfg.TTL <= 0:
 		return nil, fmt.Errorf("cache: a TTL of %v", cfg.TTL)
+	case cfg.Refresh < 0 || cfg.Refresh >= cfg.TTL:
+		return nil, fmt.Errorf("cache: a reload %v before the end of a TTL of %v", cfg.Refresh, cfg.TTL)
+	case cfg.Stale < 0:
+		return nil, fmt.Errorf("cache: stale for %v", cfg.Stale)
 	case cfg.MaxBytes <= 0:
 		return nil, fmt.Errorf("cache: a size of %d bytes", cfg.MaxBytes)
 	case cfg.LoadTimeout <= 0:
@@ -127,11 +153,15 @@ func New(cfg Config) (*Cache, error) {
 	}
 	c := &Cache{
 		ttl:         cfg.TTL,
+		refresh:     cfg.Refresh,
+		stale:       cfg.Stale,
 		max:         min(cfg.MaxBytes, cfg.Memory.Max()),
 		loadTimeout: cfg.LoadTimeout,
 		memory:      cfg.Memory,
 		remember:    cfg.Remember,
+		judge:       cfg.Judge,
 		joined:      cfg.Joined,
+		spread:      rand.N[time.Duration],
 		clock:       newClock(),
 		loading:     make(map[Key]*entry),
 		groups:      make(map[string]map[*entry]struct{}),
@@ -155,10 +185,11 @@ const maxAttempts = 3
 // is there and nobody else is loading it. The load does not end with ctx, only
 // the waiting does: its result is kept for the next caller.
 //
-// A failed load is the same error for everybody who waited. A caller is never
-// served by a load that began a TTL or longer before its call: it waits for
-// that load to end and then asks again. A load that itself takes longer than
-// the TTL serves those who waited for it and is not kept.
+// A failed load is the same error for everybody who waited, unless something
+// stale may be served instead. A caller is never served by a load that began a
+// TTL or longer before its call: it waits for that load to end and then asks
+// again. A load that itself takes longer than the TTL serves those who waited
+// for it, and is kept for as long as it may be stale.
 func (c *Cache) Get(ctx context.Context, k Key, load Loader) (*Lease, error) {
 	var asked Instant
 	for attempt := range maxAttempts {
@@ -171,13 +202,15 @@ func (c *Cache) Get(ctx context.Context, k Key, load Loader) (*Lease, error) {
 		if attempt == 0 {
 			asked = now
 		}
-		if e := c.fresh(k, now); e != nil {
-			e.leases++
-			if attempt == 0 {
+		kept := c.find(k, now)
+		if kept != nil && (kept.state != stale || now.since(kept.missed) < staleAgain) {
+			if attempt == 0 && kept.state != stale {
 				c.stats.Hits++
 			}
+			c.use(ctx, kept, load, now)
+			l := c.lease(kept, attempt == 0)
 			c.mu.Unlock()
-			return &Lease{c: c, e: e, hit: attempt == 0}, nil
+			return l, nil
 		}
 		e, joined, err := c.join(ctx, k, load, now, asked)
 		c.mu.Unlock()
@@ -187,7 +220,11 @@ func (c *Cache) Get(ctx context.Context, k Key, load Loader) (*Lease, error) {
 		if joined && c.joined != nil {
 			c.joined(e.ctx, ctx)
 		}
-		lease, err := c.wait(ctx, e, joined)
+		patience := forever
+		if kept != nil {
+			patience = max(0, staleAfter-now.since(e.born))
+		}
+		lease, err := c.wait(ctx, e, joined, patience)
 		if lease != nil || err != nil {
 			return lease, err
 		}
@@ -195,15 +232,16 @@ func (c *Cache) Get(ctx context.Context, k Key, load Loader) (*Lease, error) {
 	return nil, ErrPurged
 }
 
-// fresh is the entry that may be served for k, or nil.
-func (c *Cache) fresh(k Key, now Instant) *entry {
+// find is what is kept of k, in the state that it has by now, or nil.
+func (c *Cache) find(k Key, now Instant) *entry {
 	e, ok := c.kept.Get(k)
 	if !ok {
 		return nil
 	}
-	if now.since(e.born) >= c.ttl { // look allows maxSkew
-		c.stats.Expired++
-		c.kept.Remove(k)
+	if now.since(e.born) >= c.next(e) { // look allows maxSkew
+		c.age(e, now)
+	}
+	if e.state == dead {
 		return nil
 	}
 	return e

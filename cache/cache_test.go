@@ -23,6 +23,9 @@ func TestConfigIsChecked(t *testing.T) {
 	for name, spoil := range map[string]func(*Config){
 		"TTL":         func(c *Config) { c.TTL = 0 },
 		"MaxBytes":    func(c *Config) { c.MaxBytes = -1 },
+		"Refresh":     func(c *Config) { c.Refresh = c.TTL },
+		"no Refresh":  func(c *Config) { c.Refresh = -1 },
+		"Stale":       func(c *Config) { c.Stale = -1 },
 		"LoadTimeout": func(c *Config) { c.LoadTimeout = 0 },
 		"Memory":      func(c *Config) { c.Memory = nil },
 	} {

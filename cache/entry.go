@@ -1,19 +1,26 @@
 package cache
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // state is where an entry is in its life:
 //
-//	loading → fresh → dead
-//	loading → dead            the load failed, was purged, or took too long
+//	loading → fresh → ageing → stale → dead
 //
-// A later ageing (still served, a reload is wanted) and stale (served only
-// while the service cannot be reached) come between fresh and dead.
+// From each state it can die at once: the load failed, or it was purged,
+// evicted, or replaced by a reload. Ageing, still served like a fresh one, is
+// left out where nothing is reloaded ahead, and entered again after a reload
+// that failed. Stale, served only when a load finds no answer, is left out
+// where Config.Stale is 0.
 type state uint8
 
 const (
 	loading state = iota
 	fresh
+	ageing
+	stale
 	dead
 )
 
@@ -33,20 +40,30 @@ type entry struct {
 	cell   int // what it takes of Cache.used
 	group  string
 	origin string
-	err    error // of the load; errPurged: ask again
+	err    error   // of the load; errPurged: ask again
+	cause  Trouble // of err
+
+	ages   time.Duration // after which it is ageing
+	loaded int64         // the boot clock at the end of its load
+	again  *reload       // how its last user would load it; nil: not used since its load
+	missed Instant       // when a load of the same key was last Unavailable
+	why    error         // that load's error
 
 	ctx    context.Context    // of the load
 	done   chan struct{}      // closed when the load has ended or was abandoned
 	cancel context.CancelFunc // of the load
 
-	due   int64 // for expiry: the boot clock at which it dies
+	due   int64 // for expiry: the boot clock at which its state ends
 	place int   // for expiry: the index in the heap
 }
 
 // bury is what happens to every entry that leaves kept, as simplelru's
 // callback: no way out of the cache misses the wiping.
 func (c *Cache) bury(e *entry) {
-	e.state = dead
+	if e.state == stale {
+		c.stats.Stale--
+	}
+	e.state, e.again = dead, nil
 	c.expiry.remove(e)
 	if g := c.groups[e.group]; len(g) > 1 {
 		delete(g, e)
@@ -72,9 +89,14 @@ func (c *Cache) wipe(bytes []byte, cell int) {
 	c.stats.Wiped++
 }
 
-// keep puts a loaded entry among the fresh ones.
+// keep puts a loaded entry among the fresh ones, in the place of the one
+// before it.
 func (c *Cache) keep(e *entry, now Instant) {
-	e.state = fresh
+	e.state, e.loaded = fresh, now.boot
+	e.ages = c.ttl
+	if c.refresh > 0 {
+		e.ages += c.spread(1+c.refresh/4) - c.refresh
+	}
 	g := c.groups[e.group]
 	if g == nil {
 		g = make(map[*entry]struct{})

@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// maxSkew is by how much the two clocks may drift apart before all times of
-// death are worked out again. It delays a wiping, never an expiry: Get looks
-// at both clocks itself.
+// maxSkew is by how much the two clocks may drift apart before all times in the
+// queue are worked out again. It delays a wiping, never an expiry: Get looks at
+// both clocks itself.
 const maxSkew = int64(10 * time.Millisecond)
 
-// expiry has the fresh entries in the order of their death, and the one timer
-// that wakes for the next.
+// expiry has what is kept in the order in which it changes its state, and the
+// one timer that wakes for the next.
 //
 // INVARIANT: as of the last look, the timer is armed for a moment not later
-// than the first death (give or take slack), and not at all if there is none.
+// than the first change (give or take slack), and not at all if there is none.
 type expiry struct {
 	queue queue
 	skew  int64 // for which the times in queue were worked out
@@ -25,7 +25,7 @@ type expiry struct {
 // slack absorbs what two readings of a clock differ by.
 const slack = 100 * time.Microsecond
 
-// look reads the clocks and buries whatever they say is dead.
+// look reads the clocks and gives everything the state that they say.
 func (c *Cache) look() Instant {
 	now := c.clock.now()
 	x := &c.expiry
@@ -37,28 +37,58 @@ func (c *Cache) look() Instant {
 		heap.Init(&x.queue)
 	}
 	for len(x.queue) > 0 && x.queue[0].due <= now.boot {
-		e := x.queue[0]
-		if now.since(e.born) < c.ttl { // the wall clock was set back a little
-			e.due = c.dueAt(e, now)
-			heap.Fix(&x.queue, 0)
-			continue
-		}
-		c.stats.Expired++
-		c.kept.Remove(e.key)
+		c.age(x.queue[0], now)
 	}
 	x.arm(c, now)
 	return now
 }
 
-// dueAt is the moment on the boot clock at which either clock ends e's life.
+// next is the age at which e's state ends.
+func (c *Cache) next(e *entry) time.Duration {
+	switch e.state {
+	case fresh:
+		return min(e.ages, c.ttl)
+	case ageing:
+		return c.ttl
+	}
+	return c.ttl + c.stale
+}
+
+// age gives e the state that its age demands. Nothing becomes younger when the
+// wall clock is set back.
+func (c *Cache) age(e *entry, now Instant) {
+	age := now.since(e.born)
+	switch {
+	case age >= c.ttl+c.stale:
+		c.stats.Expired++
+		c.kept.Remove(e.key)
+		return
+	case age >= c.ttl && e.state != stale:
+		e.state, e.again = stale, nil
+		c.stats.Stale++
+	case age >= e.ages && e.state == fresh:
+		e.state = ageing
+		c.reload(e, now)
+	}
+	c.expiry.fix(c, e, now)
+}
+
+// dueAt is the moment on the boot clock at which either clock ends e's state.
 func (c *Cache) dueAt(e *entry, now Instant) int64 {
-	return min(e.born.boot, e.born.wall-now.skew()) + int64(c.ttl)
+	return min(e.born.boot, e.born.wall-now.skew()) + int64(c.next(e))
 }
 
 func (x *expiry) add(c *Cache, e *entry, now Instant) {
 	e.due = c.dueAt(e, now)
 	heap.Push(&x.queue, e)
 	x.arm(c, now)
+}
+
+// fix is for when the time at which e's state ends has changed. The caller arms
+// the timer.
+func (x *expiry) fix(c *Cache, e *entry, now Instant) {
+	e.due = c.dueAt(e, now)
+	heap.Fix(&x.queue, e.place)
 }
 
 func (x *expiry) remove(e *entry) {
@@ -68,8 +98,8 @@ func (x *expiry) remove(e *entry) {
 	}
 }
 
-// arm sets the timer for the first death, unless it wakes before that anyway.
-// The timer stands still in suspend, so its moment is compared, not the death's.
+// arm sets the timer for the first change, unless it wakes before that anyway.
+// The timer stands still in suspend, so its moment is compared, not the change's.
 func (x *expiry) arm(c *Cache, now Instant) {
 	if len(x.queue) == 0 {
 		return

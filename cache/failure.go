@@ -2,6 +2,21 @@ package cache
 
 import "time"
 
+// Trouble is what the failure of a load means for the plaintext of its key
+// that is there already.
+type Trouble uint8
+
+const (
+	// Failed means nothing: what is fresh lives on, what is stale is not
+	// served.
+	Failed Trouble = iota
+	// Unavailable means that the question found no answer: what is fresh
+	// lives on, what is stale is served.
+	Unavailable
+	// Refused means that nobody shall have it any more: it is purged.
+	Refused
+)
+
 // maxFailures bounds the memory of failures, which anybody can fill.
 const maxFailures = 4096
 
@@ -18,16 +33,40 @@ func (c *Cache) fail(e *entry, err error) {
 	if c.remember != nil {
 		ttl = c.remember(err)
 	}
+	cause := Failed
+	if c.judge != nil {
+		cause = c.judge(err)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if e.state == dead {
 		return // abandoned: nobody waits for this error
 	}
 	c.stats.LoadErrors++
+	now := c.look()
 	if ttl > 0 {
-		c.failed.Add(e.key, failure{err: err, born: c.clock.now(), ttl: ttl})
+		c.failed.Add(e.key, failure{err: err, born: now, ttl: ttl})
 	}
+	e.cause = cause
 	c.abandon(e, err)
+	if kept, ok := c.kept.Peek(e.key); ok {
+		c.suffer(kept, cause, err, now)
+	}
+}
+
+// suffer is what the failure of a load does to the entry it was to replace.
+func (c *Cache) suffer(e *entry, cause Trouble, err error, now Instant) {
+	switch cause {
+	case Refused:
+		c.stats.Purged++
+		c.kept.Remove(e.key)
+		return
+	case Unavailable:
+		e.missed, e.why = now, err
+	}
+	if e.state == ageing {
+		c.postpone(e, now)
+	}
 }
 
 // abandon ends a load for those who wait for it. Its goroutine may still run;

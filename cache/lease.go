@@ -5,9 +5,19 @@ import "time"
 // Lease lets its holder read one plaintext. It is meant to last as long as one
 // reply: memory that is leased cannot be wiped or reused.
 type Lease struct {
-	c   *Cache
-	e   *entry // nil after Release
-	hit bool
+	c     *Cache
+	e     *entry // nil after Release
+	hit   bool
+	stale bool
+}
+
+// lease is one more lease on what is kept. It runs under Cache.mu.
+func (c *Cache) lease(e *entry, hit bool) *Lease {
+	e.leases++
+	if e.state == stale {
+		c.stats.StaleServed++
+	}
+	return &Lease{c: c, e: e, hit: hit, stale: e.state == stale}
 }
 
 // Bytes is the plaintext, in place. It must not be changed, nor used after
@@ -23,12 +33,27 @@ func (l *Lease) Since() Instant { return l.e.born }
 // Hit says that no load was waited for.
 func (l *Lease) Hit() bool { return l.hit }
 
-// Left is how long the plaintext may still be served; for copies that somebody
-// else keeps of it.
+// Stale says that the TTL had passed, and that no new load found an answer.
+func (l *Lease) Stale() bool { return l.stale }
+
+// Trouble is why a stale plaintext was served: the error of the last load; nil
+// if that goes on, and only takes long.
+func (l *Lease) Trouble() error {
+	l.c.mu.Lock()
+	defer l.c.mu.Unlock()
+	return l.e.why
+}
+
+// Left is how long the plaintext may still be served in the way this lease
+// serves it, fresh or stale; for copies that somebody else keeps of it.
 func (l *Lease) Left() time.Duration {
 	l.c.mu.Lock()
 	defer l.c.mu.Unlock()
-	return max(0, l.c.ttl-l.c.clock.now().since(l.e.born))
+	end := l.c.ttl
+	if l.stale {
+		end += l.c.stale
+	}
+	return max(0, end-l.c.clock.now().since(l.e.born))
 }
 
 // Release ends the lease. A second call panics: the first one may have given
@@ -42,7 +67,14 @@ func (l *Lease) Release() {
 		panic("cache: a lease was released twice")
 	}
 	l.e = nil
+	c.mu.Unlock()
+	c.leave(e)
+}
+
+// leave ends one lease on e, or one wait for its load.
+func (c *Cache) leave(e *entry) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	e.leases--
 	c.reap(e)
-	c.mu.Unlock()
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"time"
 
 	"github.com/kmsfs/kmsfs/cache/secmem"
 )
@@ -25,15 +27,8 @@ func (c *Cache) join(ctx context.Context, k Key, load Loader, now, asked Instant
 	c.stats.Misses++
 	e, found := c.loading[k]
 	if !found {
-		e = &entry{key: k, born: now, leases: 1, done: make(chan struct{}), place: -1}
-		e.ctx, e.cancel = context.WithTimeout(context.WithoutCancel(ctx), c.loadTimeout)
-		if len(c.loading) == 0 {
-			c.purges.forget()
-		}
-		c.loading[k] = e
-		c.stats.Loads++
-		seq := c.purges.seq
-		c.loads.Go(func() { c.load(e.ctx, e, seq, load) })
+		e = c.start(ctx, k, load, now)
+		e.leases++
 		return e, true, nil
 	}
 	if asked.since(e.born) < c.ttl {
@@ -43,34 +38,66 @@ func (c *Cache) join(ctx context.Context, k Key, load Loader, now, asked Instant
 	return e, false, nil
 }
 
-// wait waits for e's load or for ctx to end. Neither lease nor error: ask again.
-func (c *Cache) wait(ctx context.Context, e *entry, joined bool) (*Lease, error) {
-	var ended error
-	select {
-	case <-e.done:
-	case <-ctx.Done():
-		select {
-		case <-e.done: // both: the answer is here
-		default:
-			ended = ctx.Err()
-		}
+// start begins the load of k. Nobody is loading it.
+func (c *Cache) start(ctx context.Context, k Key, load Loader, now Instant) *entry {
+	e := &entry{key: k, born: now, done: make(chan struct{}), place: -1}
+	e.ctx, e.cancel = context.WithTimeout(context.WithoutCancel(ctx), c.loadTimeout)
+	if len(c.loading) == 0 {
+		c.purges.forget()
 	}
-	if ended == nil && e.err == nil && joined {
-		return &Lease{c: c, e: e}, nil
-	}
+	c.loading[k] = e
+	c.stats.Loads++
+	seq := c.purges.seq
+	c.loads.Go(func() { c.load(e.ctx, e, seq, load) })
+	return e
+}
+
+const forever = time.Duration(math.MaxInt64)
+
+// wait waits for e's load, or for ctx to end. When the load finds no answer, or
+// none within patience, what is kept is the answer. Neither lease nor error:
+// ask again.
+func (c *Cache) wait(ctx context.Context, e *entry, joined bool, patience time.Duration) (*Lease, error) {
 	if joined {
-		c.mu.Lock()
-		e.leases--
-		c.reap(e)
-		c.mu.Unlock()
+		defer c.leave(e)
 	}
-	if ended != nil {
-		return nil, ended
+	var late <-chan time.Time
+	if patience != forever {
+		t := time.NewTimer(patience)
+		defer t.Stop()
+		late = t.C
 	}
-	if errors.Is(e.err, errPurged) {
-		return nil, nil
+	for {
+		select {
+		case <-e.done:
+		case <-late:
+			if l := c.instead(e.key); l != nil {
+				return l, nil
+			}
+			late = nil
+			continue
+		case <-ctx.Done():
+			select {
+			case <-e.done: // both: the answer is here
+			default:
+				return nil, ctx.Err()
+			}
+		}
+		switch {
+		case errors.Is(e.err, errPurged):
+			return nil, nil
+		case e.err == nil && joined:
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			e.leases++ // beside the one that leave ends
+			return &Lease{c: c, e: e}, nil
+		case e.cause == Unavailable:
+			if l := c.instead(e.key); l != nil {
+				return l, nil
+			}
+		}
+		return nil, e.err
 	}
-	return nil, e.err
 }
 
 // load runs one Loader to its end, whoever is still waiting.
@@ -91,9 +118,9 @@ func (c *Cache) load(ctx context.Context, e *entry, seq uint64, load Loader) {
 }
 
 // settle publishes what was loaded: to those who wait, and to later callers
-// unless a purge came in between or the TTL has passed already.
+// unless a purge came in between or its time has passed already.
 func (c *Cache) settle(e *entry, got Loaded, seq uint64) error {
-	bytes, cell, err := c.allot(len(got.Plaintext))
+	bytes, cell, err := c.allot(e.key, len(got.Plaintext))
 	if err != nil {
 		return err
 	}
@@ -104,6 +131,9 @@ func (c *Cache) settle(e *entry, got Loaded, seq uint64) error {
 	defer c.mu.Unlock()
 	if e.state == loading && c.purges.since(got.Group, seq) {
 		c.abandon(e, errPurged)
+		if kept, ok := c.kept.Peek(e.key); ok { // too much was taken for purged
+			c.suffer(kept, Failed, nil, c.look())
+		}
 	}
 	if e.state == dead { // those who waited for it have gone
 		c.wipe(bytes, cell)
@@ -113,7 +143,7 @@ func (c *Cache) settle(e *entry, got Loaded, seq uint64) error {
 	e.bytes, e.cell = bytes, cell
 	e.group, e.origin = got.Group, got.Origin
 	e.born = e.born.earlier(got.Since)
-	if now := c.look(); now.since(e.born) < c.ttl {
+	if now := c.look(); now.since(e.born) < c.ttl+c.stale {
 		c.keep(e, now)
 	} else {
 		e.state = dead
@@ -126,12 +156,16 @@ func (c *Cache) settle(e *entry, got Loaded, seq uint64) error {
 
 func wipeAll(p []byte) { clear(p[:cap(p)]) }
 
-// allot takes memory for n bytes, evicting as needed. It is the caller's, and
-// counted in used.
-func (c *Cache) allot(n int) (bytes []byte, cell int, err error) {
+// allot takes memory for n bytes of k, evicting as needed: first what they are
+// to replace, so that reloads in a full cache cost nobody else his place. It is
+// the caller's, and counted in used.
+func (c *Cache) allot(k Key, n int) (bytes []byte, cell int, err error) {
 	cell = secmem.CellSize(max(n, 1)) // an empty plaintext costs a line, too
 	c.mu.Lock()
 	c.look() // the dead go first
+	if kept, ok := c.kept.Peek(k); ok && kept.leases == 0 && c.used > c.max-cell {
+		c.kept.Remove(k)
+	}
 	room := cell <= c.max && c.evict(cell)
 	if room {
 		c.used += cell
