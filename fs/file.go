@@ -115,7 +115,7 @@ func (o *opening) open(n *node, c content, r *opened) fuse.Status {
 		r.err = err
 		return loadStatus(err)
 	}
-	r.requestID, r.hit, r.err = lease.Origin(), lease.Hit(), nil
+	r.requestID, r.hit, r.stale, r.err = lease.Origin(), lease.Hit(), lease.Stale(), nil
 	if n.size == unknownSize {
 		n.size = int64(len(lease.Bytes())) // n is no node of the kernel's yet
 	}

@@ -59,6 +59,7 @@ type FS struct {
 	handles  *handles
 	dirs     *dirs
 	failures *failures
+	outage   outage
 	pages    *pages
 	watch    *watch
 }

@@ -50,11 +50,16 @@ func (f *FS) keyOf(blob kms.Blob, ec kms.EncryptionContext) cache.Key {
 }
 
 // lease returns the plaintext of a handle's version, decrypting it if need
-// be. ctx ends only this caller's wait.
+// be. ctx ends only this caller's wait. The cache keeps the loader of a file
+// in use, to decrypt it again ahead of time: it holds ciphertext only.
 func (f *FS) lease(ctx context.Context, h *handle) (*cache.Lease, error) {
 	blob, ec := h.blob, h.context
 	lease, err := f.cfg.Cache.Get(ctx, h.key, func(ctx context.Context) (cache.Loaded, error) {
 		d, err := f.cfg.Decrypter.Decrypt(ctx, blob, ec)
+		if errors.Is(err, kms.ErrKeyState) {
+			// What the service says of a key version holds for all it encrypted.
+			f.cfg.Cache.PurgeGroup(blob.KeyVersionID)
+		}
 		if err != nil {
 			return cache.Loaded{}, f.noted(ctx, h.rel, err)
 		}
@@ -68,12 +73,14 @@ func (f *FS) lease(ctx context.Context, h *handle) (*cache.Lease, error) {
 		}
 		return cache.Loaded{Plaintext: secret, Group: blob.KeyVersionID, Origin: d.RequestID}, nil
 	})
-	if err != nil && errors.Is(err, kms.ErrKeyState) {
-		// What the service says of a key version holds for all it encrypted.
-		f.cfg.Cache.PurgeGroup(blob.KeyVersionID)
+	if err != nil {
+		return nil, err
 	}
-	if err == nil && f.cfg.Encoding != kms.Raw && !lease.Hit() {
+	if f.cfg.Encoding != kms.Raw && !lease.Hit() {
 		f.sizes.learn(h.key, len(lease.Bytes()))
 	}
-	return lease, err
+	if lease.Stale() {
+		f.logStale(h, lease)
+	}
+	return lease, nil
 }

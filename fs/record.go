@@ -20,6 +20,7 @@ type opened struct {
 	version   string            // key version that the ciphertext names
 	requestID string            // of the call that decrypted it
 	hit       bool              // no call was waited for
+	stale     bool              // its ttl was over, but no call was answered
 	err       error
 }
 
@@ -32,13 +33,16 @@ func (f *FS) logOpen(r *opened, status fuse.Status) {
 	if !f.cfg.Log.Enabled(ctx, level) {
 		return
 	}
-	a := append(make([]slog.Attr, 0, 12),
+	a := append(make([]slog.Attr, 0, 13),
 		slog.Uint64("uid", uint64(r.caller.uid)), slog.Uint64("gid", uint64(r.caller.gid)), slog.Uint64("tgid", uint64(r.caller.tgid)),
 		slog.String("path", printable(r.path)),
 		slog.String("result", resultName(status)),
 		slog.String("duration", milliseconds(time.Since(r.begun))))
 	if r.version != "" {
 		a = append(a, slog.String("ciphertext", hex.EncodeToString(r.hash[:8])), slog.String("key_version", r.version), slog.Bool("cached", r.hit))
+	}
+	if r.stale {
+		a = append(a, slog.Bool("stale", true))
 	}
 	if r.requestID != "" {
 		a = append(a, slog.String("request_id", r.requestID))

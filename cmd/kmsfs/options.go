@@ -42,6 +42,8 @@ var options = []option{
 	{"qps", "N", "50", "calls per second to the service, at most", false, perSecond},
 	{"timeout", "DURATION", "10s", "how long an open may take", true, duration(time.Second, 5*time.Minute, func(s *settings) *time.Duration { return &s.timeout })},
 	{"ttl", "DURATION", "60s", "how long a plaintext is kept after it was asked for", false, duration(time.Second, 24*time.Hour, func(s *settings) *time.Duration { return &s.ttl })},
+	{"refresh", "DURATION", "15s", "decrypt files in use anew so long before their ttl ends; 0: never", false, duration(0, 24*time.Hour, func(s *settings) *time.Duration { return &s.refresh })},
+	{"stale", "DURATION", "0s", "how long past its ttl a plaintext may serve while KMS gives no answer", false, duration(0, 24*time.Hour, func(s *settings) *time.Duration { return &s.stale })},
 	{"cache_size", "SIZE", "64MiB", "how much plaintext is kept", false, size(64<<10, 16<<30, func(s *settings) *int64 { return &s.cacheSize })},
 	{"require_mlock", "", "", "refuse to start when memory cannot be locked", false, boolean(func(s *settings) *bool { return &s.requireMlock })},
 	{"file_mode", "MODE", "0400", "permissions of files", false, mode(func(s *settings) *uint32 { return &s.fileMode })},

@@ -62,7 +62,8 @@ func (m *mounting) serve(ctx context.Context, ready *readiness) error {
 		known.warn(w)
 	}
 	plaintexts, err := cache.New(cache.Config{
-		TTL: m.ttl, MaxBytes: int(m.cacheSize), LoadTimeout: m.timeout, Memory: memory, Remember: rememberFor, Joined: kms.Join,
+		TTL: m.ttl, Refresh: min(m.refresh, m.ttl/2), Stale: m.stale, MaxBytes: int(m.cacheSize), LoadTimeout: m.timeout, Memory: memory,
+		Remember: rememberFor, Judge: troubleOf, Joined: kms.Join,
 	})
 	if err != nil {
 		return err
@@ -130,6 +131,19 @@ func rememberFor(err error) time.Duration {
 		return badFor
 	}
 	return 0
+}
+
+// troubleOf says what the failure of a call means for the plaintext that is in
+// the cache. Rejected credentials say nothing about it; an implausible answer
+// comes from somebody, so it is not silence either.
+func troubleOf(err error) cache.Trouble {
+	switch {
+	case errors.Is(err, kms.ErrTransient), errors.Is(err, kms.ErrAuthentication):
+		return cache.Unavailable
+	case errors.Is(err, kms.ErrDenied), errors.Is(err, kms.ErrKeyState), errors.Is(err, kms.ErrBadCiphertext):
+		return cache.Refused
+	}
+	return cache.Failed
 }
 
 func (m *mounting) explainMount(err error) error {

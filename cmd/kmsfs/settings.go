@@ -14,6 +14,8 @@ type settings struct {
 	guard
 
 	ttl          time.Duration
+	refresh      time.Duration // before the end of the ttl; 0: never
+	stale        time.Duration // after the end of the ttl
 	timeout      time.Duration
 	qps          int   // calls per second
 	cacheSize    int64 // bytes

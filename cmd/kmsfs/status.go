@@ -33,19 +33,22 @@ type status struct {
 }
 
 type cacheStatus struct {
-	Entries    int    `json:"entries"`
-	Loading    int    `json:"loading"`
-	Bytes      int    `json:"bytes"`
-	MaxBytes   int    `json:"max_bytes"`
-	Hits       uint64 `json:"hits"`
-	Misses     uint64 `json:"misses"`
-	Loads      uint64 `json:"loads"`
-	LoadErrors uint64 `json:"load_errors"`
-	Remembered uint64 `json:"remembered"`
-	Evicted    uint64 `json:"evicted"`
-	Expired    uint64 `json:"expired"`
-	Purged     uint64 `json:"purged"`
-	Wiped      uint64 `json:"wiped"`
+	Entries     int    `json:"entries"`
+	Stale       int    `json:"stale"` // of these
+	Loading     int    `json:"loading"`
+	Bytes       int    `json:"bytes"`
+	MaxBytes    int    `json:"max_bytes"`
+	Hits        uint64 `json:"hits"`
+	Misses      uint64 `json:"misses"`
+	Loads       uint64 `json:"loads"`
+	LoadErrors  uint64 `json:"load_errors"`
+	Refreshes   uint64 `json:"refreshes"`
+	StaleServed uint64 `json:"stale_served"`
+	Remembered  uint64 `json:"remembered"`
+	Evicted     uint64 `json:"evicted"`
+	Expired     uint64 `json:"expired"`
+	Purged      uint64 `json:"purged"`
+	Wiped       uint64 `json:"wiped"`
 }
 
 type kmsStatus struct {
@@ -119,8 +122,8 @@ func (s *status) print(w io.Writer, now time.Time) error {
 	line("mount", "%s on %s, open=%s", s.Source, s.Mountpoint, s.Open)
 	line("process", "%d, version %s, up %v", s.PID, s.Version, span(s.UptimeSeconds))
 	line("cache", "%d files, %s of %s, ttl %v", c.Entries, bytesOf(c.Bytes), bytesOf(c.MaxBytes), span(s.TTLSeconds))
-	line("reads", "%d hits, %d misses", c.Hits, c.Misses)
-	line("loads", "%d, %d failed, %d refusals", c.Loads, c.LoadErrors, s.Refusals)
+	line("reads", "%d hits, %d misses, %d served stale", c.Hits, c.Misses, c.StaleServed)
+	line("loads", "%d, %d ahead of expiry, %d failed, %d refusals", c.Loads, c.Refreshes, c.LoadErrors, s.Refusals)
 	line("KMS calls", "%d, %d repeated, %d throttled, %d unanswered", k.Calls, k.Retries, k.Throttled, k.Unanswered)
 	breaker := k.Breaker
 	if !k.BreakerSince.IsZero() {

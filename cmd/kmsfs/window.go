@@ -70,7 +70,7 @@ func (w *window) status() *status {
 		Started: w.started.UTC(), UptimeSeconds: seconds(time.Since(w.started)),
 		Open: w.m.open, TTLSeconds: seconds(w.m.ttl), TimeoutSeconds: seconds(w.m.timeout),
 		Cache: cacheStatus{
-			Entries: c.Entries, Loading: c.Loading, Bytes: c.Bytes, MaxBytes: c.Max,
+			Entries: c.Entries, Stale: c.Stale, StaleServed: c.StaleServed, Refreshes: c.Refreshes, Loading: c.Loading, Bytes: c.Bytes, MaxBytes: c.Max,
 			Hits: c.Hits, Misses: c.Misses, Loads: c.Loads, LoadErrors: c.LoadErrors, Remembered: c.Remembered,
 			Evicted: c.Evictions, Expired: c.Expired, Purged: c.Purged, Wiped: c.Wiped,
 		},
