@@ -3,6 +3,8 @@
 BIN     ?= bin
 KEEP    ?=
 README  ?=
+DESTDIR ?=
+PREFIX  ?= /usr/local
 VERSION ?= $(or $(shell git describe --tags --always --dirty 2>/dev/null),development)
 
 STATICCHECK_VERSION = v0.8.2
@@ -15,12 +17,35 @@ SOAK_PACKAGES = ./cache/... ./kms/aliyun
 SOAK_SECONDS  ?= 180
 
 .DEFAULT_GOAL = build
-.PHONY: build demo test check fuzz bench bench-packages soak setup clean help
+.PHONY: build install deb demo test check fuzz bench bench-packages soak setup clean help
 .NOTPARALLEL:
 
 build: ## bin/kmsfs and bin/kms-emulator: static, stripped, version stamped
 	@mkdir -p $(BIN)
 	CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN)/ ./cmd/kmsfs ./cmd/kms-emulator
+
+# Needs no go, so that root may have none: run make first. mount(8) looks for
+# its helpers in /sbin only, whatever PREFIX is.
+install: ## what make built, into DESTDIR and PREFIX (/usr/local)
+	@test -x $(BIN)/kmsfs || { echo "$(BIN)/kmsfs is missing: run make first"; exit 1; }
+	install -D -m 755 $(BIN)/kmsfs $(DESTDIR)$(PREFIX)/bin/kmsfs
+	install -d $(DESTDIR)/usr/sbin
+	ln -sf $(PREFIX)/bin/kmsfs $(DESTDIR)/usr/sbin/mount.kmsfs
+	ln -sf $(PREFIX)/bin/kmsfs $(DESTDIR)/usr/sbin/mount.fuse.kmsfs
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	@set -e; for unit in packaging/systemd/*; do \
+		sed 's|/usr/bin/kmsfs|$(PREFIX)/bin/kmsfs|' "$$unit" >$(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/}; done
+	@set -e; cd $(DESTDIR)$(PREFIX); kmsfs=$(abspath $(BIN))/kmsfs; \
+	install -d share/man/man1 share/man/man8 share/bash-completion/completions share/zsh/vendor-completions share/fish/vendor_completions.d; \
+	$$kmsfs man kmsfs.1 >share/man/man1/kmsfs.1; \
+	$$kmsfs man mount.kmsfs.8 >share/man/man8/mount.kmsfs.8; \
+	echo '.so man8/mount.kmsfs.8' >share/man/man8/mount.fuse.kmsfs.8; \
+	$$kmsfs completion bash >share/bash-completion/completions/kmsfs; \
+	$$kmsfs completion zsh >share/zsh/vendor-completions/_kmsfs; \
+	$$kmsfs completion fish >share/fish/vendor_completions.d/kmsfs.fish
+
+deb: build ## bin/kmsfs_VERSION_ARCH.deb
+	@packaging/deb.sh $(abspath $(BIN)) '$(VERSION)'
 
 demo: setup ## a private key that is never a file, up to a TLS handshake; KEEP=1 stays mounted until Ctrl-C
 	@start=$$(date +%s%3N) && \
