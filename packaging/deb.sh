@@ -51,5 +51,5 @@ Description: serve secrets from ciphertext, decrypted through Alibaba Cloud KMS
  fuse3 is needed for mounts by other users than root.
 END
 find "$root" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
-dpkg-deb --root-owner-group --build "$root" "$bin/kmsfs_${version}_$architecture.deb" >&2
+dpkg-deb --root-owner-group -Zgzip --build "$root" "$bin/kmsfs_${version}_$architecture.deb" >&2
 echo "$bin/kmsfs_${version}_$architecture.deb"

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"regexp"
 
 	"github.com/kmsfs/kmsfs/kms"
@@ -30,6 +32,9 @@ const defaultRegion = "cn-hangzhou"
 
 // client builds the adapter. It makes no network call.
 func (s *settings) client(getenv func(string) string, log *slog.Logger) (*aliyun.Client, error) {
+	if s.credentials.file == "" && s.ramRole == "" {
+		s.credentials.file = lent(getenv)
+	}
 	source, err := aliyun.FindCredentials(aliyun.CredentialOptions{
 		Profile: s.profile, File: s.credentials.file, RAMRole: s.ramRole, AllowProcess: s.allowProcess, Getenv: getenv, Log: log,
 	})
@@ -54,6 +59,20 @@ func (s *settings) client(getenv func(string) string, log *slog.Logger) (*aliyun
 		return nil, failf("choose endpoint: no region").hint("set ALIBABA_CLOUD_REGION_ID, for example to cn-hangzhou, or give --region or --endpoint")
 	}
 	return c, err
+}
+
+// lent is the file that systemd has put into memory for this service alone
+// (LoadCredential=credentials:…), if it has.
+func lent(getenv func(string) string) string {
+	dir := getenv("CREDENTIALS_DIRECTORY")
+	if dir == "" {
+		return ""
+	}
+	path := filepath.Join(dir, "credentials")
+	if _, err := os.Lstat(path); err != nil {
+		return ""
+	}
+	return path
 }
 
 // verbClient is client for a command that makes its calls and ends.

@@ -26,28 +26,27 @@ func (l *Lab) Dial(ctx context.Context, network, address string) (net.Conn, erro
 	if l.Network == "" {
 		return new(net.Dialer).DialContext(ctx, network, address)
 	}
-	type answer struct {
-		conn net.Conn
-		err  error
-	}
-	dialled := make(chan answer, 1)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends here
-		conn, err := l.dialInside(ctx, network, address)
-		dialled <- answer{conn, err}
-	}()
-	a := <-dialled
-	return a.conn, a.err
-}
-
-func (l *Lab) dialInside(ctx context.Context, network, address string) (net.Conn, error) {
 	fd, err := unix.Open(l.Network, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open network namespace: %w", err)
 	}
 	defer unix.Close(fd)
+	home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open network namespace: %w", err)
+	}
+	defer unix.Close(home)
+	// The thread has to come back: with it would end the processes that were
+	// started from it (Pdeathsig).
+	runtime.LockOSThread()
 	if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
+		runtime.UnlockOSThread()
 		return nil, fmt.Errorf("enter network namespace: %w", err)
 	}
-	return new(net.Dialer).DialContext(ctx, network, address)
+	conn, err := new(net.Dialer).DialContext(ctx, network, address)
+	if back := unix.Setns(home, unix.CLONE_NEWNET); back != nil {
+		panic("leave network namespace: " + back.Error())
+	}
+	runtime.UnlockOSThread()
+	return conn, err
 }

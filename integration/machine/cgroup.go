@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -20,6 +22,38 @@ func cgroupRoot() string {
 		return "/sys/fs/cgroup"
 	}
 	return "/sys/fs/cgroup/unified"
+}
+
+// Processes are those of a unit's cgroup and below, in the numbers of this
+// machine. A cgroup that is gone has none.
+func (m *Machine) Processes(cgroup string) ([]int, error) {
+	if cgroup == "" {
+		return nil, nil
+	}
+	var pids []int
+	err := filepath.WalkDir(filepath.Join(cgroupRoot(), m.name, "payload", cgroup), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.Name() != "cgroup.procs" {
+			return gone(err)
+		}
+		list, err := os.ReadFile(path)
+		for line := range strings.FieldsSeq(string(list)) {
+			pid, err := strconv.Atoi(line)
+			if err != nil {
+				return err
+			}
+			pids = append(pids, pid)
+		}
+		return gone(err)
+	})
+	return pids, err
+}
+
+// gone takes for no error what may happen when a cgroup ends meanwhile.
+func gone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENODEV) {
+		return nil
+	}
+	return err
 }
 
 // removeCgroups removes what nspawn and systemd made below the machine's name,
