@@ -22,7 +22,7 @@ func (f *FS) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name string, out *
 	wait := settling{ctx: context.Background(), begun: now()} // short, and stat knows no EINTR
 	seen := wait.begun
 	n, c, err := f.find(parent.rel, name)
-	for err == nil && c.bad != "" && wait.more(n.tuple.ctime) {
+	for err == errTorn && wait.more(now().UnixNano()) || err == nil && c.bad != "" && wait.more(n.tuple.ctime) {
 		seen = now()
 		n, c, err = f.find(parent.rel, name)
 	}
@@ -36,8 +36,9 @@ func (f *FS) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name string, out *
 			return status
 		}
 	}
-	if n = f.enter(n, out); n == nil {
-		return fuse.EIO
+	n, status := f.enter(n, out)
+	if !status.Ok() {
+		return status
 	}
 	if n.kind == modeDir {
 		out.SetEntryTimeout(dirEntryTimeout)
@@ -48,21 +49,21 @@ func (f *FS) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name string, out *
 }
 
 // enter hands a node to the kernel: a reference and its attributes, with no
-// trust in the name. It returns nil when that cannot be done.
-func (f *FS) enter(n *node, out *fuse.EntryOut) *node {
+// trust in the name. A directory may be gone by now.
+func (f *FS) enter(n *node, out *fuse.EntryOut) (*node, fuse.Status) {
 	var a fuse.Attr
 	timeout, err := f.fillAttr(n, &a)
 	if err != nil {
-		return nil
+		return nil, sourceStatus(err)
 	}
 	rel := n.rel
 	if n = f.nodes.adopt(n); n == nil {
 		f.cfg.Log.Error("two files share one node id; one of them cannot be shown", "path", printable(rel))
-		return nil
+		return nil, fuse.EIO
 	}
 	out.NodeId, out.Generation, out.Attr = n.id, 1, a
 	out.SetAttrTimeout(timeout)
-	return n
+	return n, fuse.OK
 }
 
 // Forget drops references. It does no I/O.
@@ -234,7 +235,10 @@ func (f *FS) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryL
 		}
 		// Without a node the kernel takes the name and asks LOOKUP for the
 		// rest, which then reports the error, or finds out the size.
-		if child != nil && child.size != unknownSize && f.enter(child, slot) != nil && f.watch.pushes() {
+		if child == nil || child.size == unknownSize {
+			continue
+		}
+		if _, status := f.enter(child, slot); status.Ok() && f.watch.pushes() {
 			slot.SetEntryTimeout(listedEntryTimeout)
 		}
 	}

@@ -32,7 +32,7 @@ func (f *FS) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fu
 	}
 	r := opened{begun: now(), caller: callerOf(in.InHeader), path: n.rel}
 	if n.plain {
-		status := f.openPlain(n, out)
+		status := f.openPlain(n, &r, out)
 		f.logOpen(&r, status)
 		return status
 	}
@@ -132,12 +132,17 @@ func (o *opening) open(n *node, c content, r *opened) fuse.Status {
 }
 
 // openPlain opens a file that is shown as it is.
-func (f *FS) openPlain(n *node, out *fuse.OpenOut) fuse.Status {
-	fd, _, err := f.source.openFile(n.rel)
+func (f *FS) openPlain(n *node, r *opened, out *fuse.OpenOut) fuse.Status {
+	fd, st, err := f.source.openFile(n.rel)
 	if err != nil {
 		return sourceStatus(err)
 	}
-	out.Fh = f.handles.addPlain(&handle{rel: n.rel, plain: os.NewFile(uintptr(fd), n.rel)})
+	out.Fh = plainNode(n.rel, &st).id
+	h := &handle{rel: n.rel, plain: os.NewFile(uintptr(fd), n.rel), uid: r.caller.uid}
+	if err := f.handles.addPlain(out.Fh, h, maxPlain()); err != nil {
+		r.err = errors.New("too many plain files are open, or too many of them by this user")
+		return sourceStatus(err)
+	}
 	out.OpenFlags = fuse.FOPEN_DIRECT_IO
 	return fuse.OK
 }

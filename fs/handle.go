@@ -3,6 +3,9 @@ package fs
 import (
 	"os"
 	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/kmsfs/kmsfs/cache"
 	"github.com/kmsfs/kmsfs/kms"
@@ -20,22 +23,24 @@ type handle struct {
 	context kms.EncryptionContext
 	plain   *os.File // a file shown as it is; then there is no blob
 
-	opens int // guarded by handles.mu
+	opens int    // guarded by handles.mu
+	uid   uint32 // who opened a plain file first
 }
 
 // handles are the open versions. A version that is open many times is one
 // handle: its number is the node id of the version, so that it means the same
-// to another process. Plain files have numbers of their own, with the top bit
-// that no node id has.
+// to another process.
+//
+// INVARIANT: plain has for each uid the number of its handles that have a
+// descriptor, and held is their sum.
 type handles struct {
-	mu   sync.Mutex
-	open map[uint64]*handle
-	last uint64
+	mu    sync.Mutex
+	open  map[uint64]*handle
+	plain map[uint32]int
+	held  int
 }
 
-const plainBit = 1 << 63
-
-func newHandles() *handles { return &handles{open: map[uint64]*handle{}} }
+func newHandles() *handles { return &handles{open: map[uint64]*handle{}, plain: map[uint32]int{}} }
 
 // add opens version id once more.
 func (t *handles) add(id uint64, h *handle) {
@@ -48,13 +53,26 @@ func (t *handles) add(id uint64, h *handle) {
 	t.open[id] = h
 }
 
-func (t *handles) addPlain(h *handle) uint64 {
+// addPlain opens version id of a plain file once more, of all of which at most
+// so many may be open. A uid gets a descriptor only while it has fewer than are
+// left: no user can take them all.
+func (t *handles) addPlain(id uint64, h *handle, most int) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.last++
+	if old := t.open[id]; old != nil {
+		old.opens++
+		h.close()
+		return nil
+	}
+	if t.plain[h.uid] >= most-t.held {
+		h.close()
+		return syscall.EMFILE
+	}
+	t.plain[h.uid]++
+	t.held++
 	h.opens = 1
-	t.open[plainBit|t.last] = h
-	return plainBit | t.last
+	t.open[id] = h
+	return nil
 }
 
 func (t *handles) get(fh uint64) *handle {
@@ -73,9 +91,16 @@ func (t *handles) release(fh uint64) {
 	if h == nil {
 		return
 	}
-	if h.opens--; h.opens == 0 {
-		delete(t.open, fh)
-		h.close()
+	if h.opens--; h.opens > 0 {
+		return
+	}
+	delete(t.open, fh)
+	h.close()
+	if h.plain != nil {
+		t.held--
+		if t.plain[h.uid]--; t.plain[h.uid] == 0 {
+			delete(t.plain, h.uid)
+		}
 	}
 }
 
@@ -86,10 +111,26 @@ func (t *handles) closeAll() {
 		delete(t.open, fh)
 		h.close()
 	}
+	clear(t.plain)
+	t.held = 0
 }
 
 func (h *handle) close() {
 	if h.plain != nil {
 		h.plain.Close()
 	}
+}
+
+// spareDescriptors are for everything but plain files: connections, looks at
+// the source, commands for credentials.
+const spareDescriptors = 128
+
+// maxPlain is how many plain files may be open. The limit can be changed from
+// outside.
+func maxPlain() int {
+	var l unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil {
+		return 0
+	}
+	return int(min(l.Cur, 1<<20)) - spareDescriptors
 }

@@ -116,6 +116,41 @@ func TestHoardedDescriptors(t *testing.T) {
 	}
 }
 
+// Files that are shown as they are take a descriptor of the process each. One
+// user's cannot use up what there are.
+func TestHoardedPlainFiles(t *testing.T) {
+	l := newLab(t)
+	const limit = 512
+	source := t.TempDir()
+	for i := range 2 * limit {
+		put(t, fmt.Sprintf("%s/p%05d", source, i), "plain")
+	}
+	put(t, source+"/root.cipher", seal(t, l, "of root"))
+	m := mount(t, l, source, "allow_other,file_mode=0444,dir_mode=0555,plain=show")
+	open(t, m.Point)
+	if err := unix.Prlimit(m.PID, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: limit, Max: limit}, nil); err != nil {
+		t.Fatal(err)
+	}
+	program := otherUsersProgram(t)
+	opened, refused, why := hoard(t, program, m.path("p%05d"), 2*limit, 2*limit)
+	if opened < limit/4 || refused == 0 || why != syscall.EMFILE {
+		t.Errorf("%d opened, %d refused: %v", opened, refused, why)
+	}
+	for i := range 20 {
+		if got := read(t, m.path("root")); got != "of root" {
+			t.Errorf("root reads %q", got)
+		}
+		if got := read(t, m.path(fmt.Sprintf("p%05d", i))); got != "plain" {
+			t.Errorf("root reads %q", got)
+		}
+	}
+	// The same file again needs no descriptor more.
+	if opened, refused, why := hoard(t, program, m.path("p%05d"), 1, 2*limit); refused > 0 {
+		t.Errorf("%d opened, %d refused: %v", opened, refused, why)
+	}
+	m.waitLog(t, "level=WARN", "msg=open", "uid=65534", "path=p", `result="24=`)
+}
+
 // otherUsersProgram is this program, where another user may run it.
 func otherUsersProgram(t *testing.T) string {
 	t.Helper()
