@@ -1,25 +1,21 @@
 package integration_test
 
 import (
-	"crypto/tls"
-	"encoding/pem"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/kmsfs/kmsfs/integration/lab"
 )
 
 // nginx is a real nginx whose key is on the mount.
 type nginx struct {
-	dir, addr string
-	cmd       *exec.Cmd
+	*daemon
+	addr string
 }
 
 func program(t *testing.T, name string) string {
@@ -33,62 +29,32 @@ func program(t *testing.T, name string) string {
 	return ""
 }
 
-func startNginx(t *testing.T, cert, key string) *nginx {
+// startNginx starts nginx with more directives for its server, if any.
+func startNginx(t *testing.T, cert, key string, more ...string) *nginx {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	n := &nginx{dir: t.TempDir(), addr: listener.Addr().String()}
-	listener.Close()
-	conf := fmt.Sprintf(`daemon off; pid %[1]s/nginx.pid; error_log %[1]s/error.log notice; worker_processes 1;
+	host, port := address(t)
+	dir := t.TempDir()
+	conf := fmt.Sprintf(`daemon off; pid %[1]s/nginx.pid; error_log %[1]s/log notice; worker_processes 1;
 events {}
 http {
   access_log off;
   client_body_temp_path %[1]s/b; proxy_temp_path %[1]s/p; fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;
-  server { listen %[2]s ssl; ssl_certificate %[3]s; ssl_certificate_key %[4]s; return 200 "served\n"; }
+  server { listen %[2]s ssl; ssl_certificate %[3]s; ssl_certificate_key %[4]s; %[5]s return 200 "served\n"; }
 }
-`, n.dir, n.addr, cert, key)
-	if err := os.WriteFile(filepath.Join(n.dir, "nginx.conf"), []byte(conf), 0o600); err != nil {
+`, dir, net.JoinHostPort(host, port), cert, key, strings.Join(more, " "))
+	if err := os.WriteFile(filepath.Join(dir, "nginx.conf"), []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	n.cmd = exec.Command(program(t, "nginx"), "-p", n.dir, "-c", filepath.Join(n.dir, "nginx.conf"))
-	n.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
-	if err := n.cmd.Start(); err != nil {
-		t.Fatal(err)
+	n := &nginx{
+		daemon: launch(t, dir, exec.Command(program(t, "nginx"), "-p", dir, "-c", filepath.Join(dir, "nginx.conf"))),
+		addr:   net.JoinHostPort(host, port),
 	}
-	t.Cleanup(n.stop)
 	n.until(t, "a handshake", func() bool { _, ok := n.served(); return ok })
 	return n
 }
 
-func (n *nginx) stop() {
-	n.cmd.Process.Signal(syscall.SIGTERM)
-	killer := time.AfterFunc(patience, func() { n.cmd.Process.Kill() })
-	defer killer.Stop()
-	n.cmd.Wait()
-}
-
-// until waits for something that nginx should do.
-func (n *nginx) until(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for begun := time.Now(); !done(); time.Sleep(5 * time.Millisecond) {
-		if time.Since(begun) > patience {
-			log, _ := os.ReadFile(filepath.Join(n.dir, "error.log"))
-			t.Fatalf("nginx: no %s:\n%s", what, log)
-		}
-	}
-}
-
 // served returns the certificate that nginx proves to have the key of.
-func (n *nginx) served() (string, bool) {
-	conn, err := tls.Dial("tcp", n.addr, &tls.Config{InsecureSkipVerify: true}) // compared below, byte for byte
-	if err != nil {
-		return "", false
-	}
-	defer conn.Close()
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: conn.ConnectionState().PeerCertificates[0].Raw})), true
-}
+func (n *nginx) served() (string, bool) { return handshake(n.addr, "") }
 
 func (n *nginx) reload(t *testing.T) {
 	t.Helper()

@@ -5,9 +5,11 @@
 set -eu
 
 packages="gcc libc6-dev fuse3 systemd-sysv systemd-container dbus nginx-light openssl curl ca-certificates util-linux procps iproute2 nftables gdb e2fsprogs nodejs npm
-	bsdextrautils cpio file git jq make openssh-client perl python3 rsync xxd xz-utils"
+	bsdextrautils cpio file git jq make openssh-client perl python3 rsync xxd xz-utils
+	apache2-bin haproxy openssh-server postgresql redis-tools stunnel4"
 programs="gcc fusermount3 systemctl systemd-nspawn nginx openssl curl mount ps ss nft gcore mkfs.ext4 node npm
-	hexdump cpio file git jq make ssh-keygen perl python3 rsync xxd xz"
+	hexdump cpio file git jq make ssh-keygen perl python3 rsync xxd xz
+	apache2 haproxy sshd psql redis-check-rdb stunnel4"
 case "$*" in
 '') ;;
 bench)
@@ -62,29 +64,57 @@ has_nginx() {
 	command -v nginx >/dev/null || [ -x /usr/sbin/nginx ]
 }
 
-# Debian starts and enables a service when its package is installed. A web
-# server on port 80 is not what anybody asked for here. The mask is in /run,
-# and only for an nginx that was not there before.
-install_packages() {
-	new_nginx=
-	case " $1 " in
-	*" nginx-light "*) new_nginx=yes ;;
+# service names what Debian would start and enable when it installs a package.
+# apache2-bin and redis-tools are the programs without their services.
+service() {
+	case $1 in
+	nginx-light) echo nginx ;;
+	haproxy) echo haproxy ;;
+	openssh-server) echo ssh ;;
 	esac
-	if [ "$new_nginx" ] && [ -d /run/systemd/system ]; then
-		trap 'systemctl --quiet --runtime unmask nginx.service' EXIT
-		trap 'exit 130' INT
-		trap 'exit 143' TERM
-		systemctl --quiet --runtime mask nginx.service
-	fi
+}
+
+# A web server on port 80 is not what anybody asked for here, nor a database.
+# The masks are in /run, and only for services that were not there before.
+install_packages() {
+	new_services=
+	for p in $1; do
+		new_services="$new_services $(service "$p")"
+	done
+	no_cluster=/etc/postgresql-common/createcluster.d/kmsfs-setup.conf
+	trap 'undo' EXIT
+	trap 'exit 130' INT
+	trap 'exit 143' TERM
+	for s in $new_services; do
+		! has_systemd || systemctl --quiet --runtime mask "$s.service"
+	done
+	case " $1 " in
+	*" postgresql "*)
+		mkdir -p "${no_cluster%/*}"
+		echo "create_main_cluster = false" >"$no_cluster"
+		;;
+	esac
 	export DEBIAN_FRONTEND=noninteractive
 	# RUNLEVEL speaks to invoke-rc.d where systemd does not run.
 	apt-get -q update
 	# shellcheck disable=SC2086 # words
 	RUNLEVEL=1 apt-get -q -y --no-install-recommends install $1
-	if [ "$new_nginx" ] && command -v update-rc.d >/dev/null; then
-		update-rc.d nginx disable
-		echo "setup: nginx was installed but neither started nor enabled; to use it otherwise: systemctl enable --now nginx"
-	fi
+	command -v update-rc.d >/dev/null || return 0
+	for s in $new_services; do
+		update-rc.d "$s" disable
+		echo "setup: $s was installed but neither started nor enabled; to use it otherwise: systemctl enable --now $s"
+	done
+}
+
+undo() {
+	rm -f "$no_cluster"
+	for s in $new_services; do
+		! has_systemd || systemctl --quiet --runtime unmask "$s.service"
+	done
+}
+
+has_systemd() {
+	[ -d /run/systemd/system ]
 }
 
 check_go

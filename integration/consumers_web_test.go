@@ -1,0 +1,133 @@
+package integration_test
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+func nginxServer(t *testing.T, m *mounted) *server {
+	n := startNginx(t, m.path("cert.pem"), m.path("key.pem"))
+	s := &server{daemon: n.daemon, served: n.served}
+	return s.by(syscall.SIGHUP) // nginx -s reload tests the configuration first, in a process of its own
+}
+
+// nginx takes part of its configuration from the mount. A reload that KMS
+// refuses keeps the old part, and nginx -s reload says why it does not even
+// ask for one.
+func TestNginxIncludes(t *testing.T) {
+	l := newLab(t)
+	m := mount(t, l, "", "ttl=1h")
+	deploy(t, l, m)
+	put(t, m.source("site.inc.cipher"), seal(t, l, "add_header X-Included first;\n"))
+	n := startNginx(t, m.path("cert.pem"), m.path("key.pem"), "include "+m.path("site.inc")+";")
+	included := func() string {
+		client := &http.Client{Timeout: patience, Transport: &http.Transport{
+			DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} // who answers is another test's matter
+		resp, err := client.Get("https://" + n.addr)
+		if err != nil {
+			return err.Error()
+		}
+		defer resp.Body.Close()
+		return resp.Header.Get("X-Included")
+	}
+	if got := included(); got != "first" {
+		t.Fatalf("the included header is %q", got)
+	}
+	put(t, m.source("site.inc.cipher"), seal(t, l, "add_header X-Included second;\n"))
+	if err := l.Fault(map[string]any{"action": "Decrypt", "code": "Forbidden.NoPermission"}); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(n.cmd.Path, "-p", n.dir, "-c", filepath.Join(n.dir, "nginx.conf"), "-s", "reload").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "site.inc\" failed (13: Permission denied)") {
+		t.Errorf("nginx -s reload: %v\n%s", err, out)
+	}
+	said := len(n.log())
+	n.signal(t, syscall.SIGHUP)
+	n.until(t, "reason", func() bool { return strings.Contains(n.log()[said:], "site.inc\" failed (13: Permission denied)") })
+	if got := included(); got != "first" {
+		t.Errorf("after a refused reload the included header is %q", got)
+	}
+	if err := l.ClearFaults(); err != nil {
+		t.Fatal(err)
+	}
+	readable(t, m, "site.inc")
+	n.reload(t)
+	n.until(t, "new header", func() bool { return included() == "second" })
+}
+
+// configured starts a program with a configuration file in a directory of its
+// own, both of which format may name by their index: 1 is the directory, 2 the
+// host and 3 the port to listen on, 4 the mount.
+func configured(t *testing.T, m *mounted, format, name string, args ...string) *server {
+	t.Helper()
+	host, port := address(t)
+	dir := t.TempDir()
+	conf := filepath.Join(dir, "conf")
+	if err := os.WriteFile(conf, fmt.Appendf(nil, format, dir, host, port, m.Point), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := &server{daemon: launch(t, dir, exec.Command(program(t, name), append(args, conf)...))}
+	s.served = func() (string, bool) { return handshake(net.JoinHostPort(host, port), "") }
+	return s
+}
+
+// by lets a signal ask for the reload.
+func (s *server) by(signal syscall.Signal) *server {
+	s.reload = func(t *testing.T) { t.Helper(); s.signal(t, signal) }
+	return s
+}
+
+// haproxyServer has a master, which loads, and workers.
+func haproxyServer(t *testing.T, m *mounted) *server {
+	return configured(t, m, `
+global
+  stats socket %[1]s/socket
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 5s
+  timeout server 5s
+frontend f
+  bind %[2]s:%[3]s ssl crt %[4]s/both.pem
+`, "haproxy", "-W", "-db", "-f").by(syscall.SIGUSR2)
+}
+
+func apacheServer(t *testing.T, m *mounted) *server {
+	return configured(t, m, `
+ServerRoot %[1]s
+ServerName localhost
+DefaultRuntimeDir %[1]s
+PidFile %[1]s/pid
+ErrorLog %[1]s/log
+User www-data
+Group www-data
+Listen %[2]s:%[3]s
+LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so
+LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
+LoadModule ssl_module /usr/lib/apache2/modules/mod_ssl.so
+SSLEngine on
+SSLCertificateFile %[4]s/cert.pem
+SSLCertificateKeyFile %[4]s/key.pem
+`, "apache2", "-DFOREGROUND", "-f").by(syscall.SIGUSR1)
+}
+
+func stunnelServer(t *testing.T, m *mounted) *server {
+	return configured(t, m, `
+foreground = yes
+syslog = no
+pid =
+[tls]
+accept = %[2]s:%[3]s
+connect = %[2]s:1
+cert = %[4]s/cert.pem
+key = %[4]s/key.pem
+`, "stunnel4").by(syscall.SIGHUP)
+}
