@@ -35,13 +35,16 @@ type control struct {
 	ino      uint64   // of the socket
 	listener *net.UnixListener
 	slots    chan struct{}
-	reply    func(context.Context, request) response
+	reply    replier
 	ctx      context.Context
 	cancel   context.CancelFunc
 }
 
+// replier answers one request of a user.
+type replier func(ctx context.Context, uid int, r request) response
+
 // openControl listens beside the mount at point.
-func openControl(point string, getenv func(string) string, reply func(context.Context, request) response) (*control, error) {
+func openControl(point string, getenv func(string) string, reply replier) (*control, error) {
 	m, ok, err := fs.MountAt(point)
 	if err != nil {
 		return nil, err
@@ -53,6 +56,10 @@ func openControl(point string, getenv func(string) string, reply func(context.Co
 	if err != nil {
 		return nil, err
 	}
+	return newControl(place, reply)
+}
+
+func newControl(place controlPlace, reply replier) (*control, error) {
 	dir, err := place.open(true)
 	if err != nil {
 		return nil, err
@@ -173,7 +180,8 @@ func (c *control) run() {
 // converse answers one request.
 func (c *control) converse(conn *net.UnixConn) {
 	conn.SetDeadline(time.Now().Add(controlPatience))
-	if uid, err := peerUID(conn); err != nil || uid != 0 && uid != os.Geteuid() {
+	uid, err := peerUID(conn)
+	if err != nil || uid != 0 && uid != os.Geteuid() {
 		send(conn, response{Error: "only root and the user who mounted may ask"})
 		return
 	}
@@ -190,7 +198,7 @@ func (c *control) converse(conn *net.UnixConn) {
 		send(conn, response{Error: err.Error()})
 		return
 	}
-	a := c.reply(c.ctx, r)
+	a := c.reply(c.ctx, uid, r)
 	conn.SetDeadline(time.Now().Add(controlPatience))
 	send(conn, a)
 }

@@ -24,6 +24,8 @@ type status struct {
 	UptimeSeconds  float64       `json:"uptime_seconds"`
 	Open           string        `json:"open"`
 	TTLSeconds     float64       `json:"ttl_seconds"`
+	RefreshSeconds float64       `json:"refresh_seconds"`
+	StaleSeconds   float64       `json:"stale_seconds"`
 	TimeoutSeconds float64       `json:"timeout_seconds"`
 	Cache          cacheStatus   `json:"cache"`
 	KMS            kmsStatus     `json:"kms"`
@@ -121,9 +123,9 @@ func (s *status) print(w io.Writer, now time.Time) error {
 	c, k := s.Cache, s.KMS
 	line("mount", "%s on %s, open=%s", s.Source, s.Mountpoint, s.Open)
 	line("process", "%d, version %s, up %v", s.PID, s.Version, span(s.UptimeSeconds))
-	line("cache", "%d files, %s of %s, ttl %v", c.Entries, bytesOf(c.Bytes), bytesOf(c.MaxBytes), span(s.TTLSeconds))
+	line("cache", "%d files, %s of %s, ttl %v, stale %v", c.Entries, bytesOf(c.Bytes), bytesOf(c.MaxBytes), span(s.TTLSeconds), span(s.StaleSeconds))
 	line("reads", "%d hits, %d misses, %d served stale", c.Hits, c.Misses, c.StaleServed)
-	line("loads", "%d, %d ahead of expiry, %d failed, %d refusals", c.Loads, c.Refreshes, c.LoadErrors, s.Refusals)
+	line("loads", "%d, %d ahead of expiry, %d failed, %d refused", c.Loads, c.Refreshes, c.LoadErrors, s.Refusals)
 	line("KMS calls", "%d, %d repeated, %d throttled, %d unanswered", k.Calls, k.Retries, k.Throttled, k.Unanswered)
 	breaker := k.Breaker
 	if !k.BreakerSince.IsZero() {

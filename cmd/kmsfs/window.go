@@ -35,7 +35,7 @@ func newWindow(m *mounting, files *fs.FS, c *cache.Cache, gate *kms.Gate, known 
 }
 
 // reply answers one request of the control socket.
-func (w *window) reply(ctx context.Context, r request) response {
+func (w *window) reply(ctx context.Context, uid int, r request) response {
 	if r.Verb == "status" {
 		b, err := json.Marshal(w.status())
 		if err != nil {
@@ -56,7 +56,7 @@ func (w *window) reply(ctx context.Context, r request) response {
 		}
 	}
 	n, err := w.files.Drop(ctx, paths)
-	w.known.log.Info("flush", "paths", len(paths), "plaintexts", n)
+	w.known.log.Info("flush", "uid", uid, "paths", len(paths), "plaintexts", n)
 	if err != nil {
 		return response{Error: err.Error(), Flush: &flushed{n}}
 	}
@@ -68,7 +68,7 @@ func (w *window) status() *status {
 	s := &status{
 		Mountpoint: asciiName(w.m.point), Source: asciiName(w.m.source), PID: os.Getpid(), Version: version,
 		Started: w.started.UTC(), UptimeSeconds: seconds(time.Since(w.started)),
-		Open: w.m.open, TTLSeconds: seconds(w.m.ttl), TimeoutSeconds: seconds(w.m.timeout),
+		Open: w.m.open, TTLSeconds: seconds(w.m.ttl), RefreshSeconds: seconds(w.m.refresh), StaleSeconds: seconds(w.m.stale), TimeoutSeconds: seconds(w.m.timeout),
 		Cache: cacheStatus{
 			Entries: c.Entries, Stale: c.Stale, StaleServed: c.StaleServed, Refreshes: c.Refreshes, Loading: c.Loading, Bytes: c.Bytes, MaxBytes: c.Max,
 			Hits: c.Hits, Misses: c.Misses, Loads: c.Loads, LoadErrors: c.LoadErrors, Remembered: c.Remembered,
