@@ -12,7 +12,8 @@ import (
 const noSystemLog = "there is no system log here and no log_file was given: opens will not be recorded"
 
 // openLog says where the log of a mount goes: the file that was asked for,
-// else stderr in the foreground, else the system's log.
+// else the journal if stderr leads there, else stderr in the foreground, else
+// the system's log.
 func (m *mounting) openLog(background bool) (*slog.Logger, func(), error) {
 	if m.logFile != "" {
 		// A link planted in its place must not choose what is appended to.
@@ -22,6 +23,9 @@ func (m *mounting) openLog(background bool) (*slog.Logger, func(), error) {
 		}
 		u := newUnblocked(f)
 		return slog.New(slog.NewTextHandler(u, nil)), func() { u.close(); f.Close() }, nil
+	}
+	if log, end := m.logToJournal(); log != nil {
+		return log, end, nil
 	}
 	if !background {
 		u := newUnblocked(m.p.stderr)

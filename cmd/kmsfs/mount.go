@@ -161,7 +161,7 @@ func (m *mounting) resolve() error {
 		return failf("open /dev/fuse: %w", err).hint("the fuse module must be loaded: modprobe fuse")
 	}
 	m.source, m.point = source, point
-	return nil
+	return m.seenByHost()
 }
 
 // realPoint is the path under which the mount table has a mountpoint. It is

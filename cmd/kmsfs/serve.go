@@ -94,13 +94,14 @@ func (m *mounting) serve(ctx context.Context, ready *readiness) error {
 	if err := notify("READY=1\nSTATUS=Mounted"); err != nil {
 		log.Warn(err.Error())
 	}
-	defer notify("STOPPING=1")
+	go m.feedWatchdog(ctx, window.state)
 	select {
 	case <-ended:
 		log.Info("unmounted", "mountpoint", m.point)
 		return nil
 	case <-ctx.Done():
 	}
+	notify("STOPPING=1\nSTATUS=Unmounting")
 	stop() // a second signal ends the process at once
 	return m.end(files, ended, log.Warn)
 }

@@ -14,10 +14,11 @@ type unblocked struct {
 	lines   chan []byte
 	done    chan struct{}
 	dropped atomic.Uint64
+	loss    func(lines uint64) []byte // a line that says so
 }
 
 func newUnblocked(w io.Writer) *unblocked {
-	u := &unblocked{lines: make(chan []byte, 4096), done: make(chan struct{})}
+	u := &unblocked{lines: make(chan []byte, 4096), done: make(chan struct{}), loss: textLoss}
 	go func() {
 		defer close(u.done)
 		for line := range u.lines {
@@ -25,12 +26,16 @@ func newUnblocked(w io.Writer) *unblocked {
 				return
 			}
 			if n := u.dropped.Swap(0); n > 0 {
-				fmt.Fprintf(w, "level=WARN msg=\"log lines lost\" lines=%d\n", n)
+				w.Write(u.loss(n))
 			}
 			w.Write(line)
 		}
 	}()
 	return u
+}
+
+func textLoss(lines uint64) []byte {
+	return fmt.Appendf(nil, "level=WARN msg=\"log lines lost\" lines=%d\n", lines)
 }
 
 func (u *unblocked) Write(p []byte) (int, error) {

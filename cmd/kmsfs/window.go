@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"time"
 
@@ -88,6 +89,12 @@ func (w *window) status() *status {
 		}
 	}
 	return s
+}
+
+// state is a line for everybody on the machine: how many, never which.
+func (w *window) state() string {
+	c, g := w.cache.Stats(), w.gate.Stats()
+	return fmt.Sprintf("Mounted; %d plaintexts in memory, %d calls to KMS, breaker %s", c.Entries, g.Calls, g.Breaker)
 }
 
 // seconds has milliseconds and no more.

@@ -1,0 +1,135 @@
+package integration_test
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// kmsfs@NAME.service serves what its file describes, says how it is, and is
+// watched.
+func TestSystemdService(t *testing.T) {
+	h := bootKmsfs(t)
+	h.write(t, "/srv/certs/name-of-a-file.cipher", seal(t, h.lab, "the secret"))
+	const unit = "kmsfs@certs.service"
+	h.serve(t, "certs", "SRC=/srv/certs", "MNT=/run/certs")
+	if got := h.run(t, "cat", "/run/certs/name-of-a-file"); got != "the secret" {
+		t.Errorf("reads %q", got)
+	}
+	h.fails(t, "cat", "/run/certs/other")
+
+	t.Run("Journal", func(t *testing.T) {
+		h.journal(t, unit)
+		out := h.run(t, "journalctl", "--output=json", "_SYSTEMD_UNIT="+unit, "KMSFS_PATH=name-of-a-file.cipher")
+		var record map[string]string
+		if err := json.Unmarshal([]byte(strings.SplitN(out, "\n", 2)[0]), &record); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		for field, want := range map[string]string{"KMSFS_UID": "0", "PRIORITY": "6", "SYSLOG_IDENTIFIER": "kmsfs"} {
+			if record[field] != want {
+				t.Errorf("%s is %q", field, record[field])
+			}
+		}
+		if m := record["MESSAGE"]; !strings.HasPrefix(m, "msg=open ") || !strings.Contains(m, " path=name-of-a-file.cipher ") {
+			t.Errorf("the message is %q", m)
+		}
+	})
+
+	t.Run("Watchdog", func(t *testing.T) {
+		h.run(t, "systemctl", "stop", unit)
+		h.unit(t, unit+".d/fast.conf", "[Service]\nWatchdogSec=1\n")
+		h.start(t, unit)
+		if err := h.lab.ResetCalls(); err != nil {
+			t.Fatal(err)
+		}
+		// Fed with more than the first answer, without a call or an open.
+		fed := func() string { return h.state(t, unit, "WatchdogTimestampMonotonic") }
+		begun := fed()
+		h.until(t, unit, "fed", func() bool { return fed() != begun })
+		if n := total(t, h.lab); n != 0 {
+			t.Errorf("feeding the watchdog cost %d calls", n)
+		}
+		if status := h.state(t, unit, "StatusText"); !strings.Contains(status, "Mounted; ") || strings.Contains(status, "name-of-a-file") {
+			t.Errorf("the status is %q", status)
+		}
+		stop(t, h.processes(t, unit))
+		h.until(t, unit, "restarted", func() bool {
+			return h.state(t, unit, "NRestarts") == "1" && h.state(t, unit, "ActiveState") == "active"
+		})
+		if got := h.run(t, "cat", "/run/certs/name-of-a-file"); got != "the secret" {
+			t.Errorf("after the restart it reads %q", got)
+		}
+		if log := h.journal(t, unit); !strings.Contains(log, "Watchdog timeout") {
+			t.Errorf("the journal does not say why:\n%s", log)
+		}
+		h.run(t, "rm", "/etc/systemd/system/"+unit+".d/fast.conf")
+		h.run(t, "systemctl", "daemon-reload")
+	})
+
+	t.Run("Without KMS", func(t *testing.T) {
+		h.run(t, "systemctl", "stop", unit)
+		if what, err := h.Run("findmnt", "/run/certs"); err == nil {
+			t.Errorf("still mounted: %s", what)
+		}
+		address := h.lab.Endpoint
+		h.lab.KillEmulator()
+		h.start(t, unit)
+		if got := h.run(t, "ls", "/run/certs"); got != "name-of-a-file\n" {
+			t.Errorf("lists %q", got)
+		}
+		if err := h.lab.StartEmulator(address); err != nil {
+			t.Fatal(err)
+		}
+		if got := h.run(t, "cat", "/run/certs/name-of-a-file"); got != "the secret" {
+			t.Errorf("reads %q", got)
+		}
+		h.run(t, "systemctl", "stop", unit)
+	})
+}
+
+// A service that mounts by itself refuses what would make its mount invisible
+// to everybody else.
+func TestSystemdInvisible(t *testing.T) {
+	h := bootKmsfs(t)
+	h.run(t, "mkdir", "-p", "/srv/certs", "/srv/mnt")
+	start := "/usr/bin/kmsfs mount --foreground -o " + h.options(credentials) + " /srv/certs /srv/mnt"
+	for _, directive := range []string{
+		"PrivateTmp=yes", "ProtectSystem=full", "ProtectSystem=strict", "ProtectHome=yes", "ProtectKernelTunables=yes", "ProtectKernelModules=yes",
+		"ProtectKernelLogs=yes", "ProtectControlGroups=yes", "ProtectProc=invisible", "ProcSubset=pid", "PrivateMounts=yes", "ReadOnlyPaths=/etc",
+	} {
+		h.unit(t, "own.service", "[Service]\nType=notify\nExecStart="+start+"\n"+directive+"\n")
+		h.fails(t, "systemctl", "start", "own.service")
+		if log := h.journal(t, "own.service"); !strings.Contains(log, "nobody else would see the mount") || !strings.Contains(log, "hint: remove ") {
+			t.Errorf("%s: the journal says\n%s", directive, log)
+		}
+		h.run(t, "sh", "-c", "journalctl --rotate && journalctl --vacuum-time=1s && systemctl reset-failed own.service")
+	}
+	h.unit(t, "own.service", "[Service]\nType=notify\nExecStart="+start+"\n")
+	h.start(t, "own.service")
+	h.run(t, "findmnt", "--types=fuse.kmsfs", "/srv/mnt")
+	h.run(t, "systemctl", "stop", "own.service")
+}
+
+// systemd has nothing to say against the units.
+func TestSystemdVerify(t *testing.T) {
+	h := bootKmsfs(t)
+	units, err := filepath.Glob("../packaging/systemd/*")
+	if err != nil || len(units) == 0 {
+		t.Fatal(err)
+	}
+	for _, path := range units {
+		instance := strings.Replace(filepath.Base(path), "@.", "@srv-certs.", 1)
+		if out := h.run(t, "systemd-analyze", "verify", "--man=no", "/usr/lib/systemd/system/"+instance); out != "" {
+			t.Errorf("%s: %s", instance, out)
+		}
+		if strings.Contains(read(t, path), "kmsfs mount") {
+			out, err := h.Run("systemd-analyze", "security", "--no-pager", "--offline=yes", "--threshold=45", "/usr/lib/systemd/system/"+filepath.Base(path))
+			level := out[strings.LastIndex(out, "Overall"):]
+			t.Log(level)
+			if err != nil {
+				t.Errorf("%s: %s", instance, out)
+			}
+		}
+	}
+}
