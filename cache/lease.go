@@ -56,6 +56,14 @@ func (l *Lease) Left() time.Duration {
 	return max(0, end-l.c.clock.now().since(l.e.born))
 }
 
+// Ages is how long it takes until a Get of the key begins a reload ahead of the
+// TTL; for somebody whose copies hide their readers from the cache.
+func (l *Lease) Ages() time.Duration {
+	l.c.mu.Lock()
+	defer l.c.mu.Unlock()
+	return max(0, l.e.ages-l.c.clock.now().since(l.e.born))
+}
+
 // Release ends the lease. A second call panics: the first one may have given
 // the memory to somebody else.
 func (l *Lease) Release() {

@@ -10,7 +10,7 @@ import (
 
 const (
 	// How long the kernel may trust attributes without asking. A file
-	// version's never change; a directory's times do.
+	// version's never change (but see attrTrust); a directory's times do.
 	fileAttrTimeout = time.Hour
 	dirAttrTimeout  = time.Second
 	// A directory's name may be trusted for a while: all it leads to are
@@ -47,7 +47,7 @@ func (f *FS) fillAttr(n *node, a *fuse.Attr) (time.Duration, error) {
 	a.Size = uint64(v.size)
 	a.Blocks = (a.Size + 511) / 512
 	setTimes(a, v.tuple.mtime, v.tuple.ctime)
-	return fileAttrTimeout, nil
+	return f.attrTrust(n), nil
 }
 
 // setTimes shows the modification time as access time too: when a secret was

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
@@ -19,12 +20,19 @@ func (f *FS) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name string, out *
 	if parent == nil {
 		return fuse.Status(syscall.ESTALE)
 	}
+	watched := f.cfg.Fast && f.watch.add(parent)              // before the look: no change goes unseen
 	wait := settling{ctx: context.Background(), begun: now()} // short, and stat knows no EINTR
 	seen := wait.begun
 	n, c, err := f.find(parent.rel, name)
-	for err == errTorn && wait.more(now().UnixNano()) || err == nil && c.bad != "" && wait.more(n.tuple.ctime) {
+	changed, busy := f.unfinished(n, c, err)
+	for busy && wait.more(changed) {
 		seen = now()
 		n, c, err = f.find(parent.rel, name)
+		changed, busy = f.unfinished(n, c, err)
+	}
+	if err == syscall.ENOENT && watched {
+		out.SetEntryTimeout(nameTrust) // and no node: there is none
+		return fuse.OK
 	}
 	if err != nil {
 		return sourceStatus(err)
@@ -40,9 +48,14 @@ func (f *FS) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name string, out *
 	if !status.Ok() {
 		return status
 	}
-	if n.kind == modeDir {
+	switch {
+	case n.kind == modeDir:
 		out.SetEntryTimeout(dirEntryTimeout)
-	} else if n.kind == modeFile && !n.plain {
+	case f.cfg.Fast:
+		if !busy {
+			out.SetEntryTimeout(f.entryTrust(n))
+		}
+	case n.kind == modeFile && !n.plain:
 		f.recent.keep(n.id, seen, c)
 	}
 	return fuse.OK
@@ -238,11 +251,22 @@ func (f *FS) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryL
 		if child == nil || child.size == unknownSize {
 			continue
 		}
-		if _, status := f.enter(child, slot); status.Ok() && f.watch.pushes() {
-			slot.SetEntryTimeout(listedEntryTimeout)
+		if child, status := f.enter(child, slot); status.Ok() {
+			slot.SetEntryTimeout(f.listedTrust(child))
 		}
 	}
 	return fuse.OK
+}
+
+// listedTrust is how long the kernel may take a listed name for granted.
+func (f *FS) listedTrust(n *node) time.Duration {
+	switch {
+	case !f.watch.pushes(), f.cfg.Fast && n.young():
+		return 0
+	case f.cfg.Fast:
+		return f.entryTrust(n)
+	}
+	return listedEntryTimeout
 }
 
 // dirEntry is entry i of a listing; 0 and 1 are the directory and its parent.

@@ -52,6 +52,11 @@ func (f *FS) purge(ctx context.Context, p string) ([]*node, error) {
 		return known, nil
 	}
 	open := f.handles.within(within)
+	for _, n := range known {
+		if h := n.kept.Load(); h != nil {
+			open = append(open, h)
+		}
+	}
 	for _, h := range open {
 		f.cfg.Cache.Purge(h.key)
 	}

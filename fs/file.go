@@ -17,6 +17,9 @@ import (
 // failed open, but make something misleading of a failed read. So the
 // plaintext is decrypted here, although only READ delivers it.
 func (f *FS) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	if f.cfg.Fast {
+		return f.openFast(in)
+	}
 	if in.Flags&unix.O_ACCMODE != unix.O_RDONLY || in.Flags&unix.O_TRUNC != 0 {
 		return fuse.EROFS
 	}
@@ -150,16 +153,15 @@ func (f *FS) openPlain(n *node, r *opened, out *fuse.OpenOut) fuse.Status {
 // Read serves from the handle's own version. Past its TTL that is a new call
 // to the key service.
 func (f *FS) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
+	if f.cfg.Fast {
+		return f.readFast(cancel, in, buf)
+	}
 	h := f.handles.get(in.Fh)
 	if h == nil {
 		return nil, fuse.Status(syscall.ESTALE)
 	}
 	if h.plain != nil {
-		n, err := unix.Pread(int(h.plain.Fd()), buf[:min(len(buf), int(in.Size))], int64(in.Offset))
-		if err != nil {
-			return nil, sourceStatus(err)
-		}
-		return fuse.ReadResultData(buf[:n]), fuse.OK
+		return preadInto(int(h.plain.Fd()), in, buf)
 	}
 	lease, err := f.lease(kms.WithCaller(interruptible{cancel}, in.Uid), h)
 	if err != nil {
@@ -167,17 +169,21 @@ func (f *FS) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.Rea
 		f.logRead(h, callerOf(in.InHeader), status, err)
 		return nil, status
 	}
-	plaintext := lease.Bytes()
-	if in.Offset >= uint64(len(plaintext)) {
-		lease.Release()
-		return fuse.ReadResultData(nil), fuse.OK
-	}
 	left := lease.Left()
 	if in.Fh != in.NodeId {
 		left = 0 // another version than the inode's: no page of it may meet one of a third
 	}
-	f.pages.dropAt(in.NodeId, left)
-	return &reply{lease: lease, parts: [1][]byte{plaintext[in.Offset:min(in.Offset+uint64(in.Size), uint64(len(plaintext)))]}}, fuse.OK
+	f.pages.dropAt(in.NodeId, h, left)
+	return answer(lease, in)
+}
+
+// preadInto answers a READ of a file that is shown as it is.
+func preadInto(fd int, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
+	n, err := unix.Pread(fd, buf[:min(len(buf), int(in.Size))], int64(in.Offset))
+	if err != nil {
+		return nil, sourceStatus(err)
+	}
+	return fuse.ReadResultData(buf[:n]), fuse.OK
 }
 
 // Flush has nothing to do. ENOSYS tells the kernel not to ask again, which

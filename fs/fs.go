@@ -8,6 +8,7 @@ package fs
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"time"
@@ -37,6 +38,7 @@ type Config struct {
 	UID, GID          uint32 // the owner that is shown
 	AllowOther        bool   // users other than the mounting one may ask
 	Plain             bool   // files without the suffix are shown as they are
+	Fast              bool   // open=fast: the kernel opens, and keeps pages; see fast.go
 
 	Log *slog.Logger // one line per open, and what an admin must know
 }
@@ -62,6 +64,7 @@ type FS struct {
 	outage   outage
 	pages    *pages
 	watch    *watch
+	clock    *clockset
 }
 
 // New opens the source and prepares to serve it. Nothing is mounted yet and
@@ -90,12 +93,21 @@ func New(cfg Config) (*FS, error) {
 		failures: &failures{of: map[string]Failure{}},
 	}
 	f.pages = newPages()
+	if f.clock, err = newClockset(f.clockJumped); err != nil {
+		src.close()
+		return nil, fmt.Errorf("watch the clock: %w", err)
+	}
 	f.watch = newWatch(f)
 	return f, nil
 }
 
+// clockJumped drops all pages: their timers did not see the jump. What still
+// lives is read again from the cache, which looks at every clock itself.
+func (f *FS) clockJumped() { f.pages.dropIf(func(cache.Key, string) bool { return true }) }
+
 // release lets go of what was held for the kernel.
 func (f *FS) release() {
+	f.clock.close()
 	f.watch.close()
 	f.pages.close()
 	f.handles.closeAll()

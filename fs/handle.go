@@ -115,6 +115,9 @@ func (t *handles) closeAll() {
 	t.held = 0
 }
 
+// weight is about what a handle takes, in bytes.
+func (h *handle) weight() int { return 256 + len(h.rel) + len(h.blob.Text) }
+
 func (h *handle) close() {
 	if h.plain != nil {
 		h.plain.Close()

@@ -61,6 +61,7 @@ func (f *FS) lease(ctx context.Context, h *handle) (*cache.Lease, error) {
 			f.cfg.Cache.PurgeGroup(blob.KeyVersionID)
 		}
 		if err != nil {
+			f.refused(h, err)
 			return cache.Loaded{}, f.noted(ctx, h.rel, err)
 		}
 		if err := blob.Check(d); err != nil {
@@ -83,4 +84,15 @@ func (f *FS) lease(ctx context.Context, h *handle) (*cache.Lease, error) {
 		f.logStale(h, lease)
 	}
 	return lease, nil
+}
+
+// refused drops the kernel's pages of what the service does not open any more:
+// of the file, or of all that a key version encrypted.
+func (f *FS) refused(h *handle, err error) {
+	switch {
+	case errors.Is(err, kms.ErrKeyState):
+		f.pages.dropIf(func(_ cache.Key, group string) bool { return group == h.blob.KeyVersionID })
+	case errors.Is(err, kms.ErrDenied):
+		f.pages.dropIf(func(key cache.Key, _ string) bool { return key == h.key })
+	}
 }

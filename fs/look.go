@@ -49,6 +49,17 @@ func (f *FS) fileNode(rel string, read func(string, int64) ([]byte, unix.Stat_t,
 	if c.bad != "" {
 		// Nobody will read it, but ls should show that something is there.
 		n.size = st.Size
+		if f.cfg.Fast {
+			n.size = min(n.size, kms.MaxBlobFile+1) // the open succeeds, and readers make room for all
+		}
+	}
+	if f.cfg.Fast && n.size == 0 {
+		n.size = 1 // else the kernel serves nothing at all, and asks nobody whether that is right
+	}
+	if f.cfg.Fast && c.bad == "" {
+		if h, err := f.handleFor(rel, c.blob); err == nil {
+			n.kept.Store(h)
+		}
 	}
 	n.id = nodeID(modeFile, rel, n.tuple, n.hash)
 	n.settled.Store(isSettled(n.tuple.ctime))

@@ -51,7 +51,10 @@ type node struct {
 	// settled: the file had been left alone for over 2 s when it was read,
 	// so that its tuple may stand for its bytes.
 	settled atomic.Bool
-	refs    uint64 // kernel lookups; guarded by nodes.mu
+	// kept is the ciphertext of the version, for open=fast. It is set when
+	// the node enters the table, or later, and then stays.
+	kept atomic.Pointer[handle]
+	refs uint64 // kernel lookups; guarded by nodes.mu
 }
 
 // version is what a file or link was at one moment.
@@ -94,6 +97,7 @@ type nodes struct {
 	mu     sync.Mutex
 	byID   map[uint64]*node
 	byPath map[string]*node
+	kept   int // bytes of ciphertext in nodes; at most keptMax
 }
 
 func newNodes(root *node) *nodes {
@@ -128,12 +132,26 @@ func (t *nodes) adopt(n *node) *node {
 		if n.settled.Load() {
 			old.settled.Store(true)
 		}
+		if h := n.kept.Load(); h != nil && old.kept.Load() == nil && t.keep(h) {
+			old.kept.Store(h)
+		}
 		n = old
+	} else if h := n.kept.Load(); h != nil && !t.keep(h) {
+		n.kept.Store(nil)
 	}
 	n.refs++
 	t.byID[n.id] = n
 	t.byPath[n.rel] = n
 	return n
+}
+
+// keep counts a handle that a node is to hold, if there is room for it.
+func (t *nodes) keep(h *handle) bool {
+	if t.kept+h.weight() > keptMax {
+		return false
+	}
+	t.kept += h.weight()
+	return true
 }
 
 // forget drops references. More than were given is not an error: the kernel
@@ -150,6 +168,9 @@ func (t *nodes) forget(id, lookups uint64) {
 		return
 	}
 	n.refs = 0
+	if h := n.kept.Load(); h != nil {
+		t.kept -= h.weight()
+	}
 	delete(t.byID, id)
 	if t.byPath[n.rel] == n {
 		delete(t.byPath, n.rel)

@@ -24,7 +24,12 @@ type opened struct {
 	err       error
 }
 
-func (f *FS) logOpen(r *opened, status fuse.Status) {
+func (f *FS) logOpen(r *opened, status fuse.Status) { f.log("open", r, status) }
+
+// logDecrypt records what open=fast sees of a reader: a call, or its failure.
+func (f *FS) logDecrypt(r *opened, status fuse.Status) { f.log("decrypt", r, status) }
+
+func (f *FS) log(what string, r *opened, status fuse.Status) {
 	level := slog.LevelInfo
 	if !status.Ok() {
 		level = slog.LevelWarn
@@ -50,7 +55,7 @@ func (f *FS) logOpen(r *opened, status fuse.Status) {
 	if r.err != nil {
 		a = append(a, slog.String("error", printable(r.err.Error())))
 	}
-	f.cfg.Log.LogAttrs(ctx, level, "open", a...)
+	f.cfg.Log.LogAttrs(ctx, level, what, a...)
 }
 
 // logRead reports a descriptor that could not be read any more: its version

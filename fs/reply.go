@@ -18,6 +18,17 @@ type reply struct {
 
 var _ fuse.ReadResult = (*reply)(nil)
 
+// answer makes the reply to a READ, and the lease its own.
+func answer(lease *cache.Lease, in *fuse.ReadIn) (fuse.ReadResult, fuse.Status) {
+	plaintext := lease.Bytes()
+	if in.Offset >= uint64(len(plaintext)) {
+		lease.Release()
+		return fuse.ReadResultData(nil), fuse.OK
+	}
+	end := min(in.Offset+uint64(in.Size), uint64(len(plaintext)))
+	return &reply{lease: lease, parts: [1][]byte{plaintext[in.Offset:end]}}, fuse.OK
+}
+
 func (r *reply) Slices() ([][]byte, fuse.Status) { return r.parts[:], fuse.OK }
 func (r *reply) Size() int                       { return len(r.parts[0]) }
 func (r *reply) Done()                           { r.lease.Release() }

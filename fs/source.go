@@ -157,6 +157,20 @@ func readOnce(open func() (int, unix.Stat_t, error), limit int64) ([]byte, unix.
 	return b[:n], before, nil
 }
 
+// inWriting tells whether a file is not the version that was seen any more,
+// or is open for writing somewhere: only then does the kernel refuse a lease
+// for reading. Where leases are not to be had (another's file without
+// CAP_LEASE, some file systems) it says no.
+func (s *source) inWriting(rel string, seen tuple) bool {
+	fd, st, err := s.openRegular(rel)
+	if err != nil || tupleOf(&st) != seen {
+		return true
+	}
+	defer unix.Close(fd) // and with it the lease
+	_, err = unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_RDLCK)
+	return err == unix.EAGAIN
+}
+
 // dirent is one name of a source directory.
 type dirent struct {
 	name string

@@ -13,11 +13,12 @@ import (
 	"github.com/kmsfs/kmsfs/kms"
 )
 
-// watch pushes changes of directories that were listed: a listing lets the
-// kernel trust names for up to a second, and a push takes that trust back as
-// soon as the source changes. It is a convenience, not the truth: an open
-// asks again in any case, and where inotify sees nothing (network file
-// systems) a stat after a listing may be that second old.
+// watch pushes changes of directories in which the kernel may trust names: for
+// up to a second after a listing, and in open=fast after a LOOKUP. A push
+// takes that trust back as soon as the source changes. Where inotify sees
+// nothing (network file systems, a write through an old mapping), and in the
+// time that a push takes, what the kernel believes may be that second old;
+// only in open=fast does an open believe it.
 //
 // EntryNotify waits for a LOOKUP in the same directory, so it is sent from a
 // goroutine of its own, which holds no lock; never from a handler.
@@ -25,8 +26,9 @@ type watch struct {
 	mu     sync.Mutex
 	fs     *FS
 	file   *os.File // inotify; nil when it cannot be had
-	server notifier
-	dirs   map[int32]uint64 // watch descriptor → directory
+	fd     int      // of file: its Fd would make it block
+	kernel notifier
+	dirs   map[int32]*node // watch descriptor → directory
 	wds    map[uint64]int32
 }
 
@@ -37,7 +39,7 @@ const watchMask = unix.IN_MOVED_TO | unix.IN_MOVED_FROM | unix.IN_CREATE | unix.
 	unix.IN_ATTRIB | unix.IN_ONLYDIR | unix.IN_EXCL_UNLINK
 
 func newWatch(f *FS) *watch {
-	w := &watch{fs: f, dirs: map[int32]uint64{}, wds: map[uint64]int32{}}
+	w := &watch{fs: f, dirs: map[int32]*node{}, wds: map[uint64]int32{}}
 	if f.cfg.Encoding != kms.Raw {
 		// A LOOKUP may then wait for the key service, a push for the LOOKUP,
 		// and the whole directory for the push. So no name is trusted.
@@ -48,7 +50,7 @@ func newWatch(f *FS) *watch {
 		f.cfg.Log.Info("changes are not pushed; a stat may be one second old after a listing", "error", err)
 		return w
 	}
-	w.file = os.NewFile(uintptr(fd), "inotify") // pollable: Close ends Read
+	w.file, w.fd = os.NewFile(uintptr(fd), "inotify"), fd // pollable: Close ends Read
 	return w
 }
 
@@ -57,9 +59,9 @@ func newWatch(f *FS) *watch {
 func (w *watch) pushes() bool { return w.fs.cfg.Encoding == kms.Raw }
 
 // start begins to push, once the kernel can be spoken to.
-func (w *watch) start(s notifier) {
+func (w *watch) start(k notifier) {
 	w.mu.Lock()
-	w.server = s
+	w.kernel = k
 	file := w.file
 	w.mu.Unlock()
 	if file != nil {
@@ -67,33 +69,48 @@ func (w *watch) start(s notifier) {
 	}
 }
 
-// add watches a directory that is being listed.
-func (w *watch) add(n *node) {
+// add watches a directory of which names are about to be given out.
+func (w *watch) add(n *node) (watched bool) {
 	w.mu.Lock()
-	_, watched := w.wds[n.id]
+	_, watched = w.wds[n.id]
 	full := w.file == nil || len(w.wds) >= maxWatches
 	w.mu.Unlock()
 	if watched || full {
-		return
+		return watched
 	}
 	fd, err := w.fs.source.beneath(n.rel, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW)
 	if err != nil {
-		return
+		return false
 	}
 	defer unix.Close(fd)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.file == nil {
-		return
+		return false
 	}
-	wd, err := unix.InotifyAddWatch(int(w.file.Fd()), fmt.Sprintf("/proc/self/fd/%d", fd), watchMask)
+	wd, err := unix.InotifyAddWatch(w.fd, fmt.Sprintf("/proc/self/fd/%d", fd), watchMask)
 	if err != nil {
-		return
+		return false
 	}
 	if old, ok := w.dirs[int32(wd)]; ok {
-		delete(w.wds, old) // the directory was renamed: one inode, a new path
+		delete(w.wds, old.id) // the directory was renamed: one inode, a new path
 	}
-	w.dirs[int32(wd)], w.wds[n.id] = n.id, int32(wd)
+	w.dirs[int32(wd)], w.wds[n.id] = n, int32(wd)
+	return true
+}
+
+// moved ends the watches at and beneath a path where now something else may
+// be. Under w.mu.
+func (w *watch) moved(rel string) {
+	for wd, dir := range w.dirs {
+		if dir.rel == rel || strings.HasPrefix(dir.rel, rel+"/") {
+			delete(w.dirs, wd)
+			delete(w.wds, dir.id)
+			if w.file != nil {
+				unix.InotifyRmWatch(w.fd, uint32(wd))
+			}
+		}
+	}
 }
 
 func (w *watch) run(file *os.File) {
@@ -118,28 +135,31 @@ func (w *watch) run(file *os.File) {
 func (w *watch) push(e *unix.InotifyEvent, name string) {
 	w.mu.Lock()
 	dir, ok := w.dirs[e.Wd]
-	if e.Mask&unix.IN_IGNORED != 0 {
+	if ok && e.Mask&unix.IN_IGNORED != 0 {
 		delete(w.dirs, e.Wd)
-		delete(w.wds, dir)
+		delete(w.wds, dir.id)
 	}
-	s := w.server
+	if ok && e.Mask&unix.IN_ISDIR != 0 && e.Mask&(unix.IN_MOVED_FROM|unix.IN_MOVED_TO|unix.IN_DELETE|unix.IN_CREATE) != 0 {
+		w.moved(join(dir.rel, name))
+	}
+	k := w.kernel
 	w.mu.Unlock()
-	if !ok || s == nil || name == "" {
+	if !ok || k == nil || name == "" {
 		return
 	}
 	if shown, cut := strings.CutSuffix(name, suffix); cut && shown != "" {
-		s.EntryNotify(dir, shown)
+		k.EntryNotify(dir.id, shown)
 	}
-	s.EntryNotify(dir, name)
+	k.EntryNotify(dir.id, name)
 }
 
 // forget makes the kernel ask for one name again.
 func (w *watch) forget(dir uint64, shown string) {
 	w.mu.Lock()
-	s := w.server
+	k := w.kernel
 	w.mu.Unlock()
-	if s != nil {
-		s.EntryNotify(dir, shown)
+	if k != nil {
+		k.EntryNotify(dir, shown)
 	}
 }
 
@@ -149,5 +169,5 @@ func (w *watch) close() {
 	if w.file != nil {
 		w.file.Close()
 	}
-	w.file, w.server = nil, nil
+	w.file, w.kernel = nil, nil
 }

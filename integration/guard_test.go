@@ -191,42 +191,44 @@ func TestBindName(t *testing.T) {
 // encoding=base64 carries any bytes; what is no base64 is refused; and only a
 // stat of the file itself, once, may cost a call.
 func TestBase64(t *testing.T) {
-	l := newLab(t)
-	source := t.TempDir()
-	binary := "\x00\xff\xfebinary\n"
-	put(t, source+"/binary.cipher", sealWith(t, l, binary, "--key", lab.Alias, "--encoding", "base64"))
-	put(t, source+"/newline.cipher", seal(t, l, "c2VjcmV0\n"))
-	put(t, source+"/raw.cipher", seal(t, l, "not base64"))
-	m := mount(t, l, source, "encoding=base64")
-	if err := l.ResetCalls(); err != nil {
-		t.Fatal(err)
-	}
-	entries, err := os.ReadDir(m.Point)
-	if err != nil || len(entries) != 3 || total(t, l) != 0 {
-		t.Errorf("a listing: %v, %v, %d calls", entries, err, total(t, l))
-	}
-	for range 3 {
-		if st, err := os.Stat(m.path("binary")); err != nil || st.Size() != int64(len(binary)) {
-			t.Errorf("stat: %v, %v", st, err)
+	eachMode(t, func(t *testing.T, mode string) {
+		l := newLab(t)
+		source := t.TempDir()
+		binary := "\x00\xff\xfebinary\n"
+		put(t, source+"/binary.cipher", sealWith(t, l, binary, "--key", lab.Alias, "--encoding", "base64"))
+		put(t, source+"/newline.cipher", seal(t, l, "c2VjcmV0\n"))
+		put(t, source+"/raw.cipher", seal(t, l, "not base64"))
+		m := mount(t, l, source, mode, "encoding=base64")
+		if err := l.ResetCalls(); err != nil {
+			t.Fatal(err)
 		}
-	}
-	if n := total(t, l); n != 1 {
-		t.Errorf("%d calls for three stats, want 1", n)
-	}
-	for name, want := range map[string]string{"binary": binary, "newline": "secret"} {
-		if err := readVersion(m.path(name), []string{want}); err != nil {
-			t.Errorf("%s: %v", name, err)
+		entries, err := os.ReadDir(m.Point)
+		if err != nil || len(entries) != 3 || total(t, l) != 0 {
+			t.Errorf("a listing: %v, %v, %d calls", entries, err, total(t, l))
 		}
-	}
-	if b, err := os.ReadFile(m.path("raw")); !errors.Is(err, syscall.EBADMSG) {
-		t.Errorf("not base64: %q, %v; want EBADMSG", b, err)
-	}
-	if out, err := exec.Command("ls", "-l", m.Point).CombinedOutput(); err == nil || !strings.Contains(string(out), " 11 ") && !strings.Contains(string(out), itoa(len(binary))+" ") {
-		t.Errorf("ls -l: %v\n%s", err, out)
-	}
-	if out, err := l.Kmsfs(nil, "decrypt", "--encoding", "base64", source+"/binary.cipher"); err != nil || out != binary {
-		t.Errorf("decrypt: %q, %v", out, err)
-	}
+		for range 3 {
+			if st, err := os.Stat(m.path("binary")); err != nil || st.Size() != int64(len(binary)) {
+				t.Errorf("stat: %v, %v", st, err)
+			}
+		}
+		if n := total(t, l); n != 1 {
+			t.Errorf("%d calls for three stats, want 1", n)
+		}
+		for name, want := range map[string]string{"binary": binary, "newline": "secret"} {
+			if err := readVersion(m.path(name), []string{want}); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if b, err := os.ReadFile(m.path("raw")); !errors.Is(err, syscall.EBADMSG) {
+			t.Errorf("not base64: %q, %v; want EBADMSG", b, err)
+		}
+		if out, err := exec.Command("ls", "-l", m.Point).CombinedOutput(); err == nil || !strings.Contains(string(out), " 11 ") && !strings.Contains(string(out), itoa(len(binary))+" ") {
+			t.Errorf("ls -l: %v\n%s", err, out)
+		}
+		if out, err := l.Kmsfs(nil, "decrypt", "--encoding", "base64", source+"/binary.cipher"); err != nil || out != binary {
+			t.Errorf("decrypt: %q, %v", out, err)
+		}
+	})
 }
 
 // verify says of every file whether it could be served, and shows no secret.

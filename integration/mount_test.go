@@ -59,6 +59,13 @@ func put(t testing.TB, path, content string) {
 	}
 }
 
+// eachMode runs a test for each way to open.
+func eachMode(t *testing.T, test func(t *testing.T, mode string)) {
+	for _, mode := range []string{"checked", "fast"} {
+		t.Run(mode, func(t *testing.T) { test(t, "open="+mode) })
+	}
+}
+
 // mounted is a mount served by a process in the foreground.
 type mounted struct {
 	Source, Point string
@@ -199,6 +206,18 @@ func read(t testing.TB, path string) string {
 		t.Fatal(err)
 	}
 	return string(b)
+}
+
+// waitRead waits for a replacement to be served.
+func waitRead(t testing.TB, path, want string) {
+	t.Helper()
+	got := ""
+	for begun := time.Now(); time.Since(begun) < patience; {
+		if got = read(t, path); got == want {
+			return
+		}
+	}
+	t.Fatalf("%s still reads %.40q", path, got)
 }
 
 // decrypts is how many Decrypt calls the emulator has seen.

@@ -101,37 +101,39 @@ func certificate(t *testing.T, key, path string) string {
 // nginx serves TLS with a key that exists only as ciphertext, and takes a
 // longer key at a reload within the TTL.
 func TestNginx(t *testing.T) {
-	l := newLab(t)
-	m := mount(t, l, "", "ttl=1h")
-	cert := filepath.Join(t.TempDir(), "cert.pem")
-	keyInto(t, l, m.source("key.pem.cipher"), 2048)
-	if out, err := exec.Command("openssl", "pkey", "-in", m.path("key.pem"), "-noout", "-check").CombinedOutput(); err != nil {
-		t.Fatalf("openssl pkey: %v\n%s", err, out)
-	}
-	first := certificate(t, m.path("key.pem"), cert)
-	n := startNginx(t, cert, m.path("key.pem"))
-	if got, _ := n.served(); got != first {
-		t.Error("nginx serves another certificate")
-	}
-	out, err := exec.Command("sh", "-c", "openssl s_client -connect "+n.addr+" </dev/null 2>/dev/null | openssl x509 -noout -pubkey").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	want, err := exec.Command("openssl", "pkey", "-in", m.path("key.pem"), "-pubout").Output()
-	if err != nil || string(out) != string(want) || !strings.Contains(string(want), "PUBLIC KEY") {
-		t.Errorf("the served key is not the mounted one (%v):\n%s%s", err, out, want)
-	}
+	eachMode(t, func(t *testing.T, mode string) {
+		l := newLab(t)
+		m := mount(t, l, "", mode, "ttl=1h")
+		cert := filepath.Join(t.TempDir(), "cert.pem")
+		keyInto(t, l, m.source("key.pem.cipher"), 2048)
+		if out, err := exec.Command("openssl", "pkey", "-in", m.path("key.pem"), "-noout", "-check").CombinedOutput(); err != nil {
+			t.Fatalf("openssl pkey: %v\n%s", err, out)
+		}
+		first := certificate(t, m.path("key.pem"), cert)
+		n := startNginx(t, cert, m.path("key.pem"))
+		if got, _ := n.served(); got != first {
+			t.Error("nginx serves another certificate")
+		}
+		out, err := exec.Command("sh", "-c", "openssl s_client -connect "+n.addr+" </dev/null 2>/dev/null | openssl x509 -noout -pubkey").Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := exec.Command("openssl", "pkey", "-in", m.path("key.pem"), "-pubout").Output()
+		if err != nil || string(out) != string(want) || !strings.Contains(string(want), "PUBLIC KEY") {
+			t.Errorf("the served key is not the mounted one (%v):\n%s%s", err, out, want)
+		}
 
-	before, err := os.Stat(m.path("key.pem"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyInto(t, l, m.source("key.pem.cipher"), 4096)
-	after, err := os.Stat(m.path("key.pem"))
-	if err != nil || after.Size() <= before.Size() {
-		t.Fatalf("the new key is not longer: %v, %v", after, err)
-	}
-	second := certificate(t, m.path("key.pem"), cert)
-	n.reload(t)
-	n.until(t, "new certificate", func() bool { got, _ := n.served(); return got == second })
+		before, err := os.Stat(m.path("key.pem"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		keyInto(t, l, m.source("key.pem.cipher"), 4096)
+		after, err := os.Stat(m.path("key.pem"))
+		if err != nil || after.Size() <= before.Size() {
+			t.Fatalf("the new key is not longer: %v, %v", after, err)
+		}
+		second := certificate(t, m.path("key.pem"), cert)
+		n.reload(t)
+		n.until(t, "new certificate", func() bool { got, _ := n.served(); return got == second })
+	})
 }

@@ -45,7 +45,7 @@ var programFiles = map[string]string{
 
 // newWorkbench fills a tmpfs and the source of a mount with the same files,
 // owners, modes and times, and builds the probe.
-func newWorkbench(t *testing.T) workbench {
+func newWorkbench(t *testing.T, options ...string) workbench {
 	t.Helper()
 	l := newLab(t)
 	w := workbench{plain: ramdisk(t), out: ramdisk(t)}
@@ -74,7 +74,7 @@ func newWorkbench(t *testing.T) workbench {
 			}
 		}
 	})
-	w.mounted = mount(t, l, source).Point
+	w.mounted = mount(t, l, source, options...).Point
 	if err := unix.Mount("", w.plain, "", unix.MS_REMOUNT|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		t.Fatal(err)
 	}

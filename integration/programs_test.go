@@ -41,24 +41,26 @@ type programRun struct {
 func TestPrograms(t *testing.T) {
 	needMount(t)
 	all := slices.Concat(textPrograms, metadataPrograms, copyPrograms, shellPrograms, languagePrograms, secretPrograms, serverPrograms, systemCalls)
-	bench := newWorkbench(t)
-	seen := map[string]bool{}
-	for _, p := range all {
-		if seen[p.name] {
-			t.Errorf("two runs are called %q", p.name)
-		}
-		seen[p.name] = true
-		t.Run(p.name, func(t *testing.T) {
-			t.Parallel()
-			if p.optional != "" {
-				if _, err := exec.LookPath(p.optional); err != nil {
-					t.Skipf("SKIPPED, NOT TESTED: %s is not installed here", p.optional)
-				}
+	eachMode(t, func(t *testing.T, mode string) {
+		bench := newWorkbench(t, mode)
+		seen := map[string]bool{}
+		for _, p := range all {
+			if seen[p.name] {
+				t.Errorf("two runs are called %q", p.name)
 			}
-			bench.compare(t, p)
-		})
-	}
-	t.Logf("%d runs", len(all))
+			seen[p.name] = true
+			t.Run(p.name, func(t *testing.T) {
+				t.Parallel()
+				if p.optional != "" {
+					if _, err := exec.LookPath(p.optional); err != nil {
+						t.Skipf("SKIPPED, NOT TESTED: %s is not installed here", p.optional)
+					}
+				}
+				bench.compare(t, p)
+			})
+		}
+		t.Logf("%d runs", len(all))
+	})
 }
 
 // workbench holds the same files twice.

@@ -20,35 +20,37 @@ import (
 // What encrypt made is what the mount serves, byte for byte, with the exact
 // size and the default modes.
 func TestServesPlaintext(t *testing.T) {
-	l := newLab(t)
-	m := mount(t, l, "")
-	for name, plaintext := range map[string]string{
-		"pem":        "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n",
-		"crlf":       "a\r\nb\r\n",
-		"signs":      "+/=&%~* \t\"'\\ \x00\x7f",
-		"cjk":        "秘密鍵\n",
-		"one":        "x",
-		"longest":    lengthy("longest", 6144),
-		"no newline": "no newline at the end",
-	} {
-		put(t, m.source(name+".cipher"), seal(t, l, plaintext))
-		st, err := os.Stat(m.path(name))
-		if err != nil {
-			t.Fatal(err)
+	eachMode(t, func(t *testing.T, mode string) {
+		l := newLab(t)
+		m := mount(t, l, "", mode)
+		for name, plaintext := range map[string]string{
+			"pem":        "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n",
+			"crlf":       "a\r\nb\r\n",
+			"signs":      "+/=&%~* \t\"'\\ \x00\x7f",
+			"cjk":        "秘密鍵\n",
+			"one":        "x",
+			"longest":    lengthy("longest", 6144),
+			"no newline": "no newline at the end",
+		} {
+			put(t, m.source(name+".cipher"), seal(t, l, plaintext))
+			st, err := os.Stat(m.path(name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if st.Size() != int64(len(plaintext)) || st.Mode() != 0o400 {
+				t.Errorf("%s: size %d, mode %v; want %d, 0400", name, st.Size(), st.Mode(), len(plaintext))
+			}
+			if got := read(t, m.path(name)); got != plaintext {
+				t.Errorf("%s: got %q, want %q", name, got, plaintext)
+			}
+			if out, err := l.Kmsfs(nil, "decrypt", m.source(name+".cipher")); err != nil || out != plaintext {
+				t.Errorf("%s: decrypt gave %q, %v", name, out, err)
+			}
 		}
-		if st.Size() != int64(len(plaintext)) || st.Mode() != 0o400 {
-			t.Errorf("%s: size %d, mode %v; want %d, 0400", name, st.Size(), st.Mode(), len(plaintext))
+		if st, err := os.Stat(m.Point); err != nil || st.Mode() != os.ModeDir|0o500 {
+			t.Errorf("the root is %v (%v), want 0500", st.Mode(), err)
 		}
-		if got := read(t, m.path(name)); got != plaintext {
-			t.Errorf("%s: got %q, want %q", name, got, plaintext)
-		}
-		if out, err := l.Kmsfs(nil, "decrypt", m.source(name+".cipher")); err != nil || out != plaintext {
-			t.Errorf("%s: decrypt gave %q, %v", name, out, err)
-		}
-	}
-	if st, err := os.Stat(m.Point); err != nil || st.Mode() != os.ModeDir|0o500 {
-		t.Errorf("the root is %v (%v), want 0500", st.Mode(), err)
-	}
+	})
 }
 
 // White space around the ciphertext does not matter.
@@ -63,89 +65,101 @@ func TestWhiteSpaceAroundCiphertext(t *testing.T) {
 
 // Two hundred readers of a cold file cost one call.
 func TestSingleFlight(t *testing.T) {
-	l := newLab(t)
-	m := mount(t, l, "")
-	put(t, m.source("a.cipher"), seal(t, l, "shared secret"))
-	if err := l.ResetCalls(); err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Fault(map[string]any{"action": "Decrypt", "delay": "300ms"}); err != nil {
-		t.Fatal(err)
-	}
-	var wg sync.WaitGroup
-	for range 200 {
-		wg.Go(func() {
-			if b, err := os.ReadFile(m.path("a")); err != nil || string(b) != "shared secret" {
-				t.Errorf("%q, %v", b, err)
-			}
-		})
-	}
-	wg.Wait()
-	if n := decrypts(t, l); n != 1 {
-		t.Errorf("%d calls, want 1", n)
-	}
+	eachMode(t, func(t *testing.T, mode string) {
+		l := newLab(t)
+		m := mount(t, l, "", mode)
+		put(t, m.source("a.cipher"), seal(t, l, "shared secret"))
+		if err := l.ResetCalls(); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Fault(map[string]any{"action": "Decrypt", "delay": "300ms"}); err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		for range 200 {
+			wg.Go(func() {
+				if b, err := os.ReadFile(m.path("a")); err != nil || string(b) != "shared secret" {
+					t.Errorf("%q, %v", b, err)
+				}
+			})
+		}
+		wg.Wait()
+		if n := decrypts(t, l); n != 1 {
+			t.Errorf("%d calls, want 1", n)
+		}
+	})
 }
 
 // The TTL ends what is cached: a later open asks the service again, and so
 // does an old descriptor.
 func TestTTL(t *testing.T) {
-	l := newLab(t)
-	m := mount(t, l, "", "ttl=1s")
-	put(t, m.source("a.cipher"), seal(t, l, "short-lived"))
-	f, err := os.Open(m.path("a"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := l.Fault(map[string]any{"action": "Decrypt", "status": 403, "code": "Forbidden.NoPermission"}); err != nil {
-		t.Fatal(err)
-	}
-	buf := make([]byte, 64)
-	for begun := time.Now(); ; {
-		n, err := f.ReadAt(buf, 0)
-		if errors.Is(err, syscall.EACCES) {
-			break
+	eachMode(t, func(t *testing.T, mode string) {
+		l := newLab(t)
+		m := mount(t, l, "", mode, "ttl=1s")
+		put(t, m.source("a.cipher"), seal(t, l, "short-lived"))
+		f, err := os.Open(m.path("a"))
+		if err != nil {
+			t.Fatal(err)
 		}
-		if string(buf[:n]) != "short-lived" {
-			t.Fatalf("%q, %v", buf[:n], err)
+		defer f.Close()
+		buf := make([]byte, 64)
+		if _, err := f.ReadAt(buf, 0); err != io.EOF {
+			t.Fatal(err)
 		}
-		if time.Since(begun) > 3*time.Second {
-			t.Fatal("still readable long after the TTL, although the service refuses")
+		if err := l.Fault(map[string]any{"action": "Decrypt", "status": 403, "code": "Forbidden.NoPermission"}); err != nil {
+			t.Fatal(err)
 		}
-	}
-	if _, err := os.ReadFile(m.path("a")); !errors.Is(err, syscall.EACCES) {
-		t.Errorf("open after the TTL: %v, want EACCES", err)
-	}
+		for begun := time.Now(); ; {
+			n, err := f.ReadAt(buf, 0)
+			if errors.Is(err, syscall.EACCES) {
+				break
+			}
+			if string(buf[:n]) != "short-lived" {
+				t.Fatalf("%q, %v", buf[:n], err)
+			}
+			if time.Since(begun) > 3*time.Second {
+				t.Fatal("still readable long after the TTL, although the service refuses")
+			}
+		}
+		if _, err := os.ReadFile(m.path("a")); !errors.Is(err, syscall.EACCES) {
+			t.Errorf("open after the TTL: %v, want EACCES", err)
+		}
+	})
 }
 
 // A replaced file is served whole and new at the next open, longer or
 // shorter, within the TTL; a descriptor opened before keeps its own version.
 func TestReplaced(t *testing.T) {
-	l := newLab(t)
-	m := mount(t, l, "", "ttl=1h")
-	versions := []string{lengthy("first", 1704), lengthy("second", 3272), lengthy("third", 20)}
-	var open []*os.File
-	for _, v := range versions {
-		put(t, m.source("key.cipher"), seal(t, l, v))
-		f, err := os.Open(m.path("key"))
-		if err != nil {
-			t.Fatal(err)
+	eachMode(t, func(t *testing.T, mode string) {
+		l := newLab(t)
+		m := mount(t, l, "", mode, "ttl=1h")
+		versions := []string{lengthy("first", 1704), lengthy("second", 3272), lengthy("third", 20)}
+		var open []*os.File
+		for _, v := range versions {
+			put(t, m.source("key.cipher"), seal(t, l, v))
+			if mode == "open=fast" {
+				waitRead(t, m.path("key"), v)
+			}
+			f, err := os.Open(m.path("key"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			open = append(open, f)
+			if got := read(t, m.path("key")); got != v {
+				t.Errorf("got %d bytes %.20q, want %d bytes %.20q", len(got), got, len(v), v)
+			}
 		}
-		defer f.Close()
-		open = append(open, f)
-		if got := read(t, m.path("key")); got != v {
-			t.Errorf("got %d bytes %.20q, want %d bytes %.20q", len(got), got, len(v), v)
+		for i, f := range open {
+			st, err := f.Stat()
+			if err != nil || st.Size() != int64(len(versions[i])) {
+				t.Errorf("version %d: fstat says %d (%v), want %d", i, st.Size(), err, len(versions[i]))
+			}
+			if b, err := io.ReadAll(f); err != nil || string(b) != versions[i] {
+				t.Errorf("version %d through its own descriptor: %.20q, %v", i, b, err)
+			}
 		}
-	}
-	for i, f := range open {
-		st, err := f.Stat()
-		if err != nil || st.Size() != int64(len(versions[i])) {
-			t.Errorf("version %d: fstat says %d (%v), want %d", i, st.Size(), err, len(versions[i]))
-		}
-		if b, err := io.ReadAll(f); err != nil || string(b) != versions[i] {
-			t.Errorf("version %d through its own descriptor: %.20q, %v", i, b, err)
-		}
-	}
+	})
 }
 
 // A stat begun 10 ms after a rename shows the new inode, time and size, also
@@ -285,29 +299,31 @@ func TestReadOnly(t *testing.T) {
 
 // A private and a shared mapping read the file.
 func TestMmap(t *testing.T) {
-	l := newLab(t)
-	m := mount(t, l, "")
-	want := lengthy("mapped", 5000)
-	put(t, m.source("a.cipher"), seal(t, l, want))
-	f, err := os.Open(m.path("a"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	for name, flags := range map[string]int{"private": unix.MAP_PRIVATE, "shared": unix.MAP_SHARED} {
-		b, err := unix.Mmap(int(f.Fd()), 0, len(want), unix.PROT_READ, flags)
-		if name == "shared" && err == unix.ENODEV && kernelOlderThan(6, 6) {
-			continue // known: no shared mapping of a file that bypasses the page cache
-		}
+	eachMode(t, func(t *testing.T, mode string) {
+		l := newLab(t)
+		m := mount(t, l, "", mode)
+		want := lengthy("mapped", 5000)
+		put(t, m.source("a.cipher"), seal(t, l, want))
+		f, err := os.Open(m.path("a"))
 		if err != nil {
-			t.Errorf("%s: %v", name, err)
-			continue
+			t.Fatal(err)
 		}
-		if !bytes.Equal(b, []byte(want)) {
-			t.Errorf("%s mapping differs", name)
+		defer f.Close()
+		for name, flags := range map[string]int{"private": unix.MAP_PRIVATE, "shared": unix.MAP_SHARED} {
+			b, err := unix.Mmap(int(f.Fd()), 0, len(want), unix.PROT_READ, flags)
+			if name == "shared" && err == unix.ENODEV && kernelOlderThan(6, 6) {
+				continue // known: no shared mapping of a file that bypasses the page cache
+			}
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+				continue
+			}
+			if !bytes.Equal(b, []byte(want)) {
+				t.Errorf("%s mapping differs", name)
+			}
+			unix.Munmap(b)
 		}
-		unix.Munmap(b)
-	}
+	})
 }
 
 // Ciphertext that a program made which knows only the SDK is served to

@@ -113,6 +113,9 @@ func (m *mounting) run(ctx context.Context) error {
 // resolve checks what can be checked without doing anything, and makes the
 // paths independent of the working directory.
 func (m *mounting) resolve() error {
+	if m.fast && m.directIO {
+		return usagef("read options: direct_io and open=fast exclude each other").hint("open=checked keeps nothing in the kernel, which is what direct_io means")
+	}
 	source, err := filepath.Abs(m.source)
 	if err != nil {
 		return failf("open source %s: %w", quote(m.source), err)

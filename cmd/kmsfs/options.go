@@ -53,7 +53,7 @@ var options = []option{
 	{"allow_other", "", "", "let other users in, as far as the permissions do", false, boolean(func(s *settings) *bool { return &s.allowOther })},
 	{"nonempty", "", "", "mount over a directory that is not empty", false, boolean(func(s *settings) *bool { return &s.nonempty })},
 	{"plain", "show|hide", "hide", "files without the suffix .cipher", false, choice("show", "hide", func(s *settings) *bool { return &s.plain })},
-	{"open", "checked", "checked", "how files are opened: every open is checked and logged", false, openMode},
+	{"open", "checked|fast", "checked", "checked: every open is checked and logged; fast: the kernel caches", false, choice("fast", "checked", func(s *settings) *bool { return &s.fast })},
 	{"log_file", "FILE", "", "append the log to a file (else stderr in the foreground, syslog in the background)", false, text(func(s *settings) *string { return &s.logFile })},
 }
 
@@ -61,7 +61,7 @@ var options = []option{
 // nothing to it. The opposite of what it insists on (rw, suid, dev, exec) is
 // accepted because "defaults" expands to it, and overridden.
 var standard = []string{"ro", "rw", "nosuid", "suid", "nodev", "dev", "noexec", "exec", "noatime", "relatime", "nodiratime",
-	"default_permissions", "direct_io", "defaults", "auto", "noauto", "_netdev", "nofail", "user", "nouser", "users", "owner", "group", "async"}
+	"default_permissions", "defaults", "auto", "noauto", "_netdev", "nofail", "user", "nouser", "users", "owner", "group", "async"}
 
 // defaults returns settings as if no option had been given.
 func defaults() (*settings, error) {
@@ -82,6 +82,10 @@ func (s *settings) setList(list string) error {
 	for item := range strings.SplitSeq(list, ",") {
 		key, value, valued := strings.Cut(item, "=")
 		if key == "" && !valued || slices.Contains(standard, item) || strings.HasPrefix(item, "x-") {
+			continue
+		}
+		if item == "direct_io" { // what open=checked does anyway
+			s.directIO = true
 			continue
 		}
 		i := slices.IndexFunc(options, func(o option) bool { return o.key == key })
@@ -266,13 +270,5 @@ func perSecond(s *settings, v string) error {
 		return fmt.Errorf("%s is not between 1 and 1000, which is what an account has", quote(v))
 	}
 	s.qps = n
-	return nil
-}
-
-func openMode(s *settings, v string) error {
-	if v != "checked" {
-		return fmt.Errorf("%s is not a way to open; only checked is", quote(v))
-	}
-	s.open = v
 	return nil
 }

@@ -34,7 +34,7 @@ func TestOptionTable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.ttl != time.Minute || s.refresh != 15*time.Second || s.stale != 0 || s.timeout != 10*time.Second || s.cacheSize != 64<<20 || s.fileMode != 0o400 || s.dirMode != 0o500 || int(s.uid) != os.Geteuid() || s.open != "checked" {
+	if s.ttl != time.Minute || s.refresh != 15*time.Second || s.stale != 0 || s.timeout != 10*time.Second || s.cacheSize != 64<<20 || s.fileMode != 0o400 || s.dirMode != 0o500 || int(s.uid) != os.Geteuid() || s.fast {
 		t.Errorf("defaults: %+v", s)
 	}
 }
@@ -52,7 +52,7 @@ func TestSetList(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	for _, bad := range []string{"frob", "ttl", "ttl=", "ttl=0s", "ttl=25h", "ttl=x", "=x", "refresh=on", "refresh=-1s", "stale=25h", "stale", "cache_size=1", "cache_size=9999999G", "cache_size=-1", "cache_size=1TiB", "file_mode=1000",
-		"file_mode=rw", "uid=-1", "uid=4294967295", "vpc=maybe", "plain=maybe", "open=fast", "region=", "region=a\nb", "region=a\x7f", "TTL=5s"} {
+		"file_mode=rw", "uid=-1", "uid=4294967295", "vpc=maybe", "plain=maybe", "open=quick", "region=", "region=a\nb", "region=a\x7f", "TTL=5s"} {
 		var f *failure
 		if err := s.setList(bad); !errors.As(err, &f) || !f.usage {
 			t.Errorf("%q: %v, want a usage error", bad, err)

@@ -72,7 +72,7 @@ func (m *mounting) serve(ctx context.Context, ready *readiness) error {
 	files, err := fs.New(fs.Config{
 		Source: m.source, Mountpoint: m.point, Decrypter: decrypter, Cache: plaintexts,
 		Context: m.context, BindNames: m.bind, Encoding: m.encoding,
-		FileMode: m.fileMode, DirMode: m.dirMode, UID: m.uid, GID: m.gid, AllowOther: m.allowOther, Plain: m.plain, Log: log,
+		FileMode: m.fileMode, DirMode: m.dirMode, UID: m.uid, GID: m.gid, AllowOther: m.allowOther, Plain: m.plain, Fast: m.fast, Log: log,
 	})
 	if err != nil {
 		return err

@@ -26,7 +26,8 @@ type settings struct {
 	allowOther        bool
 	nonempty          bool
 	plain             bool
-	open              string
+	fast              bool // open=fast
+	directIO          bool // asked for
 
 	logFile string
 }
@@ -54,4 +55,12 @@ type guard struct {
 	context  kms.EncryptionContext
 	bind     bool // the context has the file's name
 	encoding kms.Encoding
+}
+
+// mode is the value of open=.
+func (s *settings) mode() string {
+	if s.fast {
+		return "fast"
+	}
+	return "checked"
 }

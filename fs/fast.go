@@ -1,0 +1,169 @@
+package fs
+
+import (
+	"errors"
+	"syscall"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"github.com/kmsfs/kmsfs/cache"
+	"github.com/kmsfs/kmsfs/kms"
+)
+
+// What open=fast does in another way: OPEN answers ENOSYS, and from then on
+// the kernel opens by itself and keeps plaintext in its page cache, so that a
+// cached open, read and close send no message at all. Permissions are the
+// kernel's (default_permissions), errors appear at read, and records are of
+// decryptions.
+//
+// INVARIANT: no page outlives the plaintext it was read from: pages.go drops
+// it on time, and while this process is dead, the kernel: it reads no page of
+// a file whose attributes it may no longer trust, and never trusts them
+// longer than the plaintext may be served (attrTrust).
+// INVARIANT: a node serves the bytes it was looked up with, to its last reader.
+
+// nameTrust is how long the kernel may take a name for granted in this mode.
+// A change in the source takes that back at once (watch.go); a second bounds
+// what inotify does not see: lost events, network file systems, a write
+// through an old mapping.
+const nameTrust = time.Second
+
+// keptMax bounds the ciphertext kept for the nodes that the kernel knows, in
+// bytes. Nodes beyond it are found anew in the source when they are read, and
+// their names are not trusted.
+const keptMax = 64 << 20
+
+// openFast tells the kernel not to ask.
+func (f *FS) openFast(in *fuse.OpenIn) fuse.Status {
+	if in.Flags&unix.O_ACCMODE != unix.O_RDONLY || in.Flags&unix.O_TRUNC != 0 {
+		return fuse.EROFS
+	}
+	return fuse.ENOSYS
+}
+
+// unfinished tells whether somebody may be in the middle of writing what was
+// just looked at, and when it last changed. In open=fast there is no OPEN at
+// which a version that does not decrypt could be looked at again, so a young
+// file must also be open for writing nowhere.
+func (f *FS) unfinished(n *node, c content, err error) (changed int64, busy bool) {
+	switch {
+	case err == errTorn:
+		return now().UnixNano(), true
+	case err != nil:
+		return 0, false
+	case c.bad != "":
+		return n.tuple.ctime, true
+	}
+	return n.tuple.ctime, f.cfg.Fast && n.kind == modeFile && !n.plain && n.young() && f.source.inWriting(n.rel, n.tuple)
+}
+
+// young: a writer may still be at work.
+func (n *node) young() bool { return now().UnixNano()-n.tuple.ctime < int64(settleFor) }
+
+// entryTrust is how long the kernel may take the name of n for granted.
+func (f *FS) entryTrust(n *node) time.Duration {
+	if !f.watch.pushes() || (n.kind == modeFile && !n.plain && n.kept.Load() == nil) {
+		return 0
+	}
+	return nameTrust
+}
+
+// attrTrust is how long the kernel may trust a file's attributes, and with
+// them its pages, without asking.
+func (f *FS) attrTrust(n *node) time.Duration {
+	if !f.cfg.Fast || n.kind != modeFile {
+		return fileAttrTimeout
+	}
+	if n.plain {
+		return nameTrust
+	}
+	h := n.kept.Load()
+	if h == nil {
+		return 0
+	}
+	return min(f.cfg.Cache.Bound(h.key), f.pages.left(n.id))
+}
+
+// readFast serves a page of a node's version.
+func (f *FS) readFast(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
+	n := f.nodes.get(in.NodeId)
+	if n == nil || n.kind != modeFile {
+		return nil, fuse.Status(syscall.ESTALE)
+	}
+	if n.plain {
+		return f.readPlainNode(n, in, buf)
+	}
+	r := opened{begun: now(), path: n.rel, hash: n.hash}
+	h, status := f.handleOf(n, &r)
+	if status.Ok() {
+		lease, err := f.lease(kms.WithCaller(interruptible{cancel}, in.Uid), h)
+		if err == nil {
+			if !lease.Hit() {
+				r.caller, r.requestID = callerOf(in.InHeader), lease.Origin()
+				f.logDecrypt(&r, fuse.OK)
+			}
+			f.pages.dropAt(in.NodeId, h, pagesFor(lease))
+			return answer(lease, in)
+		}
+		r.err, status = err, loadStatus(err)
+	}
+	r.caller = callerOf(in.InHeader)
+	f.logDecrypt(&r, status)
+	return nil, status
+}
+
+// pagesFor is how long pages of a lease may stay. They go early enough that
+// the readers of a busy file show again in time to load it ahead; those of a
+// stale plaintext soon, since the service may be back any moment.
+func pagesFor(lease *cache.Lease) time.Duration {
+	if lease.Stale() {
+		return min(lease.Left(), time.Second)
+	}
+	if d := lease.Ages(); d > 0 {
+		return d
+	}
+	return lease.Left()
+}
+
+// handleOf returns the ciphertext of a node's version.
+func (f *FS) handleOf(n *node, r *opened) (h *handle, status fuse.Status) {
+	if h = n.kept.Load(); h == nil {
+		found, c, err := f.lookFile(n.rel)
+		switch {
+		case err != nil:
+			r.err = err
+			return nil, sourceStatus(err)
+		case found.id != n.id:
+			r.err = errors.New("replaced since it was opened, and too many files are known to keep the bytes of this one")
+			return nil, fuse.Status(syscall.ESTALE)
+		case c.bad != "":
+			r.err = errors.New("not a ciphertext: " + c.bad)
+			return nil, fuse.Status(syscall.EBADMSG)
+		}
+		if h, err = f.handleFor(n.rel, c.blob); err != nil {
+			r.err = err
+			return nil, loadStatus(err)
+		}
+	}
+	r.version = h.blob.KeyVersionID
+	return h, fuse.OK
+}
+
+// readPlainNode reads a file that is shown as it is, if it is still the one
+// that the node stands for.
+func (f *FS) readPlainNode(n *node, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
+	if !f.cfg.Plain {
+		return nil, fuse.EACCES
+	}
+	fd, st, err := f.source.openFile(n.rel)
+	if err != nil {
+		return nil, sourceStatus(err)
+	}
+	defer unix.Close(fd)
+	if tupleOf(&st) != n.tuple {
+		return nil, fuse.Status(syscall.ESTALE)
+	}
+	return preadInto(fd, in, buf)
+}
