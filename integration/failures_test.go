@@ -16,6 +16,9 @@ import (
 
 // failure is one way in which the key service fails, and what readers get
 // meanwhile. A file that is fresh is always served, without a call.
+//
+// So is one past its TTL, for as long as stale= says, if there was no answer at
+// all, or one about ourselves.
 type failure struct {
 	name    string
 	prepare func(*failing) []string // options of the mount
@@ -27,6 +30,7 @@ type failure struct {
 	words     []string      // in the log's line of that open
 	requestID bool          // that line names the call
 	purges    bool          // the key version's entries, too
+	past      syscall.Errno // of a file past its TTL, inside stale; 0: it is served
 }
 
 // failing is a mount whose key service will fail.
@@ -34,8 +38,9 @@ type failing struct {
 	*testing.T
 	*lab.Lab
 	*mounted
-	key   string // id of the key of all files but "other"
-	never string // ciphertext of the file that is not read before
+	brief *mounted // the same source, with a TTL of a second, and stale=
+	key   string   // id of the key of all files but "other"
+	never string   // ciphertext of the file that is not read before
 
 	names       *resolver
 	credentials string    // file
@@ -49,6 +54,11 @@ const (
 	looseBound = 8 * time.Second
 	// secretOfNever has 13 bytes, for answers that have one more or less.
 	secretOfNever = "never read be"
+	secretOfOld   = "a second old "
+	// staleBound is how long the first reader of a stale file may wait, on a
+	// busy machine; its timeout is longer.
+	staleBound = time.Second + looseBound
+	briefly    = "ttl=1s,stale=1m,timeout=20s"
 )
 
 var failures = []failure{
@@ -76,26 +86,26 @@ var failures = []failure{
 	{name: "HTML with 502", fault: map[string]any{"status": 502, "raw": "<html>bad gateway</html>"},
 		never: syscall.EIO, words: []string{"key service unavailable", "502"}},
 	{name: "HTML with 403", fault: map[string]any{"status": 403, "raw": "<html>log in to this network</html>"},
-		never: syscall.EIO, words: []string{"implausible answer", "403"}},
+		never: syscall.EIO, words: []string{"implausible answer", "403"}, past: syscall.EIO},
 	{name: "HTML with 200", fault: map[string]any{"raw": "<html>log in to this network</html>"},
-		never: syscall.EIO, words: []string{"implausible answer"}},
+		never: syscall.EIO, words: []string{"implausible answer"}, past: syscall.EIO},
 	{name: "an empty answer", fault: map[string]any{"raw": "{}"},
-		never: syscall.EIO, words: []string{"implausible answer"}},
+		never: syscall.EIO, words: []string{"implausible answer"}, past: syscall.EIO},
 	{name: "one byte too long", begin: answering(1), end: (*failing).clear,
-		never: syscall.EIO, words: []string{"implausible answer", "ciphertext holds 13"}},
+		never: syscall.EIO, words: []string{"implausible answer", "ciphertext holds 13"}, past: syscall.EIO},
 	{name: "one byte too short", begin: answering(-1), end: (*failing).clear,
-		never: syscall.EIO, words: []string{"implausible answer", "ciphertext holds 13"}},
+		never: syscall.EIO, words: []string{"implausible answer", "ciphertext holds 13"}, past: syscall.EIO},
 	{name: "another key version", fault: map[string]any{"raw": `{"KeyId":"k","KeyVersionId":"00000000-0000-0000-0000-000000000000","Plaintext":"` +
 		secretOfNever + `","RequestId":"raw-answer"}`},
-		never: syscall.EIO, words: []string{"implausible answer"}},
+		never: syscall.EIO, words: []string{"implausible answer"}, past: syscall.EIO},
 	{name: "denied", fault: map[string]any{"status": 403, "code": "Forbidden.NoPermission"},
-		never: syscall.EACCES, words: []string{"access denied", "Forbidden.NoPermission"}, requestID: true},
+		never: syscall.EACCES, words: []string{"access denied", "Forbidden.NoPermission"}, requestID: true, past: syscall.EACCES},
 	{name: "key disabled", begin: (*failing).disableKey, end: (*failing).enableKey,
-		never: syscall.EKEYREVOKED, words: []string{"the key is disabled", "Rejected.Disabled"}, requestID: true, purges: true},
+		never: syscall.EKEYREVOKED, words: []string{"the key is disabled", "Rejected.Disabled"}, requestID: true, purges: true, past: syscall.EKEYREVOKED},
 	{name: "key pending deletion", begin: (*failing).deleteKey, end: (*failing).keepKey,
-		never: syscall.EKEYREVOKED, words: []string{"about to be deleted", "Rejected.PendingDeletion"}, requestID: true, purges: true},
+		never: syscall.EKEYREVOKED, words: []string{"about to be deleted", "Rejected.PendingDeletion"}, requestID: true, purges: true, past: syscall.EKEYREVOKED},
 	{name: "key version gone", fault: map[string]any{"code": "Forbidden.KeyVersionNotFound"},
-		never: syscall.EKEYREVOKED, words: []string{"no such key version"}, requestID: true, purges: true},
+		never: syscall.EKEYREVOKED, words: []string{"no such key version"}, requestID: true, purges: true, past: syscall.EKEYREVOKED},
 	{name: "bad ciphertext", begin: (*failing).damage, end: (*failing).mend,
 		never: syscall.EBADMSG, words: []string{"ciphertext cannot be decrypted", "InvalidParameter"}, requestID: true},
 	{name: "access key deleted", fault: map[string]any{"code": "InvalidAccessKeyId.NotFound"},
@@ -132,13 +142,18 @@ func (f failure) test(t *testing.T) {
 	s.never = seal(t, s.Lab, secretOfNever)
 	put(t, source+"/never.cipher", s.never)
 	put(t, source+"/fresh.cipher", seal(t, s.Lab, "fresh"))
+	put(t, source+"/old.cipher", seal(t, s.Lab, secretOfOld))
 	put(t, source+"/other.cipher", sealWith(t, s.Lab, "of another key", "--key", otherKey(t, s.Lab)))
 	options := []string{"timeout=" + failingTimeout.String()}
 	if f.prepare != nil {
 		options = append(options, f.prepare(s)...)
 	}
 	s.mounted = mount(t, s.Lab, source, options...)
+	s.brief = mount(t, s.Lab, source, append(options, briefly)...)
 	secrets := map[string]string{"fresh": "fresh", "other": "of another key", "never": secretOfNever}
+	if got := read(t, s.brief.path("old")); got != secretOfOld {
+		t.Fatalf("old reads %q", got)
+	}
 	for _, name := range []string{"fresh", "other"} {
 		if got := read(t, s.path(name)); got != secrets[name] {
 			t.Fatalf("%s reads %q", name, got)
@@ -188,10 +203,52 @@ func (f failure) test(t *testing.T) {
 		}
 	}
 
-	f.end(s)
-	for name, want := range secrets {
-		s.recovers(name, want)
+	if f.never != syscall.EBADMSG { // else nothing is wrong with the old file
+		f.checkOld(s)
 	}
+	f.end(s)
+	if f.past != 0 && f.past != syscall.EIO {
+		f.checkDropped(s)
+	}
+	for name, want := range secrets {
+		s.recovers(s.path(name), want)
+	}
+	s.recovers(s.brief.path("old"), secretOfOld)
+}
+
+// checkOld is about a file past its TTL.
+func (f failure) checkOld(s *failing) {
+	for begun := time.Now(); asked(s.T, s.Lab, s.brief.Point).Cache.Stale == 0; time.Sleep(50 * time.Millisecond) {
+		if time.Since(begun) > patience {
+			s.Fatal("the old file does not get old")
+		}
+	}
+	begun := time.Now()
+	b, err := os.ReadFile(s.brief.path("old"))
+	if took := time.Since(begun); took > staleBound {
+		s.Errorf("an open of an old file took %v", took)
+	}
+	if f.past == 0 {
+		if err != nil || string(b) != secretOfOld {
+			s.Fatalf("an old file: %q, %v\n%s", b, err, s.brief.tail())
+		}
+		s.brief.waitLog(s.T, "msg=open", "path=old.cipher", "result=ok", "stale=true")
+		s.brief.waitLog(s.T, "level=WARN", "stale plaintext is served", "path=old.cipher")
+		return
+	}
+	if !errors.Is(err, f.past) {
+		s.Errorf("an old file: %q, %v; want %v", b, err, f.past)
+	}
+}
+
+// checkDropped is about an old file that was refused: without an answer it is
+// not served any more.
+func (f failure) checkDropped(s *failing) {
+	s.fail(map[string]any{"status": 503})
+	if b, err := os.ReadFile(s.brief.path("old")); !errors.Is(err, syscall.EIO) {
+		s.Errorf("what was refused, without the service: %q, %v; want EIO", b, err)
+	}
+	s.clear()
 }
 
 // requestID is how the log names a call.
@@ -199,15 +256,50 @@ var requestID = regexp.MustCompile(`RequestId [0-9A-Fa-f]{8}-[0-9A-Fa-f-]{27}`)
 
 // recovers waits until a file can be read again: what failed is left alone for
 // a moment.
-func (s *failing) recovers(name, want string) {
+func (s *failing) recovers(path, want string) {
 	s.T.Helper()
 	for begun := time.Now(); ; time.Sleep(50 * time.Millisecond) {
-		b, err := os.ReadFile(s.path(name))
+		b, err := os.ReadFile(path)
 		if err == nil && string(b) == want {
 			return
 		}
 		if err == nil || time.Since(begun) > patience {
-			s.Fatalf("%s, after the failure: %q, %v\n%s", name, b, err, s.tail())
+			s.Fatalf("%s, after the failure: %q, %v\n%s", path, b, err, s.tail())
 		}
+	}
+}
+
+// A key that was disabled while the service cannot be reached stays in use for
+// the TTL and stale= together, and not for a moment longer.
+func TestOutageEnds(t *testing.T) {
+	const ttl, stale = time.Second, 2 * time.Second
+	s := &failing{T: t, Lab: newLab(t)}
+	s.key = s.keyOfAlias()
+	s.mounted = mount(t, s.Lab, "", "timeout=2s", fmt.Sprintf("ttl=%v,stale=%v", ttl, stale))
+	put(t, s.source("a.cipher"), seal(t, s.Lab, "bridged"))
+	if got := read(t, s.path("a")); got != "bridged" {
+		t.Fatalf("reads %q", got)
+	}
+	dead := time.Now().Add(ttl + stale) // or a little earlier
+	s.fail(map[string]any{"close": true})
+	s.disableKey()
+	for {
+		begun := time.Now()
+		b, err := os.ReadFile(s.path("a"))
+		if begun.After(dead) {
+			if !errors.Is(err, syscall.ETIMEDOUT) {
+				t.Errorf("past TTL and stale: %q, %v; want ETIMEDOUT", b, err)
+			}
+			break
+		}
+		if err == nil && string(b) != "bridged" {
+			t.Fatalf("reads %q", b)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	s.waitLog(t, "msg=open", "path=a.cipher", "result=ok", "stale=true")
+	s.clear()
+	if b, err := os.ReadFile(s.path("a")); !errors.Is(err, syscall.EKEYREVOKED) {
+		t.Errorf("with the service back: %q, %v; want EKEYREVOKED", b, err)
 	}
 }

@@ -21,9 +21,9 @@ type mountStatus struct {
 	UptimeSeconds                     float64 `json:"uptime_seconds"`
 	TTLSeconds                        float64 `json:"ttl_seconds"`
 	Cache                             struct {
-		Entries, Bytes, Hits, Misses, Loads int
-		MaxBytes                            int `json:"max_bytes"`
-		LoadErrors                          int `json:"load_errors"`
+		Entries, Stale, Bytes, Hits, Misses, Loads int
+		MaxBytes                                   int `json:"max_bytes"`
+		LoadErrors                                 int `json:"load_errors"`
 	}
 	KMS struct {
 		Calls, Retries, Throttled, Unanswered int
