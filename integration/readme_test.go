@@ -82,15 +82,16 @@ ip link set lo up
 ip addr add 100.100.100.200/32 dev lo
 mkdir cg
 mount -t cgroup2 none cg
-for s in kmsfs-certs other; do mkdir -p cg/system.slice/$s.service; done
+slice=cg/system.slice/system-kmsfs.slice
+for s in kmsfs@certs other; do mkdir -p $slice/$s.service; done
 mount --bind cg /sys/fs/cgroup
 nft -f rule
 printf 'daemon off; pid %s/pid; error_log %s/error.log; events {} http { access_log off; client_body_temp_path %s/t1; proxy_temp_path %s/t2; fastcgi_temp_path %s/t3; uwsgi_temp_path %s/t4; scgi_temp_path %s/t5; server { listen 100.100.100.200:80; return 200 token; } }' "$1" "$1" "$1" "$1" "$1" "$1" "$1" > nginx.conf
 "$2" -p "$1" -c "$1/nginx.conf" &
 server=$!
-trap 'kill $server; wait $server; rmdir cg/system.slice/kmsfs-certs.service cg/system.slice/other.service cg/system.slice; umount /sys/fs/cgroup cg' EXIT
-ask() { s=$1; shift; sh -c 'echo $$ > "$0"; exec curl --silent --max-time 5 "$@" http://100.100.100.200/' cg/system.slice/$s.service/cgroup.procs "$@" > $s || true; }
-ask kmsfs-certs --retry 50 --retry-connrefused --retry-max-time 10
+trap 'kill $server; wait $server; rmdir $slice/kmsfs@certs.service $slice/other.service $slice cg/system.slice; umount /sys/fs/cgroup cg' EXIT
+ask() { s=$1; shift; sh -c 'echo $$ > "$0"; exec curl --silent --max-time 5 "$@" http://100.100.100.200/' $slice/$s.service/cgroup.procs "$@" > $s || true; }
+ask kmsfs@certs --retry 50 --retry-connrefused --retry-max-time 10
 ask other
 `
 	cmd := exec.Command("unshare", "--net", "--mount", "bash", "-c", script, "bash", dir, program(t, "nginx"))
@@ -98,7 +99,7 @@ ask other
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	if got := read(t, dir+"/kmsfs-certs"); got != "token" {
+	if got := read(t, dir+"/kmsfs@certs"); got != "token" {
 		t.Errorf("the service got %q", got)
 	}
 	if got := read(t, dir+"/other"); got != "" {
