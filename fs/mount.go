@@ -28,7 +28,7 @@ const mountFlags = unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOE
 func (f *FS) attach() (fd int, err error) {
 	if f.cfg.Device != nil {
 		// Nothing is answered where others could get round the permissions.
-		if err := f.effective(); err != nil {
+		if err := f.checkHandedIn(); err != nil {
 			return -1, err
 		}
 		return unix.FcntlInt(f.cfg.Device.Fd(), unix.F_DUPFD_CLOEXEC, 3)
@@ -109,6 +109,19 @@ func (f *FS) effective() error {
 	return m.check(f.cfg.AllowOther)
 }
 
+// checkHandedIn checks the mount of a descriptor that was handed in, or all
+// that it may belong to.
+func (f *FS) checkHandedIn() error {
+	all, err := MountOf(f.cfg.Device)
+	if err == nil && len(all) == 0 {
+		err = fmt.Errorf("check mount %s: it is not in the mount table", f.cfg.Mountpoint)
+	}
+	for _, m := range all {
+		err = errors.Join(err, m.check(f.cfg.AllowOther))
+	}
+	return err
+}
+
 // check tells whether a mount has the options without which kmsfs does not
 // serve.
 func (m MountEntry) check(allowOther bool) error {
@@ -135,8 +148,11 @@ func (e *OptionError) Error() string {
 
 // Unmount detaches the filesystem. A busy one is left alone with EBUSY,
 // unless lazy: then no path leads to it any more at once, and it ends with
-// its last open file.
+// its last open file. A mount that was handed in is not ours to unmount.
 func (f *FS) Unmount(lazy bool) error {
+	if f.cfg.Device != nil {
+		return fmt.Errorf("unmount %s: %w", f.cfg.Mountpoint, errors.ErrUnsupported)
+	}
 	if m, ok, err := MountAt(f.cfg.Mountpoint); err == nil && ok && m.Type != Type {
 		return fmt.Errorf("unmount %s: another file system is mounted over it: %w", f.cfg.Mountpoint, syscall.EBUSY)
 	}

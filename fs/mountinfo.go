@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -41,6 +42,32 @@ func MountAt(point string) (MountEntry, bool, error) {
 		}
 	}
 	return MountEntry{}, false, nil
+}
+
+// MountOf finds the mount whose connection a descriptor of /dev/fuse is. A
+// kernel that does not tell (fdinfo has it since 6.17 or so) leaves them all.
+func MountOf(device *os.File) ([]MountEntry, error) {
+	all, err := Mounts()
+	if err != nil {
+		return nil, err
+	}
+	info, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", device.Fd()))
+	if err != nil {
+		return nil, fmt.Errorf("read mount table: %w", err)
+	}
+	return mountsOf(string(info), all), nil
+}
+
+func mountsOf(fdinfo string, all []MountEntry) []MountEntry {
+	device := ""
+	for line := range strings.Lines(fdinfo) {
+		if v, ok := strings.CutPrefix(line, "fuse_connection:"); ok {
+			device = "0:" + strings.TrimSpace(v)
+		}
+	}
+	return slices.DeleteFunc(all, func(m MountEntry) bool {
+		return m.Type != Type || device != "" && m.Device != device
+	})
 }
 
 // parseMounts reads lines of the form

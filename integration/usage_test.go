@@ -90,7 +90,7 @@ func TestBadInput(t *testing.T) {
 		{args: "mount -o ttl=1ms src mnt", code: 2, error: "ttl: 1ms is not between"},
 		{args: "mount -o cache_size=1TB src mnt", code: 2, error: "cache_size"},
 		{args: "mount -o file_mode=999 src mnt", code: 2, error: "file_mode"},
-		{args: "mount -o uid=root,ttl=5s src mnt", code: 2, error: "uid"},
+		{args: "mount -o uid=nobody-at-all,ttl=5s src mnt", code: 2, error: "neither a number nor a user"},
 		{args: "mount -o open=fast src mnt", code: 2, error: "open"},
 		{args: "mount -o region=cn\x01x src mnt", code: 2, error: "control character"},
 		{args: aMount + "nowhere mnt", code: 1, error: "open source", hint: "SRC is the directory"},

@@ -6,7 +6,9 @@ import (
 	"math"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -23,7 +25,10 @@ import (
 const readyEnv = "KMSFS_READY_FD"
 
 // readiness is the child's end.
-type readiness struct{ pipe *os.File }
+type readiness struct {
+	pipe *os.File
+	told atomic.Bool
+}
 
 // inherited returns the child's end, or nil in any other process.
 func inherited() *readiness {
@@ -37,12 +42,30 @@ func inherited() *readiness {
 		return nil
 	}
 	unix.CloseOnExec(fd)
-	return &readiness{os.NewFile(uintptr(fd), "readiness pipe")}
+	r := &readiness{pipe: os.NewFile(uintptr(fd), "readiness pipe")}
+	go r.watch(int32(fd))
+	return r
+}
+
+// watch sends this process the signal that ended its parent, or might have:
+// without it nobody waits for the mount, and whatever this process does, it
+// should stop.
+func (r *readiness) watch(fd int32) {
+	for {
+		_, err := unix.Poll([]unix.PollFd{{Fd: fd}}, -1) // a pipe without a reader
+		if err != unix.EINTR {
+			break
+		}
+	}
+	if !r.told.Load() {
+		unix.Kill(os.Getpid(), unix.SIGTERM)
+	}
 }
 
 // report leaves the session and tells the parent. It returns false when the
 // parent is gone: then nobody knows of this mount.
 func (r *readiness) report() (heard bool) {
+	r.told.Store(true)
 	unix.Setsid()
 	os.Chdir("/")
 	if null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0); err == nil {
@@ -57,27 +80,34 @@ func (r *readiness) report() (heard bool) {
 }
 
 // startBackground runs this command line in the background and returns when
-// it is ready or has failed.
-func startBackground(p *program) error {
+// it is ready or has failed. A device that was handed in goes along.
+func startBackground(p *program, device *os.File) error {
 	// Descriptors that a shell left open are not passed on.
 	unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
 	self, err := os.Executable()
 	if err != nil {
-		return failf("start in the background: %w", err)
+		return systemf("start in the background: %w", err)
 	}
 	read, write, err := os.Pipe()
 	if err != nil {
-		return failf("start in the background: %w", err)
+		return systemf("start in the background: %w", err)
 	}
 	defer read.Close()
-	cmd := exec.Command(self, p.args...)
+	args := slices.Clone(p.args)
+	if device != nil {
+		args[slices.Index(args, devFD+strconv.Itoa(int(device.Fd())))] = devFD + "4"
+	}
+	cmd := exec.Command(self, args...)
 	cmd.Args[0] = p.name
 	cmd.Env = append(os.Environ(), readyEnv+"=3")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.ExtraFiles = []*os.File{write}
+	if device != nil {
+		cmd.ExtraFiles = append(cmd.ExtraFiles, device)
+	}
 	if err := cmd.Start(); err != nil {
 		write.Close()
-		return failf("start in the background: %w", err)
+		return systemf("start in the background: %w", err)
 	}
 	write.Close()
 	if n, _ := read.Read(make([]byte, 1)); n == 1 {

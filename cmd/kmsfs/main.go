@@ -6,8 +6,16 @@ package main
 import (
 	"context"
 	"os"
+	"runtime"
 )
 
+// The first thread does nothing but wait. The kernel gives it the signals of
+// the process, and if it hung in a file system that does not answer, SIGTERM
+// would have to wait as well.
+func init() { runtime.LockOSThread() }
+
 func main() {
-	os.Exit(run(context.Background(), system()))
+	code := make(chan int)
+	go func() { code <- run(context.Background(), system()) }()
+	os.Exit(<-code)
 }

@@ -55,46 +55,14 @@ KMSFS_CA_FILE; options win.`,
 	return cmd
 }
 
-// helperVerb is how run names the helper protocol of mount(8) to itself.
-const helperVerb = "mount-helper"
-
-// helperCommand is mount under the names that mount(8) calls: the same
-// options, all of them in -o, and its own single letters.
-func helperCommand(p *program) *cobra.Command {
-	s, err := defaults()
-	var fake, sloppy, noMtab, verbose bool
-	var fstype string
-	cmd := &cobra.Command{
-		Use: helperVerb + " SRC MNT", Hidden: true, Args: exactly("SRC", "MNT"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err != nil {
-				return err
-			}
-			if fake && p.name != "kmsfs" {
-				return nil // mount -f: everything but the mount
-			}
-			m := &mounting{p: p, settings: s, source: args[0], point: args[1], foreground: fake}
-			return m.run(cmd.Context())
-		},
-	}
-	s.fromEnvironment(p.getenv, true)
-	flags := cmd.Flags()
-	flags.VarP(optionList{s}, "options", "o", "")
-	flags.BoolVarP(&fake, "fake", "f", false, "")
-	flags.BoolVarP(&sloppy, "sloppy", "s", false, "")
-	flags.BoolVarP(&noMtab, "no-mtab", "n", false, "")
-	flags.BoolVarP(&verbose, "verbose", "v", false, "")
-	flags.StringVarP(&fstype, "type", "t", "", "")
-	return cmd
-}
-
 // mounting is one run of the mount command.
 type mounting struct {
 	*settings
 	p             *program
 	source, point string
 	foreground    bool
-	unrecorded    bool // there is no log
+	unrecorded    bool     // there is no log
+	device        *os.File // of /dev/fuse, if somebody else has mounted
 }
 
 func (m *mounting) run(ctx context.Context) error {
@@ -107,7 +75,7 @@ func (m *mounting) run(ctx context.Context) error {
 	if ready := inherited(); ready != nil {
 		return m.serve(ctx, ready)
 	}
-	return startBackground(m.p)
+	return startBackground(m.p, m.device)
 }
 
 // resolve checks what can be checked without doing anything, and makes the
@@ -127,7 +95,15 @@ func (m *mounting) resolve() error {
 	if !src.IsDir() {
 		return failf("open source %s: not a directory", quote(m.source)).hint("SRC is the directory with the *.cipher files")
 	}
-	point, err := realPoint(m.point)
+	device, point, err := handedIn(m.point)
+	if err != nil {
+		return err
+	}
+	if device != nil {
+		m.source, m.point, m.device = source, point, device
+		return nil
+	}
+	point, err = realPoint(m.point)
 	if err != nil {
 		return failf("open mountpoint: %w", plainPath(err)).hint("create the directory first: mkdir -p %s", quote(m.point))
 	}
@@ -158,10 +134,10 @@ func (m *mounting) resolve() error {
 				hint("its files would be hidden; choose another mountpoint, or mount with -o nonempty")
 		}
 	}
-	if err := unix.Access("/dev/fuse", unix.R_OK|unix.W_OK); err != nil && os.Geteuid() == 0 {
+	if err := unix.Access("/dev/fuse", unix.R_OK|unix.W_OK); err == syscall.EACCES && os.Geteuid() != 0 {
+		return failf("open /dev/fuse: %w", err).hint("other users than root may open it when its mode is 0666, as udev makes it: chmod 0666 /dev/fuse")
+	} else if err != nil {
 		return failf("open /dev/fuse: %w", err).hint("load the module with: modprobe fuse; in a container, pass the device in")
-	} else if errors.Is(err, syscall.ENOENT) {
-		return failf("open /dev/fuse: %w", err).hint("the fuse module must be loaded: modprobe fuse")
 	}
 	m.source, m.point = source, point
 	return m.seenByHost()

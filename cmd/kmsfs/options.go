@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"os/user"
 	"slices"
 	"strconv"
 	"strings"
@@ -48,9 +49,10 @@ var options = []option{
 	{"require_mlock", "", "", "refuse to start when memory cannot be locked", false, boolean(func(s *settings) *bool { return &s.requireMlock })},
 	{"file_mode", "MODE", "0400", "permissions of files", false, mode(func(s *settings) *uint32 { return &s.fileMode })},
 	{"dir_mode", "MODE", "0500", "permissions of directories", false, mode(func(s *settings) *uint32 { return &s.dirMode })},
-	{"uid", "UID", strconv.Itoa(os.Geteuid()), "owner of everything", false, number(func(s *settings) *uint32 { return &s.uid })},
-	{"gid", "GID", strconv.Itoa(os.Getegid()), "group of everything", false, number(func(s *settings) *uint32 { return &s.gid })},
+	{"uid", "USER", strconv.Itoa(os.Geteuid()), "owner of everything, by name or number", false, owner("user", userNumber, func(s *settings) *uint32 { return &s.uid })},
+	{"gid", "GROUP", strconv.Itoa(os.Getegid()), "group of everything, by name or number", false, owner("group", groupNumber, func(s *settings) *uint32 { return &s.gid })},
 	{"allow_other", "", "", "let other users in, as far as the permissions do", false, boolean(func(s *settings) *bool { return &s.allowOther })},
+	{"shared", "", "", "share the mount with later mount namespaces (else it is private)", false, boolean(func(s *settings) *bool { return &s.shared })},
 	{"nonempty", "", "", "mount over a directory that is not empty", false, boolean(func(s *settings) *bool { return &s.nonempty })},
 	{"plain", "show|hide", "hide", "files without the suffix .cipher", false, choice("show", "hide", func(s *settings) *bool { return &s.plain })},
 	{"open", "checked|fast", "checked", "checked: every open is checked and logged; fast: the kernel caches", false, choice("fast", "checked", func(s *settings) *bool { return &s.fast })},
@@ -61,7 +63,7 @@ var options = []option{
 // nothing to it. The opposite of what it insists on (rw, suid, dev, exec) is
 // accepted because "defaults" expands to it, and overridden.
 var standard = []string{"ro", "rw", "nosuid", "suid", "nodev", "dev", "noexec", "exec", "noatime", "relatime", "nodiratime",
-	"default_permissions", "defaults", "auto", "noauto", "_netdev", "nofail", "user", "nouser", "users", "owner", "group", "async"}
+	"default_permissions", "defaults", "auto", "noauto", "_netdev", "nofail", "user", "nouser", "users", "owner", "group", "async", "private"}
 
 // defaults returns settings as if no option had been given.
 func defaults() (*settings, error) {
@@ -81,14 +83,20 @@ func defaults() (*settings, error) {
 func (s *settings) setList(list string) error {
 	for item := range strings.SplitSeq(list, ",") {
 		key, value, valued := strings.Cut(item, "=")
-		if key == "" && !valued || slices.Contains(standard, item) || strings.HasPrefix(item, "x-") {
+		if key == "" && !valued || slices.Contains(standard, item) || strings.HasPrefix(item, "x-") || key == "user" {
 			continue
 		}
 		if item == "direct_io" { // what open=checked does anyway
 			s.directIO = true
 			continue
 		}
+		if item == "remount" {
+			return failf("remount: a mount of kmsfs cannot be changed").hint("unmount it, then mount it with the new options")
+		}
 		i := slices.IndexFunc(options, func(o option) bool { return o.key == key })
+		if i < 0 && s.sloppy {
+			continue
+		}
 		if i < 0 {
 			return usagef("read option %s: unknown", quote(key)).hint("kmsfs mount --help lists the options")
 		}
@@ -224,15 +232,35 @@ func mode(field func(*settings) *uint32) func(*settings, string) error {
 	}
 }
 
-func number(field func(*settings) *uint32) func(*settings, string) error {
+func owner(what string, number func(name string) (string, error), field func(*settings) *uint32) func(*settings, string) error {
 	return func(s *settings, v string) error {
-		n, err := strconv.ParseUint(v, 10, 32)
+		digits := v
+		if strings.Trim(v, "0123456789") != "" {
+			digits, _ = number(v)
+		}
+		n, err := strconv.ParseUint(digits, 10, 32)
 		if err != nil || n == math.MaxUint32 {
-			return fmt.Errorf("%s is not a number", quote(v))
+			return fmt.Errorf("%s is neither a number nor a %s of this machine", quote(v), what)
 		}
 		*field(s) = uint32(n)
 		return nil
 	}
+}
+
+func userNumber(name string) (string, error) {
+	u, err := user.Lookup(name)
+	if err != nil {
+		return "", err
+	}
+	return u.Uid, nil
+}
+
+func groupNumber(name string) (string, error) {
+	g, err := user.LookupGroup(name)
+	if err != nil {
+		return "", err
+	}
+	return g.Gid, nil
 }
 
 func choice(yes, no string, field func(*settings) *bool) func(*settings, string) error {

@@ -52,11 +52,29 @@ func TestSetList(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	for _, bad := range []string{"frob", "ttl", "ttl=", "ttl=0s", "ttl=25h", "ttl=x", "=x", "refresh=on", "refresh=-1s", "stale=25h", "stale", "cache_size=1", "cache_size=9999999G", "cache_size=-1", "cache_size=1TiB", "file_mode=1000",
-		"file_mode=rw", "uid=-1", "uid=4294967295", "vpc=maybe", "plain=maybe", "open=quick", "region=", "region=a\nb", "region=a\x7f", "TTL=5s"} {
+		"file_mode=rw", "uid=-1", "uid=4294967295", "uid=nobody-at-all", "gid=no group", "remount=1", "vpc=maybe", "plain=maybe", "open=quick", "region=", "region=a\nb", "region=a\x7f", "TTL=5s"} {
 		var f *failure
-		if err := s.setList(bad); !errors.As(err, &f) || !f.usage {
+		if err := s.setList(bad); !errors.As(err, &f) || f.class != misused {
 			t.Errorf("%q: %v, want a usage error", bad, err)
 		}
+	}
+}
+
+func TestOwners(t *testing.T) {
+	s := &settings{}
+	if err := s.setList("uid=root,gid=daemon,user=alice"); err != nil || s.uid != 0 || s.gid != 1 {
+		t.Errorf("%d %d, %v", s.uid, s.gid, err)
+	}
+	if err := s.setList("uid=65534,gid=4294967294"); err != nil || s.uid != 65534 || s.gid != 4294967294 {
+		t.Errorf("%d %d, %v", s.uid, s.gid, err)
+	}
+	s.sloppy = true
+	if err := s.setList("frob,uid=0,knob=1"); err != nil || s.uid != 0 {
+		t.Errorf("sloppy: %d, %v", s.uid, err)
+	}
+	var f *failure
+	if err := s.setList("remount,rw"); !errors.As(err, &f) || f.class != failed {
+		t.Errorf("remount: %v", err)
 	}
 }
 

@@ -57,7 +57,7 @@ func (p *program) calledByMount() bool {
 	if p.name == "mount.kmsfs" || p.name == "mount.fuse.kmsfs" {
 		return true
 	}
-	if len(p.args) < 4 || len(p.args[0]) == 0 || p.args[0][0] == '-' || !slices.Contains(p.args, "-o") {
+	if len(p.args) < 3 || len(p.args[0]) == 0 || p.args[0][0] == '-' || !slices.ContainsFunc(p.args[2:], func(a string) bool { return strings.HasPrefix(a, "-o") }) {
 		return false
 	}
 	return !slices.ContainsFunc(newRoot(p).Commands(), func(c *cobra.Command) bool { return c.Name() == p.args[0] }) &&

@@ -21,9 +21,6 @@ const badFor = 3 * time.Second
 // serve mounts and answers until the filesystem is unmounted or a signal
 // ends it. ready is told once, when the mount answers; nil in the foreground.
 func (m *mounting) serve(ctx context.Context, ready *readiness) error {
-	// From here on SIGTERM ends an orderly life, also before it has begun.
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-	defer stop()
 	signal.Ignore(syscall.SIGPIPE) // the end of who reads the log is not the end of the mount
 	if err := protectMemory(); err != nil {
 		return err
@@ -70,16 +67,23 @@ func (m *mounting) serve(ctx context.Context, ready *readiness) error {
 	}
 	defer plaintexts.Close()
 	files, err := fs.New(fs.Config{
-		Source: m.source, Mountpoint: m.point, Decrypter: decrypter, Cache: plaintexts,
+		Source: m.source, Mountpoint: m.point, Device: m.device, Shared: m.shared, Decrypter: decrypter, Cache: plaintexts,
 		Context: m.context, BindNames: m.bind, Encoding: m.encoding,
 		FileMode: m.fileMode, DirMode: m.dirMode, UID: m.uid, GID: m.gid, AllowOther: m.allowOther, Plain: m.plain, Fast: m.fast, Log: log,
 	})
 	if err != nil {
 		return err
 	}
+	// Until here a signal just ends the process: there is nothing to undo. From
+	// here on it unmounts.
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
 	ended, err := files.Mount()
 	if err != nil {
 		return m.explainMount(err)
+	}
+	if ctx.Err() != nil {
+		return errors.Join(failf("mount: ended by a signal before it was ready"), m.end(files, ended, log.Warn))
 	}
 	window := newWindow(m, files, plaintexts, gate, known)
 	if control, err := openControl(m.point, m.p.getenv, window.reply); err != nil {
@@ -110,6 +114,10 @@ func (m *mounting) serve(ctx context.Context, ready *readiness) error {
 // process: with it ends the connection, and their readers get an error.
 func (m *mounting) end(files *fs.FS, ended <-chan struct{}, warn func(string, ...any)) error {
 	err := files.Unmount(false)
+	if errors.Is(err, errors.ErrUnsupported) {
+		warn("ended; who mounted it must unmount it", "mountpoint", m.point)
+		return nil
+	}
 	if errors.Is(err, syscall.EBUSY) {
 		warn("unmounted while files are open; their readers get an error now", "mountpoint", m.point)
 		return files.Unmount(true)
@@ -145,18 +153,4 @@ func troubleOf(err error) cache.Trouble {
 		return cache.Refused
 	}
 	return cache.Failed
-}
-
-func (m *mounting) explainMount(err error) error {
-	switch {
-	case errors.Is(err, syscall.EPERM) && os.Geteuid() == 0:
-		return failf("%w", err).hint("mounting needs CAP_SYS_ADMIN")
-	case os.Geteuid() != 0:
-		f := failf("%w", err).hint("the message above is fusermount3's; as another user than root kmsfs needs the package fuse3 and a mountpoint that you own")
-		if m.allowOther {
-			f.tip += "; allow_other needs user_allow_other in /etc/fuse.conf"
-		}
-		return f
-	}
-	return err
 }

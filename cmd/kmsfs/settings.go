@@ -24,12 +24,15 @@ type settings struct {
 	fileMode, dirMode uint32
 	uid, gid          uint32
 	allowOther        bool
+	shared            bool // the mount's propagation
 	nonempty          bool
 	plain             bool
 	fast              bool // open=fast
 	directIO          bool // asked for
 
 	logFile string
+
+	sloppy bool // mount -s: unknown options are passed over
 }
 
 // connection says which key service to speak to.

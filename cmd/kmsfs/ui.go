@@ -19,8 +19,17 @@ import (
 type failure struct {
 	err   error
 	tip   string
-	usage bool // the command line was wrong
+	class class
 }
+
+// class is what kind of exit code a failure has.
+type class int
+
+const (
+	failed   class = iota
+	misused        // the command line was wrong
+	starving       // the system gave no process, pipe or memory
+)
 
 func (f *failure) Error() string { return f.err.Error() }
 func (f *failure) Unwrap() error { return f.err }
@@ -32,15 +41,18 @@ func (f *failure) hint(format string, a ...any) *failure {
 
 func failf(format string, a ...any) *failure { return &failure{err: fmt.Errorf(format, a...)} }
 func usagef(format string, a ...any) *failure {
-	return &failure{err: fmt.Errorf(format, a...), usage: true}
+	return &failure{err: fmt.Errorf(format, a...), class: misused}
+}
+func systemf(format string, a ...any) *failure {
+	return &failure{err: fmt.Errorf(format, a...), class: starving}
 }
 
 // asUsage marks an error of the flag parser, unless it brings its own hint.
 func asUsage(err error, tip string) error {
 	if f, ok := errors.AsType[*failure](err); ok {
-		return &failure{err: err, tip: f.tip, usage: true}
+		return &failure{err: err, tip: f.tip, class: misused}
 	}
-	return &failure{err: fmt.Errorf("read command line: %w", err), tip: tip, usage: true}
+	return &failure{err: fmt.Errorf("read command line: %w", err), tip: tip, class: misused}
 }
 
 // exitError ends the program with the code that another process of it gave,
@@ -50,11 +62,11 @@ type exitError int
 func (e exitError) Error() string { return "exit " + strconv.Itoa(int(e)) }
 
 // exitCodes are what a failure means to the caller.
-type exitCodes struct{ failure, usage int }
+type exitCodes [3]int
 
 var (
-	verbCodes  = exitCodes{failure: 1, usage: 2}
-	mountCodes = exitCodes{failure: 32, usage: 1} // mount(8)
+	verbCodes  = exitCodes{failed: 1, misused: 2, starving: 1}
+	mountCodes = exitCodes{failed: 32, misused: 1, starving: 2} // mount(8)
 )
 
 // report prints an error and returns the exit code.
@@ -64,10 +76,10 @@ func (p *program) report(err error, codes exitCodes) int {
 	}
 	f, _ := errors.AsType[*failure](err)
 	p.complain(err)
-	if f != nil && f.usage {
-		return codes.usage
+	if f != nil {
+		return codes[f.class]
 	}
-	return codes.failure
+	return codes[failed]
 }
 
 // complain prints one error: a line, and a hint where there is one.

@@ -15,8 +15,10 @@ func umountCommand(p *program) *cobra.Command {
 		Use:   "umount MNT",
 		Short: "Unmount",
 		Long: `umount ends a mount that kmsfs made. The process that serves it forgets all
-plaintext and ends, unless the mount is visible elsewhere as well: through a
-bind mount, or in another mount namespace. SIGTERM ends it there, too.`,
+plaintext and ends. That is so also where the mount is visible elsewhere,
+through a bind mount or in another mount namespace: there it is dead. While a
+file is open here, umount changes nothing and says so; with --lazy no path leads
+to the mount any more, and it ends with its last open file.`,
 		Args: exactly("MNT"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			point, err := realPoint(args[0])
@@ -31,7 +33,7 @@ bind mount, or in another mount namespace. SIGTERM ends it there, too.`,
 				return failf("unmount %s: kmsfs is not mounted there", quote(args[0])).hint("findmnt -t %s lists the mounts", fs.Type)
 			}
 			sweepControl(m, p.getenv)
-			if err := fs.Unmount(point, lazy); errors.Is(err, syscall.EBUSY) {
+			if err := unmount(m, lazy, p.warn); errors.Is(err, syscall.EBUSY) {
 				return failf("%w", err).hint("see who uses it with: fuser -vm %s; or detach it now and let it end with its last open file: --lazy", quote(args[0]))
 			} else if err != nil {
 				return err
@@ -41,4 +43,24 @@ bind mount, or in another mount namespace. SIGTERM ends it there, too.`,
 	}
 	cmd.Flags().BoolVarP(&lazy, "lazy", "l", false, "detach at once, and end with the last open file")
 	return cmd
+}
+
+// unmount detaches a mount here and ends its connection, unless lazy, so that
+// it is over in every other place that has it.
+func unmount(m fs.MountEntry, lazy bool, warn func(string)) error {
+	if lazy {
+		return fs.Unmount(m.Point, true)
+	}
+	connection, unknown := m.Connection()
+	if unknown == nil {
+		defer connection.Close()
+	}
+	if err := fs.Unmount(m.Point, false); err != nil {
+		return err
+	}
+	if unknown != nil {
+		warn("it may go on in a bind mount or another mount namespace: " + unknown.Error())
+		return nil
+	}
+	return connection.Abort()
 }

@@ -1,0 +1,405 @@
+package integration_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// mountForms are the ways to say it to mount(8) and in /etc/fstab. OPTIONS is
+// replaced.
+var mountForms = []struct {
+	name    string
+	fstab   string // a line, if mount(8) reads it there
+	command string
+	fuse3   bool // through mount.fuse3 and the bare form
+}{
+	{"type fuse.kmsfs", "", "mount -t fuse.kmsfs /srv/src /srv/mnt -o OPTIONS", false},
+	{"type kmsfs", "", "mount -t kmsfs /srv/src /srv/mnt -o OPTIONS", false},
+	{"options at the end, in parts, overridden", "", "mount -t kmsfs -o rw,dev,suid,exec -o _netdev,nofail,user,x-a.b=c /srv/src /srv/mnt -o OPTIONS -o ro,noatime", false},
+	{"sloppy and verbose", "", "mount -v -n -s -t fuse.kmsfs /srv/src /srv/mnt -o frob=1,OPTIONS", false},
+	{"relative", "", "mount -t kmsfs src mnt -o OPTIONS", false},
+	{"fstab kmsfs", "/srv/src /srv/mnt kmsfs defaults,_netdev,nofail,x-systemd.automount,OPTIONS 0 0", "mount -T /srv/fstab -a", false},
+	{"fstab fuse.kmsfs", "/srv/src /srv/mnt fuse.kmsfs noauto,comment=x,OPTIONS 0 0", "mount --fstab /srv/fstab /srv/mnt", false},
+	{"fstab kmsfs#", "kmsfs#/srv/src /srv/mnt fuse _netdev,nofail,user,x-a=b,OPTIONS 0 0", "mount -T /srv/fstab -a", true},
+	{"fuse.kmsfs without a helper", "", "mount -t fuse.kmsfs /srv/src /srv/mnt -o rw,OPTIONS", true},
+	{"drop_privileges", "", "mount -t fuse.kmsfs /srv/src /srv/mnt -o drop_privileges,ro,nosuid,nodev,noexec,default_permissions,OPTIONS", true},
+	{"setuid", "", "mount -t fuse.kmsfs /srv/src /srv/mnt -o setuid=" + userName + ",allow_other,OPTIONS", true},
+	{"setuid and drop_privileges", "", "mount -t fuse.kmsfs /srv/src /srv/mnt -o setuid=" + userName + ",drop_privileges,allow_other,ro,nosuid,nodev,noexec,default_permissions,OPTIONS", true},
+}
+
+// However it is said: it mounts, serves, is safe and private, can be neither
+// remounted nor mounted again, and ends with umount(8).
+func TestMountCommand(t *testing.T) {
+	l := newLab(t)
+	with := newGuest(t, l, "mount.kmsfs", "mount.fuse.kmsfs")
+	without := newGuest(t, l)
+	for _, c := range mountForms {
+		t.Run(c.name, func(t *testing.T) {
+			m := with
+			if c.fuse3 {
+				m = without
+				m.put(t, "/etc/fuse.conf", "user_allow_other\n", 0o644)
+			}
+			if strings.Contains(c.name, "setuid") {
+				m.must(t, "chown", userName, "/srv/mnt")
+				defer m.must(t, "chown", "root", "/srv/mnt")
+			}
+			m.put(t, "/srv/fstab", strings.ReplaceAll(c.fstab, "OPTIONS", m.options())+"\n", 0o644)
+			args := strings.Fields(strings.ReplaceAll(c.command, "OPTIONS", m.options()))
+			o := m.run(t, args...)
+			if o.code != 0 || strings.Contains(o.stderr, "kmsfs: mount") {
+				t.Fatalf("exit code %d\n%s%s", o.code, o.stdout, o.stderr)
+			}
+			if got := read(t, m.outside("/srv/mnt/a")); got != "on the guest" {
+				t.Errorf("reads %q", got)
+			}
+			lines := m.mounts("/srv/mnt")
+			if len(lines) != 1 {
+				t.Fatalf("mounted: %q", lines)
+			}
+			for _, option := range []string{"ro", "nosuid", "nodev", "noexec", "default_permissions"} {
+				if !strings.Contains(strings.ReplaceAll(strings.TrimSpace(lines[0])+" ", " ", ","), ","+option+",") {
+					t.Errorf("%s is not in force: %s", option, lines[0])
+				}
+			}
+			if strings.Contains(lines[0], "shared:") {
+				t.Errorf("not private: %s", lines[0])
+			}
+			for _, pid := range m.processes() {
+				env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+				if err != nil || !c.fuse3 && (strings.Contains("\x00"+string(env), "\x00HOME=") || strings.Contains("\x00"+string(env), "\x00PATH=")) {
+					t.Errorf("its environment: %q (%v)", env, err)
+				}
+			}
+			if o := m.run(t, "mount", "-o", "remount,ttl=5m", "/srv/mnt"); o.code != 32 || !strings.Contains(o.stderr, "kmsfs: remount: a mount of kmsfs cannot be changed") || !strings.Contains(o.stderr, "hint: ") {
+				t.Errorf("remount: exit code %d\n%s", o.code, o.stderr)
+			}
+			if strings.Contains(c.name, "drop_privileges") {
+				// mount.fuse3 itself mounts, before kmsfs is asked.
+			} else if o := m.run(t, strings.Fields("mount -t fuse.kmsfs /srv/src /srv/mnt -o "+m.options())...); o.code != 32 || !strings.Contains(o.stderr, "mounted there already") {
+				t.Errorf("once more: exit code %d\n%s", o.code, o.stderr)
+			}
+			if lines := m.mounts("/srv/mnt"); len(lines) != 1 {
+				t.Errorf("stacked: %q", lines)
+			}
+			m.must(t, "umount", "/srv/mnt")
+			m.idle(t)
+		})
+	}
+}
+
+// What fails is said on stderr, with mount(8)'s exit codes, and leaves nothing.
+func TestMountCommandFails(t *testing.T) {
+	l := newLab(t)
+	with := newGuest(t, l, "mount.kmsfs", "mount.fuse.kmsfs")
+	without := newGuest(t, l)
+	const handedIn = "mount -t fuse.kmsfs /srv/src /srv/mnt -o drop_privileges,OPTIONS,"
+	for _, c := range []struct {
+		m       *guest
+		command string
+		code    int
+		says    string
+		hint    string
+		stays   bool // mount.fuse3 has mounted and gone
+	}{
+		{with, "mount -t kmsfs /srv/src /srv/mnt -o frob,OPTIONS", 1, `read option "frob": unknown`, "--help", false},
+		{with, "mount -t kmsfs /srv/src /srv/mnt -o ttl=never,OPTIONS", 1, "not a duration", "", false},
+		{with, "mount -t kmsfs -s /srv/src /srv/mnt -o ttl=never,OPTIONS", 1, "not a duration", "", false},
+		{with, "mount -t kmsfs /srv/src /srv/mnt -o uid=nobody-at-all,OPTIONS", 1, `"nobody-at-all" is neither a number nor a user`, "", false},
+		{with, "mount -t kmsfs /srv/src /srv/mnt -o gid=nobody-at-all,OPTIONS", 1, `"nobody-at-all" is neither a number nor a group`, "", false},
+		{with, "mount -t kmsfs /srv/none /srv/mnt -o OPTIONS", 32, "open source", "SRC is the directory", false},
+		{with, "mount.kmsfs /srv/src /srv/none -o OPTIONS", 32, "open mountpoint", "mkdir", false},
+		{with, "mount -t kmsfs /srv/src /srv/etc -o OPTIONS", 32, "not empty", "nonempty", false},
+		{with, "mount.kmsfs /srv/src", 1, "MNT is missing", "usage", false},
+		{with, "mount -t kmsfs /srv/src /srv/mnt -o ca_file=/srv/ca.pem", 32, "TEST ONLY", "allow_emulator", false},
+		{without, "kmsfs /srv/src /srv/mnt -o frob,OPTIONS", 1, `read option "frob": unknown`, "--help", false},
+		{without, "mount -t fuse.kmsfs /srv/none /srv/mnt -o OPTIONS", 32, "open source", "SRC is the directory", false},
+		{without, handedIn + "ro,nosuid,nodev,noexec", 32, "option default_permissions is not in force", "in /etc/fstab add: ro,nosuid,nodev,noexec,default_permissions", true},
+		{without, handedIn + "nosuid,nodev,noexec,default_permissions", 32, "option ro is not in force", "in /etc/fstab add", true},
+		{without, handedIn + "allow_other,ro,nosuid,nodev,noexec", 32, "option default_permissions is not in force", "in /etc/fstab add", true},
+		{without, "kmsfs /srv/src /dev/fd/0 -o OPTIONS", 32, "no descriptor of /dev/fuse", "", false},
+		{without, "kmsfs /srv/src /dev/fd/77 -o OPTIONS", 32, "no descriptor of /dev/fuse", "", false},
+	} {
+		o := c.m.run(t, strings.Fields(strings.ReplaceAll(c.command, "OPTIONS", c.m.options()))...)
+		if o.code != c.code || !strings.Contains(o.stderr, c.says) || !strings.Contains(o.stderr, c.hint) || o.stdout != "" {
+			t.Errorf("%s: exit code %d, want %d, %q and %q:\n%s%s", c.command, o.code, c.code, c.says, c.hint, o.stdout, o.stderr)
+		}
+		if c.stays {
+			// A dead mount, which the next kmsfs mount replaces.
+			if _, err := os.ReadDir(c.m.outside("/srv/mnt")); err == nil {
+				t.Errorf("%s: it is served", c.command)
+			}
+			c.m.must(t, "kmsfs", "mount", "/srv/src", "/srv/mnt", "-o", c.m.options())
+			if got := read(t, c.m.outside("/srv/mnt/a")); got != "on the guest" {
+				t.Errorf("after it: reads %q", got)
+			}
+			c.m.must(t, "kmsfs", "umount", "/srv/mnt")
+		}
+		c.m.idle(t)
+	}
+	// mount -f is fake, and a helper cannot be started without processes.
+	with.must(t, strings.Fields("mount -f -t kmsfs /srv/src /srv/mnt -o "+with.options())...)
+	with.idle(t)
+}
+
+// mount -N mounts in another namespace, whose paths count.
+func TestMountOtherNamespace(t *testing.T) {
+	l := newLab(t)
+	m := newGuest(t, l, "mount.kmsfs")
+	other := newGuest(t, l, "mount.kmsfs")
+	other.put(t, "/srv/src/a.cipher", seal(t, l, "in the other"), 0o600)
+	m.must(t, "mount", "-N", itoa(other.pid), "-t", "kmsfs", "/srv/src", "/srv/mnt", "-o", m.options())
+	if got := read(t, other.outside("/srv/mnt/a")); got != "in the other" {
+		t.Errorf("reads %q", got)
+	}
+	if here := m.mounts(""); len(here) > 0 {
+		t.Errorf("mounted here: %q", here)
+	}
+	m.must(t, "umount", "-N", itoa(other.pid), "/srv/mnt")
+	other.idle(t)
+}
+
+// A dead mount is replaced also when mount(8) asks.
+func TestMountCommandReplacesDead(t *testing.T) {
+	l := newLab(t)
+	m := newGuest(t, l, "mount.kmsfs")
+	for range 2 {
+		m.must(t, "mount", "-t", "kmsfs", "/srv/src", "/srv/mnt", "-o", m.options())
+		if got := read(t, m.outside("/srv/mnt/a")); got != "on the guest" {
+			t.Errorf("reads %q", got)
+		}
+		if lines := m.mounts("/srv/mnt"); len(lines) != 1 {
+			t.Errorf("mounted: %q", lines)
+		}
+		for _, pid := range m.processes() {
+			syscall.Kill(pid, syscall.SIGSTOP) // none repairs the other
+		}
+		for _, pid := range m.processes() {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+		eventually(t, "nobody serves", func() bool { return len(m.processes()) == 0 })
+	}
+	m.must(t, "umount", "/srv/mnt")
+	m.idle(t)
+}
+
+// A mount that is called off while it begins ends with everything it started,
+// whichever process hears of it.
+func TestMountCalledOff(t *testing.T) {
+	l := newLab(t)
+	m := newGuest(t, l, "mount.kmsfs")
+	// Reading the ca_file waits for ever: nobody speaks for its file system.
+	m.must(t, "mkdir", "/srv/hung")
+	silent := m.command("sh", "-c", "exec 3<>/dev/fuse && mount -i -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0 silent /srv/hung && echo mounted && read end; umount --lazy /srv/hung")
+	end, err := silent.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := silent.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := silent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := out.Read(make([]byte, 8)); n != 8 {
+		t.Fatalf("no file system that hangs: %v", err)
+	}
+	others := len(m.processes())
+	options := strings.Replace(m.options(), "/srv/ca.pem", "/srv/hung/ca.pem", 1)
+	for _, whom := range []string{"mount(8)'s helper", "all but it"} {
+		cmd := m.command("mount", "-t", "kmsfs", "/srv/src", "/srv/mnt", "-o", options)
+		var stderr strings.Builder
+		cmd.Stderr = &stderr
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		var helpers []int
+		eventually(t, "the background process has begun", func() bool {
+			helpers = nil
+			for _, pid := range m.processes() {
+				if strings.HasPrefix(filepath.Base(strings.Fields(m.commandLine(pid))[0]), "mount.kmsfs") {
+					helpers = append(helpers, pid)
+				}
+			}
+			return len(helpers) >= 2
+		})
+		first := helpers[0]
+		for _, pid := range helpers {
+			if parentOf(t, pid) == cmd.Process.Pid {
+				first = pid
+			}
+		}
+		if whom == "mount(8)'s helper" {
+			helpers = []int{first}
+		} else {
+			helpers = slices.DeleteFunc(helpers, func(pid int) bool { return pid == first })
+		}
+		for _, pid := range helpers {
+			syscall.Kill(pid, syscall.SIGTERM)
+		}
+		err := cmd.Wait()
+		if err == nil {
+			t.Errorf("%s: mount(8) says that it is mounted", whom)
+		}
+		if whom == "all but it" && (cmd.ProcessState.ExitCode() != 32 || !strings.Contains(stderr.String(), "before it was ready")) {
+			t.Errorf("%s: %v\n%s", whom, err, stderr.String())
+		}
+		eventually(t, "nothing is left", func() bool { return len(m.processes()) == others })
+		if lines := m.mounts("/srv/mnt"); len(lines) > 0 {
+			t.Errorf("%s: mounted: %q", whom, lines)
+		}
+	}
+	end.Close()
+	if err := silent.Wait(); err != nil {
+		t.Error(err)
+	}
+	m.idle(t)
+}
+
+func parentOf(t *testing.T, pid int) (parent int) {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(b), ") ")
+	if _, err := fmt.Sscanf(rest, "%c %d", new(rune), &parent); err != nil {
+		t.Fatal(err)
+	}
+	return parent
+}
+
+// kmsfs umount ends a mount in every place that has it: here, through a bind
+// mount, and in a mount namespace that was made meanwhile. Its neighbour lives
+// on.
+func TestUmountEverywhere(t *testing.T) {
+	l := newLab(t)
+	m := newGuest(t, l)
+	m.must(t, "mkdir", "/srv/other", "/srv/bind")
+	m.must(t, "kmsfs", "mount", "-o", m.options(), "/srv/src", "/srv/mnt")
+	serving := m.processes()
+	m.must(t, "kmsfs", "mount", "-o", m.options(), "/srv/src", "/srv/other")
+	m.must(t, "mount", "--bind", "/srv/mnt", "/srv/bind")
+	container := m.command("unshare", "--mount", "sh", "-c", `exec > /srv/said 2>&1
+exec 9< /srv/mnt/a; cat /srv/mnt/a; echo; read go
+cat /srv/mnt/a; cat <&9; cat /srv/bind/a; cat /srv/other/a; echo; read go`)
+	stdin, err := container.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := func() string { b, _ := os.ReadFile(m.outside("/srv/said")); return string(b) }
+	if err := container.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the container reads", func() bool { return said() == "on the guest\n" })
+
+	open, err := os.Open(m.outside("/srv/mnt/a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o := m.run(t, "kmsfs", "umount", "/srv/mnt"); o.code != 1 || !strings.Contains(o.stderr, "busy") || !strings.Contains(o.stderr, "--lazy") {
+		t.Errorf("while a file is open: exit code %d\n%s", o.code, o.stderr)
+	}
+	if b := make([]byte, 64); true {
+		if n, err := open.Read(b); err != nil || string(b[:n]) != "on the guest" {
+			t.Errorf("a file that kept the mount busy: %q, %v", b[:n], err)
+		}
+	}
+	open.Close()
+	if o := m.run(t, "kmsfs", "umount", "/srv/mnt"); o.code != 0 || o.stderr != "" {
+		t.Errorf("umount: exit code %d\n%s", o.code, o.stderr)
+	}
+	for _, pid := range serving {
+		eventually(t, "its process is gone", func() bool { return m.commandLine(pid) == "" })
+	}
+	fmt.Fprintln(stdin, "go")
+	eventually(t, "the container has looked", func() bool { return strings.HasSuffix(said(), "on the guest\n") && len(said()) > 20 })
+	if dead := strings.Count(said(), "not connected") + strings.Count(said(), "abort"); dead != 3 || strings.Count(said(), "on the guest") != 2 {
+		t.Errorf("the container saw:\n%s", said())
+	}
+	stdin.Close()
+	container.Wait()
+	m.must(t, "umount", "/srv/bind")
+
+	// Lazily, it ends with its last open file.
+	if open, err = os.Open(m.outside("/srv/other/a")); err != nil {
+		t.Fatal(err)
+	}
+	m.must(t, "kmsfs", "umount", "--lazy", "/srv/other")
+	if b := make([]byte, 64); true {
+		if n, err := open.Read(b); err != nil || string(b[:n]) != "on the guest" {
+			t.Errorf("detached, with an open file: %q, %v", b[:n], err)
+		}
+	}
+	open.Close()
+	m.idle(t)
+}
+
+// shared, and private otherwise, is the mount's propagation.
+func TestPropagation(t *testing.T) {
+	l := newLab(t)
+	m := newGuest(t, l)
+	for _, parent := range []string{"--make-shared", "--make-private"} {
+		m.must(t, "mount", parent, "/srv")
+		for _, shared := range []bool{false, true} {
+			options := m.options()
+			if shared {
+				options = m.options("shared")
+			}
+			m.must(t, "kmsfs", "mount", "-o", options, "/srv/src", "/srv/mnt")
+			if lines := m.mounts("/srv/mnt"); len(lines) != 1 || strings.Contains(lines[0], "shared:") != shared {
+				t.Errorf("%s, shared %t: %q", parent, shared, lines)
+			}
+			m.must(t, "kmsfs", "umount", "/srv/mnt")
+			m.idle(t)
+		}
+	}
+}
+
+// systemd makes sound units of lines in /etc/fstab.
+func TestFstabGenerator(t *testing.T) {
+	const generator = "/lib/systemd/system-generators/systemd-fstab-generator"
+	dir := t.TempDir()
+	put(t, dir+"/fstab", `/etc/nginx/certs /run/certs kmsfs _netdev,nofail,region=cn-hangzhou 0 0
+/etc/app /run/app fuse.kmsfs _netdev,x-systemd.automount,x-systemd.idle-timeout=60,x-systemd.mount-timeout=20,uid=www-data 0 0
+`)
+	for _, d := range []string{"n", "e", "l"} {
+		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command(generator, dir+"/n", dir+"/e", dir+"/l")
+	cmd.Env = []string{"SYSTEMD_FSTAB=" + dir + "/fstab", "PATH=/usr/bin:/bin"}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for name, want := range map[string][]string{
+		"run-certs.mount":   {"What=/etc/nginx/certs", "Where=/run/certs", "Type=kmsfs", "Options=_netdev,nofail,region=cn-hangzhou"},
+		"run-app.mount":     {"Type=fuse.kmsfs", "TimeoutSec=20s"},
+		"run-app.automount": {"Where=/run/app", "TimeoutIdleSec=1min"},
+	} {
+		text := read(t, filepath.Join(dir, "n", name))
+		for _, line := range want {
+			if !strings.Contains(text, "\n"+line) {
+				t.Errorf("%s has no %s:\n%s", name, line, text)
+			}
+		}
+		cmd := exec.Command(program(t, "systemd-analyze"), "verify", "--man=no", filepath.Join(dir, "n", name))
+		cmd.Env = []string{"PATH=/usr/bin:/bin", "SYSTEMD_UNIT_PATH=" + dir + "/n:/lib/systemd/system"}
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
+	}
+	for _, link := range []string{"remote-fs.target.wants/run-certs.mount", "remote-fs.target.requires/run-app.automount"} {
+		if _, err := os.Lstat(filepath.Join(dir, "n", link)); err != nil {
+			t.Error(err)
+		}
+	}
+}
