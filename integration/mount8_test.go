@@ -1,6 +1,7 @@
 package integration_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -183,7 +184,10 @@ func TestMountCommandReplacesDead(t *testing.T) {
 		for _, pid := range m.processes() {
 			syscall.Kill(pid, syscall.SIGKILL)
 		}
-		eventually(t, "nobody serves", func() bool { return len(m.processes()) == 0 })
+		eventually(t, "the mount is dead", func() bool {
+			_, err := os.ReadDir(m.outside("/srv/mnt"))
+			return errors.Is(err, syscall.ENOTCONN)
+		})
 	}
 	m.must(t, "umount", "/srv/mnt")
 	m.idle(t)

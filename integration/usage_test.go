@@ -91,7 +91,7 @@ func TestBadInput(t *testing.T) {
 		{args: "mount -o cache_size=1TB src mnt", code: 2, error: "cache_size"},
 		{args: "mount -o file_mode=999 src mnt", code: 2, error: "file_mode"},
 		{args: "mount -o uid=nobody-at-all,ttl=5s src mnt", code: 2, error: "neither a number nor a user"},
-		{args: "mount -o open=fast src mnt", code: 2, error: "open"},
+		{args: "mount -o open=quick src mnt", code: 2, error: "open"},
 		{args: "mount -o region=cn\x01x src mnt", code: 2, error: "control character"},
 		{args: aMount + "nowhere mnt", code: 1, error: "open source", hint: "SRC is the directory"},
 		{args: aMount + "not-a-dir mnt", code: 1, error: "not a directory", hint: "SRC is the directory"},
