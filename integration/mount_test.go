@@ -193,6 +193,14 @@ func (m *mounted) stop(t testing.TB) {
 	}
 }
 
+// kill ends the process as a crash would, and detaches what it leaves.
+func (m *mounted) kill(t testing.TB) {
+	t.Helper()
+	m.cmd.Process.Kill()
+	m.cmd.Wait()
+	t.Cleanup(func() { syscall.Unmount(m.Point, syscall.MNT_DETACH) })
+}
+
 // path is a file in the mount.
 func (m *mounted) path(name string) string { return filepath.Join(m.Point, name) }
 

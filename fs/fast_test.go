@@ -1,0 +1,92 @@
+package fs
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kmsfs/kmsfs/kms"
+)
+
+// A file is being written while somebody has it open for that, or when it is
+// not the version that was seen.
+func TestInWriting(t *testing.T) {
+	s, dir := newSource(t)
+	st, err := s.stat("d/f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.inWriting("d/f", tupleOf(&st)) {
+		t.Error("a file at rest")
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "source/d/f"), os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !s.inWriting("d/f", tupleOf(&st)) {
+		t.Error("a file that is open for writing")
+	}
+	f.Close()
+	if s.inWriting("d/f", tupleOf(&st)) {
+		t.Error("a file that was closed")
+	}
+	if !s.inWriting("d/f", tuple{}) {
+		t.Error("another version")
+	}
+}
+
+// The ciphertext of nodes is kept up to a bound, and what is forgotten makes
+// room.
+func TestKeptIsBounded(t *testing.T) {
+	table := newNodes(&node{id: rootID, kind: modeDir})
+	big := &handle{blob: kms.Blob{Text: string(make([]byte, keptMax/2))}}
+	var ids []uint64
+	for i, want := range []bool{true, false, true} {
+		n := &node{id: uint64(100 + i), kind: modeFile, rel: "f"}
+		n.kept.Store(big)
+		if i == 2 {
+			table.forget(ids[0], 1)
+		}
+		if got := table.adopt(n).kept.Load() != nil; got != want {
+			t.Errorf("node %d is kept: %t", i, got)
+		}
+		ids = append(ids, n.id)
+	}
+	for _, id := range ids[1:] {
+		table.forget(id, 1)
+	}
+	if table.kept != 0 {
+		t.Errorf("%d bytes are counted for no node", table.kept)
+	}
+}
+
+// Setting the clock, here to what it is, is noticed.
+func TestClockset(t *testing.T) {
+	jumped := make(chan struct{}, 100)
+	c, err := newClockset(func() { jumped <- struct{}{} })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	for range 2 {
+		var now unix.Timespec
+		if err := unix.ClockGettime(unix.CLOCK_REALTIME, &now); err != nil {
+			t.Fatal(err)
+		}
+		tv := unix.NsecToTimeval(now.Nano())
+		if err := unix.Settimeofday(&tv); errors.Is(err, unix.EPERM) {
+			t.Skip("SKIPPED, NOT TESTED: setting the clock needs CAP_SYS_TIME")
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-jumped:
+		case <-time.After(20 * time.Second):
+			t.Fatal("it was not noticed")
+		}
+	}
+}
