@@ -27,6 +27,12 @@ func flushNow(t testing.TB, l *lab.Lab, args ...string) string {
 	}
 }
 
+func inEachMode(t *testing.T, test func(t *testing.T, mode string)) {
+	for _, mode := range []string{"checked", "fast"} {
+		t.Run(mode, func(t *testing.T) { test(t, mode) })
+	}
+}
+
 // costs is how many calls the service sees during f.
 func costs(t testing.TB, l *lab.Lab, f func()) int {
 	t.Helper()
@@ -37,9 +43,11 @@ func costs(t testing.TB, l *lab.Lab, f func()) int {
 
 // After a flush the next read asks the service again: of all files, of one,
 // or of a directory, by whatever name the user gives it.
-func TestFlush(t *testing.T) {
+func TestFlush(t *testing.T) { inEachMode(t, testFlush) }
+
+func testFlush(t *testing.T, mode string) {
 	l := newLab(t)
-	m := mount(t, l, "", "ttl=1h")
+	m := mount(t, l, "", "ttl=1h", "open="+mode)
 	if err := os.MkdirAll(m.source("site/deep.cipher"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -106,9 +114,11 @@ func TestFlush(t *testing.T) {
 
 // Old descriptors and mappings ask again as well, and when the service
 // refuses, they do not show what they showed before.
-func TestFlushReachesOldDescriptors(t *testing.T) {
+func TestFlushReachesOldDescriptors(t *testing.T) { inEachMode(t, testFlushReachesOldDescriptors) }
+
+func testFlushReachesOldDescriptors(t *testing.T, mode string) {
 	l := newLab(t)
-	m := mount(t, l, "", "ttl=1h")
+	m := mount(t, l, "", "ttl=1h", "open="+mode)
 	put(t, m.source("key.cipher"), seal(t, l, "revoked secret"))
 	f, err := os.Open(m.path("key"))
 	if err != nil {
@@ -176,9 +186,11 @@ func resident(t *testing.T, page []byte) bool {
 }
 
 // A flood of flushes is no flood of calls.
-func TestFlushIsLimited(t *testing.T) {
+func TestFlushIsLimited(t *testing.T) { inEachMode(t, testFlushIsLimited) }
+
+func testFlushIsLimited(t *testing.T, mode string) {
 	l := newLab(t)
-	m := mount(t, l, "", "ttl=1h")
+	m := mount(t, l, "", "ttl=1h", "open="+mode)
 	put(t, m.source("a.cipher"), seal(t, l, "secret"))
 	begun := time.Now()
 	refused, last := 0, ""
