@@ -43,7 +43,7 @@ func ownedBy(owner, group, mode string) string {
 	if err != nil {
 		return "unknown group " + group
 	}
-	return "allow_other,dir_mode=0555,file_mode=" + mode + ",uid=" + u.Uid + ",gid=" + g.Gid
+	return "allow_other,dir_mode=0550,file_mode=" + mode + ",uid=" + u.Uid + ",gid=" + g.Gid
 }
 
 // startTLS asks PostgreSQL to change to TLS.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -117,6 +118,48 @@ SSLEngine on
 SSLCertificateFile %[4]s/cert.pem
 SSLCertificateKeyFile %[4]s/key.pem
 `, "apache2", "-DFOREGROUND", "-f").by(syscall.SIGUSR1)
+}
+
+// A graceful reload ends Apache when it cannot read its key. When KMS cannot
+// be reached, stale= is what keeps it.
+func TestApacheOutage(t *testing.T) {
+	needMount(t)
+	for _, stale := range []string{"0s", "1h"} {
+		t.Run("stale="+stale, func(t *testing.T) {
+			l := newLab(t)
+			m := mount(t, l, "", "ttl=1s,timeout=2s,stale="+stale)
+			cert := deploy(t, l, m)
+			s := apacheServer(t, m)
+			s.until(t, "handshake with the mount's certificate", func() bool { got, _ := s.served(); return got == cert })
+			l.KillEmulator()
+			past := func() bool { return !canRead(m.path("key.pem")) }
+			if stale != "0s" {
+				past = func() bool {
+					return canRead(m.path("key.pem")) && strings.Contains(m.Log(), "stale=true")
+				}
+			}
+			s.until(t, "end of the TTL", past)
+
+			said, opened := len(s.log()), len(m.Log())
+			s.reload(t)
+			if stale == "0s" {
+				s.end(t)
+				if log := s.log()[said:]; !strings.Contains(log, "Connection timed out") && !strings.Contains(log, "Input/output error") {
+					t.Errorf("it ended without the errno's text:\n%s", log)
+				}
+				return
+			}
+			s.until(t, "end of the reload", func() bool { return strings.Contains(s.log()[said:], "resuming normal operations") })
+			if got, _ := s.served(); got != cert {
+				t.Error("after a reload in an outage another certificate is served")
+			}
+			for _, name := range []string{"key.pem", "cert.pem"} {
+				if !regexp.MustCompile(`path=` + name + `\.cipher .*stale=true`).MatchString(m.Log()[opened:]) {
+					t.Errorf("no stale %s was opened:\n%s", name, m.Log()[opened:])
+				}
+			}
+		})
+	}
 }
 
 func stunnelServer(t *testing.T, m *mounted) *server {
