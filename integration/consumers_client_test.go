@@ -39,7 +39,8 @@ func TestSSHHostKey(t *testing.T) {
 				return
 			}
 			d.until(t, "address", func() bool { return strings.Contains(d.log(), "listening on "+host) })
-			t.Logf("sshd: %d opens, %d Decrypt calls", strings.Count(m.Log(), "msg=open "), decrypts(t, l))
+			calls := decrypts(t, l)
+			t.Logf("sshd: %d Decrypt calls, opens %v", calls, opens(t, l, m))
 			public, err := exec.Command("ssh-keygen", "-y", "-f", m.path("key.pem")).Output()
 			if err != nil {
 				t.Fatal(err)
@@ -83,12 +84,11 @@ func TestCurlClientKey(t *testing.T) {
 		out, err := exec.Command("curl", "-sS", "--insecure", "--cert", m.path("cert.pem"), "--key", m.path("key.pem"), "https://"+n.addr).CombinedOutput()
 		return string(out), err
 	}
-	before := strings.Count(m.Log(), "msg=open ")
 	out, err := curl()
 	if err != nil || strings.TrimSpace(out) != "SUCCESS\n"+strings.TrimSpace(cert) {
 		t.Errorf("%v: %q", err, out)
 	}
-	t.Logf("curl: %d opens", strings.Count(m.Log(), "msg=open ")-before)
+	t.Logf("curl, and nginx before it: opens %v", opens(t, l, m))
 
 	deploy(t, l, m)
 	if err := l.Fault(map[string]any{"action": "Decrypt", "code": "Forbidden.NoPermission"}); err != nil {

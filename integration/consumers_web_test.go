@@ -154,9 +154,8 @@ func TestApacheOutage(t *testing.T) {
 				t.Error("after a reload in an outage another certificate is served")
 			}
 			for _, name := range []string{"key.pem", "cert.pem"} {
-				if !regexp.MustCompile(`path=` + name + `\.cipher .*stale=true`).MatchString(m.Log()[opened:]) {
-					t.Errorf("no stale %s was opened:\n%s", name, m.Log()[opened:])
-				}
+				stale := regexp.MustCompile(`path=` + name + `\.cipher .*stale=true`)
+				s.until(t, "record of a stale "+name, func() bool { return stale.MatchString(m.Log()[opened:]) })
 			}
 		})
 	}
