@@ -1,7 +1,6 @@
 package integration_test
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -99,7 +98,7 @@ echo "${COMPREPLY[@]}"`)
 	}
 
 	// Purging ends what runs, and leaves what the admin wrote.
-	h.serve(t, "certs", "SRC=/srv/certs", "MNT=/run/certs")
+	h.serve(t, "certs", "/srv/certs", "/run/certs")
 	h.run(t, "systemctl", "enable", "kmsfs@certs.service")
 	h.run(t, "dpkg", "--purge", "kmsfs")
 	if what, err := h.Run("findmnt", "/run/certs"); err == nil {
@@ -168,10 +167,10 @@ func readmeOptions(t *testing.T) string {
 	return rows
 }
 
-// serve starts kmsfs@NAME with the lines of its environment file.
-func (h *host) serve(t testing.TB, name string, env ...string) {
+// serve starts kmsfs@NAME.
+func (h *host) serve(t testing.TB, name, source, point string, options ...string) {
 	t.Helper()
-	h.write(t, fmt.Sprintf("/etc/kmsfs/%s.env", name), strings.Join(env, "\n")+"\nOPTIONS="+h.options()+"\n")
+	h.write(t, "/etc/kmsfs/"+name+".env", "SRC="+source+"\nMNT="+point+"\nOPTIONS="+h.options(options...)+"\n")
 	h.write(t, "/etc/credstore/kmsfs."+name, read(t, h.Path("/etc/kmsfs/config.json")))
 	h.start(t, "kmsfs@"+name+".service")
 }

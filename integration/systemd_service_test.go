@@ -13,7 +13,7 @@ func TestSystemdService(t *testing.T) {
 	h := bootKmsfs(t)
 	h.write(t, "/srv/certs/name-of-a-file.cipher", seal(t, h.lab, "the secret"))
 	const unit = "kmsfs@certs.service"
-	h.serve(t, "certs", "SRC=/srv/certs", "MNT=/run/certs")
+	h.serve(t, "certs", "/srv/certs", "/run/certs")
 	if got := h.run(t, "cat", "/run/certs/name-of-a-file"); got != "the secret" {
 		t.Errorf("reads %q", got)
 	}
