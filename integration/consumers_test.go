@@ -58,7 +58,7 @@ var consumers = []consumer{
 	{name: "apache2", start: apacheServer, exits: true},
 	{name: "stunnel", start: stunnelServer},
 	{name: "redis", start: redisServer},
-	{name: "postgres", start: postgresServer, options: ownedBy("postgres", "postgres", "0400")},
+	{name: "postgres", start: postgresServer, options: "allow_other,uid=postgres,gid=postgres"},
 }
 
 // Real servers start with a key and a certificate that are only ciphertext,
