@@ -22,6 +22,8 @@ type mountStatus struct {
 	TTLSeconds                        float64 `json:"ttl_seconds"`
 	Cache                             struct {
 		Entries, Stale, Bytes, Hits, Misses, Loads int
+		Loading, Refreshes                         int
+		StaleServed                                int `json:"stale_served"`
 		MaxBytes                                   int `json:"max_bytes"`
 		LoadErrors                                 int `json:"load_errors"`
 	}

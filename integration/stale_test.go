@@ -1,0 +1,235 @@
+package integration_test
+
+import (
+	"errors"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/kmsfs/kmsfs/integration/lab"
+)
+
+// outages are ways for the key service to give no answer.
+var outages = []struct {
+	name       string
+	begin, end func(*testing.T, *lab.Lab)
+}{
+	{"killed", func(_ *testing.T, l *lab.Lab) { l.KillEmulator() }, func(t *testing.T, l *lab.Lab) {
+		if err := l.StartEmulator(l.Endpoint); err != nil {
+			t.Fatal(err)
+		}
+	}},
+	{"failing", meets(map[string]any{"status": 503}), meets(nil)},
+	{"throttling", meets(map[string]any{"status": 429}), meets(nil)},
+	{"hanging", meets(map[string]any{"hang": true}), meets(nil)},
+	{"rejecting our credentials", meets(map[string]any{"code": "InvalidAccessKeyId.NotFound"}), meets(nil)},
+}
+
+// meets makes a fault the only one that Decrypt meets; nil: none.
+func meets(fault map[string]any) func(*testing.T, *lab.Lab) {
+	return func(t *testing.T, l *lab.Lab) {
+		t.Helper()
+		if err := l.ClearFaults(); err != nil {
+			t.Fatal(err)
+		}
+		if fault == nil {
+			return
+		}
+		with := map[string]any{"action": "Decrypt"}
+		for k, v := range fault {
+			with[k] = v
+		}
+		if err := l.Fault(with); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// An outage is bridged until ttl and stale have passed, not longer, and ends
+// for the readers when it ends.
+func TestStale(t *testing.T) {
+	eachMode(t, func(t *testing.T, mode string) {
+		tests := map[string]func(*testing.T){}
+		for _, o := range outages {
+			tests[o.name] = func(t *testing.T) {
+				const ttl, stale = 2 * time.Second, 8 * time.Second
+				l := newLab(t)
+				m := mount(t, l, "", mode, "ttl="+ttl.String(), "stale="+stale.String(), "timeout=3s")
+				put(t, m.source("a.cipher"), seal(t, l, "bridged"))
+				before := time.Now() // of the load
+				read(t, m.path("a"))
+				after := time.Now()
+				o.begin(t, l)
+				served := 0
+				for {
+					begun := time.Now()
+					b, err := os.ReadFile(m.path("a"))
+					if err != nil {
+						if d := time.Since(before); d < ttl+stale {
+							t.Fatalf("after %v: %v\n%s", d, err, m.tail())
+						}
+						break
+					}
+					if string(b) != "bridged" {
+						t.Fatalf("reads %q", b)
+					}
+					if d := begun.Sub(after); d > ttl+stale {
+						t.Fatalf("served %v after its load", d)
+					}
+					if begun.Sub(after) > ttl {
+						served++
+					}
+					time.Sleep(20 * time.Millisecond)
+				}
+				if served == 0 {
+					t.Error("nothing was served stale")
+				}
+				m.waitLog(t, "level=WARN", `msg="stale plaintext is served"`, "path=a.cipher")
+				if mode == "open=checked" {
+					m.waitLog(t, "msg=open", "path=a.cipher", "result=ok", "stale=true")
+				}
+				if s := asked(t, l, m.Point).Cache; s.StaleServed < served || s.Entries != 0 || s.Bytes != 0 {
+					t.Errorf("%d reads were stale: %+v", served, s)
+				}
+				o.end(t, l)
+				(&failing{T: t, Lab: l, mounted: m}).recovers("a", "bridged")
+			}
+		}
+		together(t, tests)
+	})
+}
+
+// Without stale, or for an answer that is none, the TTL is the end.
+func TestNotStale(t *testing.T) {
+	eachMode(t, func(t *testing.T, mode string) {
+		tests := map[string]func(*testing.T){}
+		for _, c := range []struct {
+			name, stale string
+			fault       map[string]any
+			want        syscall.Errno
+		}{
+			{"no stale", "0s", map[string]any{"status": 503}, syscall.EIO},
+			{"an implausible answer", "1h", map[string]any{"raw": "{}"}, syscall.EIO},
+			{"denied", "1h", map[string]any{"status": 403, "code": "Forbidden.NoPermission"}, syscall.EACCES},
+			{"disabled", "1h", map[string]any{"status": 409, "code": "Rejected.Disabled"}, syscall.EKEYREVOKED},
+		} {
+			tests[c.name] = func(t *testing.T) {
+				l := newLab(t)
+				m := mount(t, l, "", mode, "ttl=2s", "refresh=0s", "timeout=3s", "stale="+c.stale)
+				put(t, m.source("a.cipher"), seal(t, l, "secret"))
+				read(t, m.path("a"))
+				meets(c.fault)(t, l)
+				time.Sleep(2 * time.Second)
+				if b, err := os.ReadFile(m.path("a")); !errors.Is(err, c.want) {
+					t.Errorf("%q, %v; want %v", b, err, c.want)
+				}
+			}
+		}
+		together(t, tests)
+	})
+}
+
+// A refusal during an outage ends it: what is stale is purged, and a second
+// outage finds nothing to serve.
+func TestRefusalEndsStale(t *testing.T) {
+	eachMode(t, func(t *testing.T, mode string) {
+		tests := map[string]func(*testing.T){}
+		for name, c := range map[string]struct {
+			refusal map[string]any
+			want    syscall.Errno
+		}{
+			"denied":   {map[string]any{"status": 403, "code": "Forbidden.NoPermission"}, syscall.EACCES},
+			"disabled": {map[string]any{"status": 409, "code": "Rejected.Disabled"}, syscall.EKEYREVOKED},
+		} {
+			tests[name] = func(t *testing.T) {
+				l := newLab(t)
+				m := mount(t, l, "", mode, "ttl=2s", "stale=1h", "timeout=3s")
+				put(t, m.source("a.cipher"), seal(t, l, "secret"))
+				read(t, m.path("a"))
+				away := meets(map[string]any{"status": 503})
+				away(t, l)
+				time.Sleep(2 * time.Second)
+				if got := read(t, m.path("a")); got != "secret" {
+					t.Fatalf("reads %q", got)
+				}
+				if s := asked(t, l, m.Point).Cache; s.StaleServed == 0 || s.Stale != 1 {
+					t.Fatalf("%+v", s)
+				}
+				meets(c.refusal)(t, l)
+				eventually(t, "the refusal is seen", func() bool {
+					_, err := os.ReadFile(m.path("a"))
+					return errors.Is(err, c.want)
+				})
+				if s := asked(t, l, m.Point).Cache; s.Entries != 0 || s.Bytes != 0 {
+					t.Errorf("a refusal left %+v", s)
+				}
+				away(t, l)
+				if b, err := os.ReadFile(m.path("a")); !errors.Is(err, syscall.EIO) {
+					t.Errorf("in the next outage: %q, %v; want EIO", b, err)
+				}
+			}
+		}
+		together(t, tests)
+	})
+}
+
+// Whoever blocks the network to hide that a key was disabled gains ttl and
+// stale, and no more.
+func TestKeyDisabledBehindABlock(t *testing.T) {
+	eachMode(t, func(t *testing.T, mode string) {
+		const ttl, stale = 2 * time.Second, 4 * time.Second
+		l := newLab(t)
+		m := mount(t, l, "", mode, "ttl="+ttl.String(), "stale="+stale.String(), "timeout=2s")
+		s := &failing{T: t, Lab: l, mounted: m}
+		s.key = s.keyOfAlias()
+		put(t, m.source("a.cipher"), seal(t, l, "secret"))
+		read(t, m.path("a"))
+		loaded := time.Now()
+		meets(map[string]any{"close": true})(t, l)
+		s.disableKey()
+		for time.Since(loaded) < ttl+stale { // it does not help to ask
+			os.ReadFile(m.path("a"))
+			time.Sleep(20 * time.Millisecond)
+		}
+		if b, err := os.ReadFile(m.path("a")); err == nil {
+			t.Errorf("served %v after its load: %q", time.Since(loaded), b)
+		}
+		if c := asked(t, l, m.Point).Cache; c.StaleServed == 0 || c.Bytes != 0 {
+			t.Errorf("%+v", c)
+		}
+		meets(nil)(t, l)
+		eventually(t, "the refusal is seen", func() bool {
+			_, err := os.ReadFile(m.path("a"))
+			return errors.Is(err, syscall.EKEYREVOKED)
+		})
+	})
+}
+
+// While the breaker is open nobody waits for the service.
+func TestStaleDoesNotWaitForTheBreaker(t *testing.T) {
+	eachMode(t, func(t *testing.T, mode string) {
+		const files = 20
+		l := newLab(t)
+		m := mount(t, l, "", mode, "ttl=2s", "stale=1h")
+		for i := range files {
+			put(t, m.source("f"+itoa(i)+".cipher"), seal(t, l, "file"))
+		}
+		for i := range files {
+			read(t, m.path("f"+itoa(i)))
+		}
+		meets(map[string]any{"hang": true})(t, l)
+		time.Sleep(2 * time.Second)
+		for i := range 4 {
+			read(t, m.path("f"+itoa(i)))
+		}
+		eventually(t, "the breaker is open", func() bool { return asked(t, l, m.Point).KMS.Breaker == "open" })
+		begun := time.Now()
+		for i := 4; i < files; i++ {
+			read(t, m.path("f"+itoa(i)))
+		}
+		if d := time.Since(begun); d > (files-4)*time.Second/2 { // a probe may wait
+			t.Errorf("%d stale files took %v", files-4, d)
+		}
+	})
+}
