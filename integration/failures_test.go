@@ -268,38 +268,3 @@ func (s *failing) recovers(path, want string) {
 		}
 	}
 }
-
-// A key that was disabled while the service cannot be reached stays in use for
-// the TTL and stale= together, and not for a moment longer.
-func TestOutageEnds(t *testing.T) {
-	const ttl, stale = time.Second, 2 * time.Second
-	s := &failing{T: t, Lab: newLab(t)}
-	s.key = s.keyOfAlias()
-	s.mounted = mount(t, s.Lab, "", "timeout=2s", fmt.Sprintf("ttl=%v,stale=%v", ttl, stale))
-	put(t, s.source("a.cipher"), seal(t, s.Lab, "bridged"))
-	if got := read(t, s.path("a")); got != "bridged" {
-		t.Fatalf("reads %q", got)
-	}
-	dead := time.Now().Add(ttl + stale) // or a little earlier
-	s.fail(map[string]any{"close": true})
-	s.disableKey()
-	for {
-		begun := time.Now()
-		b, err := os.ReadFile(s.path("a"))
-		if begun.After(dead) {
-			if !errors.Is(err, syscall.ETIMEDOUT) {
-				t.Errorf("past TTL and stale: %q, %v; want ETIMEDOUT", b, err)
-			}
-			break
-		}
-		if err == nil && string(b) != "bridged" {
-			t.Fatalf("reads %q", b)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	s.waitLog(t, "msg=open", "path=a.cipher", "result=ok", "stale=true")
-	s.clear()
-	if b, err := os.ReadFile(s.path("a")); !errors.Is(err, syscall.EKEYREVOKED) {
-		t.Errorf("with the service back: %q, %v; want EKEYREVOKED", b, err)
-	}
-}
