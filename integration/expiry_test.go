@@ -65,7 +65,7 @@ func fourWays(t *testing.T, l *lab.Lab, m *mounted) []way {
 		if how == "shared" && kernelOlderThan(6, 6) {
 			continue // known: no shared mapping of a file that bypasses the page cache
 		}
-		p := mapped(t, how, m.path(how))
+		p := mapFile(t, how, m.path(how))
 		ways = append(ways, way{how, func() (string, error) {
 			s := p.touch()
 			if s == "SIGBUS" {

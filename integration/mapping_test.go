@@ -66,8 +66,8 @@ type toucher struct {
 	heard chan string
 }
 
-// mapped starts a toucher; how is shared or private.
-func mapped(t testing.TB, how, path string) *toucher {
+// mapFile starts a toucher; how is shared or private.
+func mapFile(t testing.TB, how, path string) *toucher {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
