@@ -17,7 +17,7 @@ import (
 const patience = 20 * time.Second
 
 // modes are the ways in which kmsfs opens files (open=).
-var modes = []string{"checked"}
+var modes = []string{"checked", "fast"}
 
 // bench is one run of the harness.
 type bench struct {
