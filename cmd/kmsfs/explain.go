@@ -25,7 +25,7 @@ func (m *mounting) explainMount(err error) error {
 		return f.hint("mounting needs CAP_SYS_ADMIN")
 	case os.Geteuid() == 0:
 		return err
-	case errors.Is(err, os.ErrNotExist):
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, os.ErrPermission):
 		return f.hint("as another user than root kmsfs needs fusermount3, from the package fuse3")
 	case unprivileged == 1:
 		return f.hint("no_new_privs keeps fusermount3 from its set-uid bit: start kmsfs without it (NoNewPrivileges=no), or as root")
