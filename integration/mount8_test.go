@@ -407,3 +407,31 @@ func TestFstabGenerator(t *testing.T) {
 		}
 	}
 }
+
+// The README's lines work as they stand, but for the paths.
+func TestReadmeMount(t *testing.T) {
+	m := newUser(t, "mount.kmsfs")
+	here := strings.NewReplacer("/etc/nginx/certs", "/srv/src", "/run/certs", "/srv/mnt", "region=cn-hangzhou", m.options())
+	mountLine, rest, _ := strings.Cut(here.Replace(snippet(t, "mount")), "\n")
+	m.must(t, strings.Fields(mountLine)...)
+	if got := read(t, m.outside("/srv/mnt/a")); got != "on the guest" {
+		t.Errorf("reads %q", got)
+	}
+	m.must(t, strings.Fields(rest)...)
+	m.idle(t)
+
+	m.put(t, "/etc/fstab", here.Replace(snippet(t, "fuse3 fstab")), 0o644)
+	m.must(t, "mount", "-a")
+	if got := read(t, m.outside("/srv/mnt/a")); got != "on the guest" {
+		t.Errorf("through mount.fuse3: reads %q", got)
+	}
+	m.must(t, "kmsfs", "umount", "/srv/mnt")
+	m.idle(t)
+
+	m.must(t, "mv", "/srv/alice/src", "/srv/alice/certs")
+	script := strings.Replace(here.Replace(snippet(t, "user")), "kmsfs umount", "cat ~/secrets/a\nkmsfs umount", 1)
+	if o := m.runAs(t, userNumber, "env", "HOME=/srv/alice", "sh", "-ec", script); o.code != 0 || o.stdout != "hers" {
+		t.Errorf("as a user: exit code %d\n%s%s", o.code, o.stdout, o.stderr)
+	}
+	m.idle(t)
+}
