@@ -116,10 +116,13 @@ file is opened.
 mount(8) leaves no HOME: name a file with credentials by its absolute path.
 Only the options say where the service is.`)
 	r.line(".SH OPTIONS")
-	r.text("Those of mount(8) that say what holds anyway are accepted: the mount is always ro,nosuid,nodev,noexec.")
+	r.text(`Those of mount(8) that say what holds anyway are accepted: the mount is always
+ro,nosuid,nodev,noexec. So are mount -f, -n, -s, -v and -N. remount is refused, and
+so is a second mount in the same place; a mount whose processes have died is
+replaced.`)
 	r.options()
 	r.line(".SH EXIT STATUS")
-	r.text("That of mount(8): 0, 1 when the command line is wrong, 32 when mounting failed.")
+	r.text("That of mount(8): 0, 1 when the command line is wrong, 2 when the system gave no process or pipe, 32 when mounting failed.")
 	r.line(".SH EXAMPLE\nA line of /etc/fstab:")
 	r.text("  /etc/nginx/certs  /run/certs  kmsfs  _netdev,nofail,region=cn-hangzhou  0  0")
 	r.line(".SH SEE ALSO\n.BR kmsfs (1),\n.BR mount (8),\n.BR fstab (5),\n.BR systemd.mount (5)")
