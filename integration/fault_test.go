@@ -43,7 +43,7 @@ type pageReader struct {
 	out *bufio.Reader
 }
 
-func mapFile(t *testing.T, path string) *pageReader {
+func mapForLater(t *testing.T, path string) *pageReader {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -100,11 +100,11 @@ func testHangingFaults(t *testing.T, mode string) {
 	blob := seal(t, l, "cached")
 	put(t, m.source("cached.cipher"), blob)
 	put(t, m.source("twin.cipher"), blob)
-	twin := mapFile(t, m.path("twin"))
+	twin := mapForLater(t, m.path("twin"))
 	for i := range blocked {
 		name := "f" + itoa(i)
 		put(t, m.source(name+".cipher"), seal(t, l, "file "+itoa(i)))
-		hanging = append(hanging, mapFile(t, m.path(name)))
+		hanging = append(hanging, mapForLater(t, m.path(name)))
 		flush = append(flush, m.path(name))
 	}
 	waiting := m.requests(t)
