@@ -125,6 +125,7 @@ func TestMountCommandFails(t *testing.T) {
 		{without, handedIn + "nosuid,nodev,noexec,default_permissions", 32, "option ro is not in force", "in /etc/fstab add", true},
 		{without, handedIn + "allow_other,ro,nosuid,nodev,noexec", 32, "option default_permissions is not in force", "in /etc/fstab add", true},
 		{without, "kmsfs /srv/src /dev/fd/0 -o OPTIONS", 32, "no descriptor of /dev/fuse", "", false},
+		{without, "kmsfs /srv/src /dev/fd/03 -o OPTIONS", 32, "no descriptor of /dev/fuse", "", false},
 		{without, "kmsfs /srv/src /dev/fd/77 -o OPTIONS", 32, "no descriptor of /dev/fuse", "", false},
 	} {
 		o := c.m.run(t, strings.Fields(strings.ReplaceAll(c.command, "OPTIONS", c.m.options()))...)
@@ -144,7 +145,13 @@ func TestMountCommandFails(t *testing.T) {
 		}
 		c.m.idle(t)
 	}
-	// mount -f is fake, and a helper cannot be started without processes.
+	// Without its own file the program cannot start in the background: that is
+	// no fault of the mount.
+	with.install(t, "/srv/lost")
+	if o := with.run(t, "bash", "-c", "exec 9< /srv/lost; rm /srv/lost; exec -a mount.kmsfs /proc/self/fd/9 /srv/src /srv/mnt -o "+with.options()); o.code != 2 || !strings.Contains(o.stderr, "kmsfs: start in the background: ") {
+		t.Errorf("without its file: exit code %d\n%s", o.code, o.stderr)
+	}
+	// mount -f is fake.
 	with.must(t, strings.Fields("mount -f -t kmsfs /srv/src /srv/mnt -o "+with.options())...)
 	with.idle(t)
 }

@@ -22,9 +22,10 @@ func handedIn(point string) (device *os.File, mountpoint string, err error) {
 	}
 	n, err := strconv.Atoi(number)
 	var st unix.Stat_t
-	if err != nil || n < 3 || unix.Fstat(n, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFCHR || st.Rdev != unix.Mkdev(10, 229) {
+	if err != nil || n < 3 || strconv.Itoa(n) != number || unix.Fstat(n, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFCHR || st.Rdev != unix.Mkdev(10, 229) {
 		return nil, "", failf("open mountpoint %s: no descriptor of /dev/fuse", quote(point))
 	}
+	unix.CloseOnExec(n) // a command that is run for credentials must not hold it
 	device = os.NewFile(uintptr(n), "/dev/fuse")
 	mounts, err := fs.MountOf(device)
 	if err != nil {

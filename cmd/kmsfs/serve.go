@@ -3,10 +3,13 @@ package main
 import (
 	"context"
 	"errors"
+	"math"
 	"os"
 	"os/signal"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/kmsfs/kmsfs/cache"
 	"github.com/kmsfs/kmsfs/cache/secmem"
@@ -22,6 +25,8 @@ const badFor = 3 * time.Second
 // ends it. ready is told once, when the mount answers; nil in the foreground.
 func (m *mounting) serve(ctx context.Context, ready *readiness) error {
 	signal.Ignore(syscall.SIGPIPE) // the end of who reads the log is not the end of the mount
+	// What a shell left open is not for a command that is run for credentials.
+	unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
 	if err := protectMemory(); err != nil {
 		return err
 	}
