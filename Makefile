@@ -35,6 +35,7 @@ install: ## what make built, into DESTDIR and PREFIX (/usr/local)
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
 	@set -e; for unit in packaging/systemd/*; do \
 		sed 's|/usr/bin/kmsfs|$(PREFIX)/bin/kmsfs|' "$$unit" >$(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/}; done
+	install -D -m 644 packaging/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/kmsfs.conf
 	@set -e; cd $(DESTDIR)$(PREFIX); kmsfs=$(abspath $(BIN))/kmsfs; \
 	install -d share/man/man1 share/man/man8 share/bash-completion/completions share/zsh/vendor-completions share/fish/vendor_completions.d; \
 	$$kmsfs man kmsfs.1 >share/man/man1/kmsfs.1; \

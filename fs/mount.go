@@ -33,12 +33,37 @@ func (f *FS) attach() (fd int, err error) {
 		}
 		return unix.FcntlInt(f.cfg.Device.Fd(), unix.F_DUPFD_CLOEXEC, 3)
 	}
+	fd, err = f.attachDirectly(os.Geteuid(), os.Getegid())
+	if errors.Is(err, syscall.EPERM) && os.Geteuid() != 0 {
+		return f.attachThroughFusermount()
+	}
+	return fd, err
+}
+
+// Premount mounts for another process to serve, which will run as a user of
+// its own. The file is the kernel's end: that process has it as its Device.
+func Premount(cfg Config, owner uint32) (*os.File, error) {
+	f := &FS{cfg: cfg}
+	fd, err := f.attachDirectly(int(owner), 0)
+	if err != nil {
+		return nil, err
+	}
+	device := os.NewFile(uintptr(fd), "/dev/fuse")
+	if err := f.effective(); err != nil {
+		device.Close()
+		return nil, errors.Join(err, f.Unmount(true))
+	}
+	return device, nil
+}
+
+// attachDirectly asks the kernel, without a helper.
+func (f *FS) attachDirectly(uid, gid int) (fd int, err error) {
 	fd, err = unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return -1, &os.PathError{Op: "open", Path: "/dev/fuse", Err: err}
 	}
 	options := fmt.Sprintf("fd=%d,rootmode=%o,user_id=%d,group_id=%d,max_read=%d,default_permissions",
-		fd, unix.S_IFDIR, os.Geteuid(), os.Getegid(), maxRead)
+		fd, unix.S_IFDIR, uid, gid, maxRead)
 	if f.cfg.AllowOther {
 		options += ",allow_other"
 	}
@@ -50,9 +75,6 @@ func (f *FS) attach() (fd int, err error) {
 		err = errors.Join(err, Unmount(f.cfg.Mountpoint, true))
 	}
 	unix.Close(fd)
-	if err == syscall.EPERM && os.Geteuid() != 0 {
-		return f.attachThroughFusermount()
-	}
 	return -1, fmt.Errorf("mount %s: %w", f.cfg.Mountpoint, err)
 }
 

@@ -63,6 +63,7 @@ func bootKmsfs(t *testing.T) *host {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("make install: %v\n%s", err, out)
 	}
+	h.run(t, "systemd-sysusers", "kmsfs.conf")
 	h.run(t, "systemctl", "daemon-reload")
 	return h
 }

@@ -41,6 +41,9 @@ func placeOf(m fs.MountEntry, getenv func(string) string) (controlPlace, error) 
 	return controlPlace{}, errors.New("the mount table does not say whose mount it is")
 }
 
+// serverDir is the runtime directory of kmsfs@.service and its user.
+const serverDir = "/run/kmsfs-server"
+
 func runtimeDir(owner int, getenv func(string) string) string {
 	if owner == 0 {
 		return "/run"
@@ -48,7 +51,11 @@ func runtimeDir(owner int, getenv func(string) string) string {
 	if dir := getenv("XDG_RUNTIME_DIR"); owner == os.Geteuid() && filepath.IsAbs(dir) {
 		return dir
 	}
-	return "/run/user/" + strconv.Itoa(owner)
+	dir := "/run/user/" + strconv.Itoa(owner)
+	if _, err := os.Lstat(dir); errors.Is(err, os.ErrNotExist) {
+		return serverDir // nobody logs in as the user of a service
+	}
+	return dir
 }
 
 // open opens the directory, and makes it first if the daemon asks. It must be
