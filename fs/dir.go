@@ -226,12 +226,17 @@ func (f *FS) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryL
 	if !status.Ok() {
 		return status
 	}
+	dir, err := f.source.place(n.rel)
+	if err != nil {
+		return sourceStatus(err)
+	}
+	defer dir.close()
 	for i := in.Offset; i < uint64(len(entries))+2; i++ {
 		e := f.dirEntry(n, entries, i)
 		var child *node
 		if i >= 2 {
 			var err error
-			child, err = f.glance(join(n.rel, entries[i-2].name))
+			child, err = f.glance(dir, n.rel, entries[i-2].name)
 			if err == syscall.ENOENT {
 				continue // gone since the snapshot
 			}

@@ -88,9 +88,10 @@ func plainNode(rel string, st *unix.Stat_t) *node {
 
 // glance is look for a listing: a path whose tuple is that of a settled node
 // needs no reading. OPEN never relies on it.
-func (f *FS) glance(rel string) (*node, error) {
+func (f *FS) glance(dir place, parent, name string) (*node, error) {
+	rel := join(parent, name)
 	if n := f.nodes.current(rel); n != nil && n.kind != modeDir && n.settled.Load() {
-		st, err := f.source.stat(rel)
+		st, err := dir.stat(name)
 		if err != nil {
 			return nil, err
 		}

@@ -67,6 +67,37 @@ func (s *source) stat(rel string) (unix.Stat_t, error) {
 	return st, unix.Fstat(fd, &st)
 }
 
+// place is a directory of the source that many names are looked at in.
+type place struct {
+	fd  int
+	dev uint64
+}
+
+func (s *source) place(rel string) (place, error) {
+	fd, err := s.beneath(rel, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+	if err != nil {
+		return place{}, err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		unix.Close(fd)
+		return place{}, err
+	}
+	return place{fd, uint64(st.Dev)}, nil
+}
+
+func (p place) close() { unix.Close(p.fd) }
+
+// stat is source.stat for one name in the directory, in a third of the calls.
+func (p place) stat(name string) (unix.Stat_t, error) {
+	var st unix.Stat_t
+	err := unix.Fstatat(p.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT)
+	if err == nil && uint64(st.Dev) != p.dev {
+		err = unix.EXDEV // a mount point is not crossed
+	}
+	return st, err
+}
+
 // openFile opens a regular file for reading and never blocks: a FIFO, socket
 // or device is refused before it is opened, and a lease that another process
 // holds on the file fails with EAGAIN at once instead of waiting for it.
