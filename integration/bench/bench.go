@@ -29,6 +29,7 @@ type bench struct {
 	storms   int           // times that many are opened at once
 	starts   int           // times that kmsfs is started
 
+	load string // of the machine before, on average over a minute
 	dir  string // everything below it is the harness's
 	lab  *lab.Lab
 	undo []func() error // the last one first
@@ -56,6 +57,11 @@ func (b *bench) cleanUp() error {
 
 // prepare makes the files and starts the emulator.
 func (b *bench) prepare(ctx context.Context) error {
+	load, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return err
+	}
+	b.load, _, _ = strings.Cut(string(load), " ")
 	// The mount table has the real path.
 	parent, err := filepath.EvalSymlinks(os.TempDir())
 	if err != nil {

@@ -21,21 +21,27 @@ func newFile(path string) (file, error) {
 	return file{name, path}, err
 }
 
-// read opens, reads and closes. The runtime signals its threads, so an open
-// may be interrupted; like that of package os it then begins again.
+// read opens, reads and closes. The runtime signals its threads, so a call
+// that waits may be interrupted; as in package os it then begins again.
 func (f file) read(buf []byte) error {
-again:
-	fd, _, errno := unix.Syscall6(unix.SYS_OPENAT, uintptr(here), uintptr(unsafe.Pointer(f.name)), unix.O_RDONLY|unix.O_CLOEXEC, 0, 0, 0)
-	if errno == unix.EINTR {
-		goto again
+	var fd, n uintptr
+	errno := unix.EINTR
+	for errno == unix.EINTR {
+		fd, _, errno = unix.Syscall6(unix.SYS_OPENAT, uintptr(here), uintptr(unsafe.Pointer(f.name)), unix.O_RDONLY|unix.O_CLOEXEC, 0, 0, 0)
 	}
 	if errno != 0 {
 		return fmt.Errorf("open %s: %w", f.path, errno)
 	}
-	n, _, errno := unix.Syscall(unix.SYS_READ, fd, uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)))
+	errno = unix.EINTR
+	for errno == unix.EINTR {
+		n, _, errno = unix.Syscall(unix.SYS_READ, fd, uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)))
+	}
 	unix.Syscall(unix.SYS_CLOSE, fd, 0, 0)
-	if errno != 0 || n != fileSize {
-		return fmt.Errorf("read %s: %d bytes, %w", f.path, int(n), errno)
+	if errno != 0 {
+		return fmt.Errorf("read %s: %w", f.path, errno)
+	}
+	if n != fileSize {
+		return fmt.Errorf("read %s: %d bytes, not %d", f.path, n, fileSize)
 	}
 	return nil
 }
@@ -43,8 +49,11 @@ again:
 // stat looks at the file, and must see what is wanted: 0 or ENOENT.
 func (f file) stat(st *unix.Stat_t, want unix.Errno) error {
 	_, _, errno := unix.Syscall6(unix.SYS_NEWFSTATAT, uintptr(here), uintptr(unsafe.Pointer(f.name)), uintptr(unsafe.Pointer(st)), 0, 0, 0)
-	if errno != want || (want == 0 && st.Size != fileSize) {
-		return fmt.Errorf("stat %s: %w, size %d", f.path, errno, st.Size)
+	if errno != want {
+		return fmt.Errorf("stat %s: %w", f.path, errno)
+	}
+	if want == 0 && st.Size != fileSize {
+		return fmt.Errorf("stat %s: %d bytes, not %d", f.path, st.Size, fileSize)
 	}
 	return nil
 }

@@ -68,11 +68,12 @@ func (b *bench) measureCold(ctx context.Context) (rows []row, err error) {
 	return rows, nil
 }
 
-// atOnce is how many read in measureStorm: as many as kmsfs has connections.
-const atOnce = 32
+// atOnce is how many read in measureStorm: as many calls as one user of a
+// mount may have under way, half of all.
+const atOnce = 16
 
-// measureStorm reads 1,000 cold files, 32 at a time, and makes the same calls
-// by hand on as many connections. Both start without one.
+// measureStorm reads 1,000 cold files, 16 at a time, and makes the same calls
+// by hand, as many at a time. Both start without one.
 func (b *bench) measureStorm(ctx context.Context) (rows []row, err error) {
 	if err := slow(b.lab); err != nil {
 		return nil, err

@@ -73,8 +73,8 @@ func (b *bench) machine() (string, error) {
 			}
 		}
 	}
-	return fmt.Sprintf("%s, on %d × %s, Linux %s, %s; loopback of %s, %s.", time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), cpu,
-		unix.ByteSliceToString(u.Release[:]), runtime.Version(), fuse, gocrypt), nil
+	return fmt.Sprintf("%s, on %d × %s, Linux %s, %s; loopback of %s, %s; load average before %s.", time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), cpu,
+		unix.ByteSliceToString(u.Release[:]), runtime.Version(), fuse, gocrypt, b.load), nil
 }
 
 // The section of a README that belongs to the harness.
