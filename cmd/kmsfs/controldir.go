@@ -51,11 +51,11 @@ func runtimeDir(owner int, getenv func(string) string) string {
 	if dir := getenv("XDG_RUNTIME_DIR"); owner == os.Geteuid() && filepath.IsAbs(dir) {
 		return dir
 	}
-	dir := "/run/user/" + strconv.Itoa(owner)
-	if _, err := os.Lstat(dir); errors.Is(err, os.ErrNotExist) {
+	var st unix.Stat_t
+	if unix.Lstat(serverDir, &st) == nil && int(st.Uid) == owner {
 		return serverDir // nobody logs in as the user of a service
 	}
-	return dir
+	return "/run/user/" + strconv.Itoa(owner)
 }
 
 // open opens the directory, and makes it first if the daemon asks. It must be

@@ -36,7 +36,16 @@ type journalHandler struct {
 	attrs []slog.Attr
 }
 
-var journalPriority = map[slog.Level]int{slog.LevelDebug: 7, slog.LevelInfo: 6, slog.LevelWarn: 4, slog.LevelError: 3} // of syslog(3)
+// priority is a level in the numbers of syslog(3).
+func priority(l slog.Level) string {
+	switch {
+	case l >= slog.LevelError:
+		return "3"
+	case l >= slog.LevelWarn:
+		return "4"
+	}
+	return "6"
+}
 
 func (h *journalHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelInfo }
 
@@ -49,7 +58,7 @@ func (h *journalHandler) Handle(ctx context.Context, r slog.Record) error {
 		return err
 	}
 	addField(&record, "MESSAGE", strings.TrimSuffix(line.String(), "\n"))
-	addField(&record, "PRIORITY", fmt.Sprint(journalPriority[r.Level]))
+	addField(&record, "PRIORITY", priority(r.Level))
 	addField(&record, "SYSLOG_IDENTIFIER", "kmsfs")
 	r.Attrs(func(a slog.Attr) bool {
 		addField(&record, fieldName(a.Key), a.Value.Resolve().String())

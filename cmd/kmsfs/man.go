@@ -97,6 +97,13 @@ func (r roff) program(root *cobra.Command) {
 	r.text("Each is a key of -o, and with dashes for underscores a flag: -o cache_size=1MiB is --cache-size 1MiB.\n" +
 		"The commands that only speak to the service take those that say how; their --help lists them.")
 	r.options()
+	r.line(".SH FILES")
+	for _, f := range [][2]string{
+		{"/etc/kmsfs/NAME.env", "What kmsfs@NAME.service serves: SRC=, MNT= and OPTIONS=, the last as for -o."},
+		{"/etc/credstore/kmsfs.NAME", "Credentials of that service: a config.json of the aliyun command, or an ini file."},
+	} {
+		r.line(".TP\n.I %s\n%s", escape(f[0]), escape(f[1]))
+	}
 	r.line(".SH EXIT STATUS")
 	r.text("0, or 1 after a failure, or 2 when the command line is wrong.")
 	r.line(".SH SEE ALSO\n.BR mount.kmsfs (8),\n.BR systemd.mount (5),\n.BR fusermount3 (1)")

@@ -147,6 +147,11 @@ func (m *Machine) Network() string { return fmt.Sprintf("/proc/%d/ns/net", m.lea
 // Shutdown powers the machine off, and removes what it was.
 func (m *Machine) Shutdown() error {
 	var failed error
+	select {
+	case <-m.ended: // its number may be another's by now
+		m.leader = 0
+	default:
+	}
 	if m.leader != 0 {
 		syscall.Kill(m.leader, syscall.Signal(34+4)) // SIGRTMIN+4, see systemd(1)
 		select {
