@@ -167,4 +167,13 @@ func TestSystemdBehaviour(t *testing.T) {
 		h.behaves(t, "/run/certs")
 		h.run(t, "systemctl", "stop", "kmsfs@certs")
 	})
+	t.Run("Service, open=fast", func(t *testing.T) {
+		h.serve(t, "certs", "/srv/certs", "/run/certs", "open=fast")
+		if got := h.run(t, "cat", "/run/certs/a"); got != "the secret" {
+			t.Errorf("reads %q", got)
+		}
+		h.write(t, "/srv/certs/a.cipher", seal(t, h.lab, "the next secret"))
+		h.until(t, "kmsfs@certs", "serving the new version", func() bool { return h.run(t, "cat", "/run/certs/a") == "the next secret" })
+		h.run(t, "systemctl", "stop", "kmsfs@certs")
+	})
 }
