@@ -213,16 +213,16 @@ func (c *Cache) Get(ctx context.Context, k Key, load Loader) (*Lease, error) {
 			return l, nil
 		}
 		e, joined, err := c.join(ctx, k, load, now, asked)
+		patience := forever
+		if kept != nil && e != nil {
+			patience = max(0, staleAfter-now.since(e.born))
+		}
 		c.mu.Unlock()
 		if err != nil {
 			return nil, err
 		}
 		if joined && c.joined != nil {
 			c.joined(e.ctx, ctx)
-		}
-		patience := forever
-		if kept != nil {
-			patience = max(0, staleAfter-now.since(e.born))
 		}
 		lease, err := c.wait(ctx, e, joined, patience)
 		if lease != nil || err != nil {

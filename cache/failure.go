@@ -63,6 +63,8 @@ func (c *Cache) suffer(e *entry, cause Trouble, err error, now Instant) {
 		return
 	case Unavailable:
 		e.missed, e.why = now, err
+	case Failed:
+		e.missed, e.why = Instant{}, nil
 	}
 	if e.state == ageing {
 		c.postpone(e, now)
