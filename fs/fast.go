@@ -101,7 +101,7 @@ func (f *FS) readFast(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse
 		lease, err := f.lease(kms.WithCaller(interruptible{cancel}, in.Uid), h)
 		if err == nil {
 			if !lease.Hit() {
-				r.caller, r.requestID = callerOf(in.InHeader), lease.Origin()
+				r.caller, r.requestID, r.stale = callerOf(in.InHeader), lease.Origin(), lease.Stale()
 				f.logDecrypt(&r, fuse.OK)
 			}
 			f.pages.dropAt(in.NodeId, h, pagesFor(lease))
