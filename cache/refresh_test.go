@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync/atomic"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,24 +26,43 @@ func judge(err error) Trouble {
 
 // service is what a Loader asks: it takes a while, or refuses, and counts.
 type service struct {
-	calls atomic.Int64
+	made time.Time
+
+	mu    sync.Mutex // guards everything below
 	takes time.Duration
 	err   error
 	at    []time.Duration // of each call, since made
-	made  time.Time
 }
 
 func newService() *service { return &service{made: time.Now()} }
 
+// will changes what the service does.
+func (s *service) will(takes time.Duration, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.takes, s.err = takes, err
+}
+
+// calls is when the service was asked.
+func (s *service) calls() []time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.at)
+}
+
 // load gives the number of the call as plaintext.
 func (s *service) load(ctx context.Context) (Loaded, error) {
-	n := s.calls.Add(1)
+	s.mu.Lock()
 	s.at = append(s.at, time.Since(s.made))
+	n, takes := len(s.at), s.takes
+	s.mu.Unlock()
 	select {
-	case <-time.After(s.takes):
+	case <-time.After(takes):
 	case <-ctx.Done():
 		return Loaded{}, ctx.Err()
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return Loaded{Plaintext: []byte{byte(n)}, Group: "g"}, s.err
 }
 
@@ -67,7 +86,7 @@ func TestBusyNeverWaits(t *testing.T) {
 			c := open(t, Config{TTL: time.Minute, Refresh: 15 * time.Second})
 			new(machine).plugInto(c)
 			s := newService()
-			s.takes = 5 * time.Second
+			s.will(5*time.Second, nil)
 			s.number(t, c)
 			for time.Since(s.made) < 10*time.Minute {
 				time.Sleep(every)
@@ -75,12 +94,12 @@ func TestBusyNeverWaits(t *testing.T) {
 				if err != nil || stale || took != 0 {
 					t.Fatalf("after %v: stale %v, waited %v, %v", time.Since(s.made), stale, took, err)
 				}
-				if age := time.Since(s.made) - s.at[n-1]; age >= time.Minute {
+				if age := time.Since(s.made) - s.calls()[n-1]; age >= time.Minute {
 					t.Fatalf("served at the age of %v", age)
 				}
 			}
-			if st := c.Stats(); s.calls.Load() < 11 || s.calls.Load() > 14 || st.Refreshes != uint64(s.calls.Load()-1) || st.Misses != 1 {
-				t.Errorf("used every %v: %d calls in ten minutes, %+v", every, s.calls.Load(), st)
+			if st := c.Stats(); len(s.calls()) < 11 || len(s.calls()) > 14 || st.Refreshes != uint64(len(s.calls())-1) || st.Misses != 1 {
+				t.Errorf("used every %v: %d calls in ten minutes, %+v", every, len(s.calls()), st)
 			}
 		})
 	}
@@ -91,7 +110,7 @@ func TestBusyNeverWaits(t *testing.T) {
 func TestIdleIsNotReloaded(t *testing.T) {
 	for name, tc := range map[string]struct {
 		uses []time.Duration
-		want int64
+		want int
 	}{
 		"its reader only":       {[]time.Duration{0, time.Millisecond, 999 * time.Millisecond}, 1},
 		"once more":             {[]time.Duration{0, 2 * time.Second}, 2},
@@ -109,8 +128,8 @@ func TestIdleIsNotReloaded(t *testing.T) {
 					s.number(t, c)
 				}
 				time.Sleep(time.Hour)
-				if s.calls.Load() != tc.want || c.Stats().Entries != 0 {
-					t.Errorf("%d calls, want %d; %+v", s.calls.Load(), tc.want, c.Stats())
+				if len(s.calls()) != tc.want || c.Stats().Entries != 0 {
+					t.Errorf("%d calls, want %d; %+v", len(s.calls()), tc.want, c.Stats())
 				}
 			})
 		})
@@ -137,10 +156,11 @@ func TestReloadsSpread(t *testing.T) {
 		time.Sleep(57 * time.Second)
 		var at []time.Duration
 		for _, s := range services {
-			if len(s.at) != 2 || s.at[1] < 44*time.Second || s.at[1] > 48*time.Second {
-				t.Fatalf("loaded at %v", s.at)
+			calls := s.calls()
+			if len(calls) != 2 || calls[1] < 44*time.Second || calls[1] > 48*time.Second {
+				t.Fatalf("loaded at %v", calls)
 			}
-			at = append(at, s.at[1])
+			at = append(at, calls[1])
 		}
 		slices.Sort(at)
 		if at[len(at)-1]-at[0] < time.Second || len(slices.Compact(at)) < 90 {
@@ -154,7 +174,7 @@ func TestReloadsSpread(t *testing.T) {
 func TestFailedReload(t *testing.T) {
 	for name, tc := range map[string]struct {
 		err   error
-		calls int64
+		calls int
 		dies  time.Duration
 	}{
 		"unavailable": {errAway, 5, time.Minute},
@@ -170,9 +190,9 @@ func TestFailedReload(t *testing.T) {
 				s.number(t, c)
 				time.Sleep(10 * time.Second)
 				s.number(t, c)
-				s.err = tc.err
+				s.will(0, tc.err)
 				time.Sleep(tc.dies - 10*time.Second - time.Millisecond)
-				if _, ok := c.kept.Peek(key(1)); !ok {
+				if c.Stats().Entries != 1 {
 					t.Error("dead too early")
 				}
 				time.Sleep(time.Millisecond)
@@ -180,8 +200,8 @@ func TestFailedReload(t *testing.T) {
 				if s := c.Stats(); s.Entries != 0 || s.Wiped != 1+s.Loads-s.LoadErrors-1 {
 					t.Errorf("%+v", s)
 				}
-				if s.calls.Load() != tc.calls {
-					t.Errorf("calls at %v", s.at)
+				if len(s.calls()) != tc.calls {
+					t.Errorf("calls at %v", s.calls())
 				}
 			})
 		})
@@ -195,8 +215,8 @@ func TestReloadIsTriedAgain(t *testing.T) {
 		new(machine).plugInto(c)
 		s := newService()
 		s.number(t, c)
-		time.AfterFunc(40*time.Second, func() { s.err = errAway })
-		time.AfterFunc(50*time.Second, func() { s.err = nil })
+		time.AfterFunc(40*time.Second, func() { s.will(0, errAway) })
+		time.AfterFunc(50*time.Second, func() { s.will(0, nil) })
 		for time.Since(s.made) < 2*time.Minute {
 			time.Sleep(500 * time.Millisecond)
 			if _, stale, _, err := s.number(t, c); err != nil || stale {
@@ -215,7 +235,7 @@ func TestReloadIsALoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		type who struct{}
 		var joined []string
-		c := open(t, Config{TTL: time.Minute, Refresh: 15 * time.Second,
+		c := open(t, Config{TTL: time.Minute, Refresh: 15 * time.Second, LoadTimeout: time.Minute,
 			Joined: func(load, caller context.Context) { joined = append(joined, load.Value(who{}).(string)) }})
 		var m machine
 		m.plugInto(c)
@@ -233,18 +253,17 @@ func TestReloadIsALoad(t *testing.T) {
 		get("first")
 		time.Sleep(10 * time.Second)
 		get("user")
-		s.takes = 30 * time.Second
-		c.loadTimeout = time.Minute
+		s.will(30*time.Second, nil)
 		time.Sleep(51 * time.Second) // the TTL is over, the reload is not
 		if st := c.Stats(); st.Entries != 0 || st.Loading != 1 {
 			t.Fatalf("%+v", st)
 		}
 		get("late")
-		if s.calls.Load() != 2 || fmt.Sprint(joined) != "[first user]" {
-			t.Errorf("%d calls, joined %v", s.calls.Load(), joined)
+		if len(s.calls()) != 2 || fmt.Sprint(joined) != "[first user]" {
+			t.Errorf("%d calls, joined %v", len(s.calls()), joined)
 		}
 
-		s.takes = 3 * time.Second
+		s.will(3*time.Second, nil)
 		time.Sleep(10 * time.Second)
 		get("user")
 		for i := 0; c.Stats().Loading == 0; i++ {
@@ -286,7 +305,7 @@ func TestCloseEndsReloads(t *testing.T) {
 		s.number(t, c)
 		time.Sleep(2 * time.Second)
 		s.number(t, c)
-		s.takes = time.Hour
+		s.will(time.Hour, nil)
 		time.Sleep(50 * time.Second)
 		if c.Stats().Loading != 1 {
 			t.Error("no reload")

@@ -43,7 +43,7 @@ func TestStale(t *testing.T) {
 				s := newService()
 				s.number(t, c)
 				time.Sleep(tc.at)
-				s.err, s.takes = tc.err, tc.takes
+				s.will(tc.takes, tc.err)
 				n, stale, took, err := s.number(t, c)
 				if n != tc.served || took != tc.waits || stale != (tc.served == 1 && tc.at >= time.Minute) {
 					t.Errorf("plaintext %d, stale %v, after %v, %v", n, stale, took, err)
@@ -86,7 +86,7 @@ func TestStaleEnds(t *testing.T) {
 				s.number(t, c)
 				time.Sleep(0)
 				m.tamper(c, tc.tamper)
-				s.err = errAway
+				s.will(0, errAway)
 				end := time.Now().Add(tc.after)
 				for time.Until(end) > 3*time.Second { // asking does not stretch it
 					if _, _, _, err := s.number(t, c); err != nil {
@@ -121,7 +121,7 @@ func TestStaleStaysStale(t *testing.T) {
 		s.number(t, c)
 		for _, step := range []time.Duration{2 * time.Minute, 0} {
 			m.tamper(c, func(m *machine) { m.step = step })
-			s.err = errAway
+			s.will(0, errAway)
 			if _, stale, _, err := s.number(t, c); err != nil || !stale {
 				t.Errorf("stale: %v, %v", stale, err)
 			}
@@ -138,7 +138,7 @@ func TestOutage(t *testing.T) {
 		s := newService()
 		s.number(t, c)
 		time.Sleep(time.Minute)
-		s.takes = time.Hour
+		s.will(time.Hour, nil)
 		waited := 0
 		for time.Since(s.made) < 171*time.Second { // ten loads that time out, and the second after each
 			_, stale, took, err := s.number(t, c)
@@ -150,10 +150,10 @@ func TestOutage(t *testing.T) {
 			}
 			time.Sleep(250 * time.Millisecond)
 		}
-		if waited > 11 || s.calls.Load() > 12 {
-			t.Errorf("%d of the readers waited, %d calls", waited, s.calls.Load())
+		if waited > 11 || len(s.calls()) > 12 {
+			t.Errorf("%d of the readers waited, %d calls", waited, len(s.calls()))
 		}
-		s.takes = 0
+		s.will(0, nil)
 		time.Sleep(11 * time.Second)
 		if _, stale, _, err := s.number(t, c); err != nil || stale {
 			t.Errorf("after the outage: stale %v, %v", stale, err)
@@ -193,7 +193,7 @@ func TestStaleIsPurged(t *testing.T) {
 					t.Fatalf("%+v", st)
 				}
 				purge(c)
-				s.err = errAway
+				s.will(0, errAway)
 				if _, _, _, err := s.number(t, c); !errors.Is(err, errAway) {
 					t.Errorf("%v", err)
 				}
@@ -212,7 +212,7 @@ func TestStaleLease(t *testing.T) {
 		s := newService()
 		s.number(t, c)
 		time.Sleep(70 * time.Second)
-		s.err = errAway
+		s.will(0, errAway)
 		l := mustGet(t, c, key(1), s.load)
 		if !l.Stale() || l.Hit() || l.Left() != 20*time.Second || !errors.Is(l.Trouble(), errAway) {
 			t.Errorf("stale %v, hit %v, %v left, %v", l.Stale(), l.Hit(), l.Left(), l.Trouble())
