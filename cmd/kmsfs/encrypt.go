@@ -88,7 +88,7 @@ func (e *encrypting) run(ctx context.Context, files []string) error {
 		e.p.complain(err)
 	}
 	if failed > 0 {
-		return exitError(verbCodes[failed])
+		return exitError(verbCodes[ordinary])
 	}
 	return nil
 }

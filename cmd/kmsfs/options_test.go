@@ -73,7 +73,7 @@ func TestOwners(t *testing.T) {
 		t.Errorf("sloppy: %d, %v", s.uid, err)
 	}
 	var f *failure
-	if err := s.setList("remount,rw"); !errors.As(err, &f) || f.class != failed {
+	if err := s.setList("remount,rw"); !errors.As(err, &f) || f.class != ordinary {
 		t.Errorf("remount: %v", err)
 	}
 }

@@ -26,7 +26,7 @@ type failure struct {
 type class int
 
 const (
-	failed   class = iota
+	ordinary class = iota
 	misused        // the command line was wrong
 	starving       // the system gave no process, pipe or memory
 )
@@ -65,8 +65,8 @@ func (e exitError) Error() string { return "exit " + strconv.Itoa(int(e)) }
 type exitCodes [3]int
 
 var (
-	verbCodes  = exitCodes{failed: 1, misused: 2, starving: 1}
-	mountCodes = exitCodes{failed: 32, misused: 1, starving: 2} // mount(8)
+	verbCodes  = exitCodes{ordinary: 1, misused: 2, starving: 1}
+	mountCodes = exitCodes{ordinary: 32, misused: 1, starving: 2} // mount(8)
 )
 
 // report prints an error and returns the exit code.
@@ -79,7 +79,7 @@ func (p *program) report(err error, codes exitCodes) int {
 	if f != nil {
 		return codes[f.class]
 	}
-	return codes[failed]
+	return codes[ordinary]
 }
 
 // complain prints one error: a line, and a hint where there is one.
