@@ -40,6 +40,7 @@ func (f *FS) fillAttr(n *node, a *fuse.Attr) (time.Duration, error) {
 	if n.kind == modeLink {
 		a.Mode = modeLink | 0o777
 	}
+	f.pages.await(n.id)
 	v := &n.version
 	if other := n.shown.Load(); other != nil {
 		v = other
@@ -61,8 +62,8 @@ func setTimes(a *fuse.Attr, mtime, ctime int64) {
 // GetAttr answers for exactly the version that was asked about, also when it
 // has been replaced: it must never be ESTALE for a known node, for that would
 // use up the one retry that the kernel gives an open.
-func (f *FS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
-	n := f.nodes.get(in.NodeId)
+func (f *FS) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
+	n := f.known(cancel, in.NodeId)
 	if n == nil {
 		return fuse.Status(syscall.ESTALE)
 	}

@@ -16,7 +16,7 @@ import (
 // that often follows. Bytes of a file that is being rewritten at this moment
 // and are no ciphertext yet have no size to show, so it waits for them.
 func (f *FS) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
-	parent := f.nodes.get(h.NodeId)
+	parent := f.known(cancel, h.NodeId)
 	if parent == nil {
 		return fuse.Status(syscall.ESTALE)
 	}
@@ -80,7 +80,12 @@ func (f *FS) enter(n *node, out *fuse.EntryOut) (*node, fuse.Status) {
 }
 
 // Forget drops references. It does no I/O.
-func (f *FS) Forget(id, lookups uint64) { f.nodes.forget(id, lookups) }
+func (f *FS) Forget(id, lookups uint64) {
+	f.nodes.forget(id, lookups)
+	if f.resumed {
+		f.handles.forget(id)
+	}
+}
 
 // dirHandle is one open directory: a snapshot of its names, so that a listing
 // in many requests is one listing.
@@ -125,8 +130,8 @@ func (d *dirs) get(fh uint64) *dirHandle {
 }
 
 // OpenDir starts a listing.
-func (f *FS) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
-	if f.nodes.get(in.NodeId) == nil {
+func (f *FS) OpenDir(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	if f.known(cancel, in.NodeId) == nil {
 		return fuse.Status(syscall.ESTALE)
 	}
 	f.dirs.mu.Lock()
@@ -151,9 +156,12 @@ func (f *FS) ReleaseDir(in *fuse.ReleaseIn) {
 }
 
 // snapshot lists the directory at the first read and after a rewind.
-func (f *FS) snapshot(in *fuse.ReadIn) (*node, []dirent, fuse.Status) {
-	n := f.nodes.get(in.NodeId)
+func (f *FS) snapshot(cancel <-chan struct{}, in *fuse.ReadIn) (*node, []dirent, fuse.Status) {
+	n := f.known(cancel, in.NodeId)
 	h := f.dirs.get(in.Fh)
+	if h == nil && f.resumed {
+		h = f.dirs.reopen(in.Fh, in.Uid)
+	}
 	if n == nil || h == nil {
 		return nil, nil, fuse.Status(syscall.ESTALE)
 	}
@@ -206,8 +214,8 @@ func (f *FS) shown(dir string, all []dirent) []dirent {
 }
 
 // ReadDir lists names only.
-func (f *FS) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
-	n, entries, status := f.snapshot(in)
+func (f *FS) ReadDir(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
+	n, entries, status := f.snapshot(cancel, in)
 	if !status.Ok() {
 		return status
 	}
@@ -221,8 +229,8 @@ func (f *FS) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList)
 
 // ReadDirPlus lists names with attributes, so that ls -l needs no LOOKUP per
 // file. It never calls the key service.
-func (f *FS) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
-	n, entries, status := f.snapshot(in)
+func (f *FS) ReadDirPlus(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
+	n, entries, status := f.snapshot(cancel, in)
 	if !status.Ok() {
 		return status
 	}

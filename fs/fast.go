@@ -88,7 +88,7 @@ func (f *FS) attrTrust(n *node) time.Duration {
 
 // readFast serves a page of a node's version.
 func (f *FS) readFast(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
-	n := f.nodes.get(in.NodeId)
+	n := f.known(cancel, in.NodeId)
 	if n == nil || n.kind != modeFile {
 		return nil, fuse.Status(syscall.ESTALE)
 	}

@@ -25,6 +25,9 @@ func (f *FS) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fu
 	}
 	n := f.nodes.get(in.NodeId)
 	if n == nil {
+		n = f.openUnknown(cancel, in)
+	}
+	if n == nil {
 		return fuse.Status(syscall.ESTALE)
 	}
 	if n.kind != modeFile {
@@ -157,6 +160,9 @@ func (f *FS) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.Rea
 		return f.readFast(cancel, in, buf)
 	}
 	h := f.handles.get(in.Fh)
+	if h == nil {
+		h = f.reopen(cancel, in)
+	}
 	if h == nil {
 		return nil, fuse.Status(syscall.ESTALE)
 	}

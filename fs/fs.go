@@ -28,6 +28,10 @@ type Config struct {
 	// Mountpoint. nil: kmsfs mounts.
 	Device *os.File
 
+	// Lifeline is what a predecessor has left, or Attach has made. The
+	// filesystem closes it. nil: kmsfs mounts.
+	Lifeline *Lifeline
+
 	Decrypter kms.Decrypter
 	Context   kms.EncryptionContext // nil: none is sent
 	BindNames bool                  // the context of each file has its name in it
@@ -51,7 +55,10 @@ type Config struct {
 // the source, not the cache, and never the kernel.
 type FS struct {
 	cfg      Config
-	loop     *loop // from Mount on
+	line     *Lifeline // from Mount on
+	loop     *loop     // from Mount on
+	resumed  bool      // there was a predecessor
+	search   search
 	source   *source
 	nodes    *nodes
 	parsed   *parsed
@@ -76,8 +83,11 @@ func New(cfg Config) (*FS, error) {
 	case cfg.FileMode&^0o777 != 0 || cfg.DirMode&^0o777 != 0:
 		return nil, errors.New("fs: modes are permission bits only")
 	}
-	src, err := openSource(cfg.Source)
-	if err != nil {
+	var src *source
+	var err error
+	if cfg.Lifeline != nil {
+		src = &source{dir: cfg.Lifeline.Source}
+	} else if src, err = openSource(cfg.Source); err != nil {
 		return nil, err
 	}
 	f := &FS{

@@ -25,6 +25,9 @@ type handle struct {
 
 	opens int    // guarded by handles.mu
 	uid   uint32 // who opened a plain file first
+	// inherited: a predecessor opened it, nobody knows how often. It stays
+	// until the kernel forgets the node.
+	inherited bool
 }
 
 // handles are the open versions. A version that is open many times is one
@@ -91,7 +94,7 @@ func (t *handles) release(fh uint64) {
 	if h == nil {
 		return
 	}
-	if h.opens--; h.opens > 0 {
+	if h.opens--; h.opens > 0 || h.inherited {
 		return
 	}
 	delete(t.open, fh)

@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -21,11 +22,28 @@ import (
 type journal struct {
 	file   *os.File
 	memory []byte
+	head   *journalHead
 
 	mu   sync.Mutex
 	free []int // slots that were given back
-	next int   // the first that was never taken
+	// paged are the places of the nodes that the kernel may have pages of,
+	// and places those that were given back.
+	paged  map[uint64]int
+	places []int
 }
+
+// journalHead is the first page. A version of kmsfs that changes it, or what
+// follows, must still read this one: it has another magic.
+type journalHead struct {
+	magic  [16]byte
+	device uint64 // of the mount, as in st_dev
+	minor  uint32 // of the protocol; 0 until INIT is answered
+	epoch  uint32 // how many processes have served
+	slots  uint32 // how many were ever taken
+	places uint32
+}
+
+var journalMagic = [16]byte([]byte("kmsfs journal 1\n"))
 
 const (
 	slotSize = 512
@@ -33,8 +51,10 @@ const (
 	// messageSlot is the part of a slot that the kernel writes to. It holds
 	// all of every message that is answered, except a name that is too long.
 	messageSlot = 496
-	slotsAt     = 4096 // behind a page that says what this is
-	journalSize = slotsAt + maxSlots*slotSize
+	slotsAt     = 4096
+	pagedAt     = slotsAt + maxSlots*slotSize
+	maxPaged    = 1 << 20
+	journalSize = pagedAt + maxPaged*8
 )
 
 // newJournal makes an empty one. It takes memory for what is used of it only.
@@ -51,7 +71,36 @@ func newJournal() (*journal, error) {
 		j.file.Close()
 		return nil, fmt.Errorf("make journal: %w", err)
 	}
-	return j, j.open()
+	if err := j.open(); err != nil {
+		j.file.Close()
+		return nil, err
+	}
+	j.head.magic = journalMagic
+	return j, nil
+}
+
+// openJournal opens that of a predecessor.
+func openJournal(file *os.File) (*journal, error) {
+	fd, err := unix.FcntlInt(file.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return nil, fmt.Errorf("open journal: %w", err)
+	}
+	j := &journal{file: os.NewFile(uintptr(fd), "journal")}
+	var st unix.Stat_t
+	if err = unix.Fstat(fd, &st); err == nil && (st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size != journalSize) {
+		err = errors.New("open journal: it is none")
+	}
+	if err == nil {
+		err = j.open()
+	}
+	if err == nil && (j.head.magic != journalMagic || j.head.slots > maxSlots || j.head.places > maxPaged) {
+		err = errors.New("open journal: another version of kmsfs has written it")
+	}
+	if err != nil {
+		j.file.Close()
+		return nil, err
+	}
+	return j, nil
 }
 
 func (j *journal) open() (err error) {
@@ -59,8 +108,14 @@ func (j *journal) open() (err error) {
 	if err != nil {
 		return fmt.Errorf("open journal: %w", err)
 	}
+	j.head = (*journalHead)(unsafe.Pointer(&j.memory[0]))
+	j.paged = map[uint64]int{}
 	return nil
 }
+
+// negotiated records that INIT was read. It stays in its slot until it is
+// answered, like any other message.
+func (j *journal) negotiated(minor uint32) { atomic.StoreUint32(&j.head.minor, minor) }
 
 func (j *journal) slot(i int) []byte { return j.memory[slotsAt+i*slotSize:][:slotSize:slotSize] }
 
@@ -73,32 +128,103 @@ func (j *journal) take() []byte {
 		j.free = j.free[:n-1]
 		return j.slot(i)
 	}
-	if j.next == maxSlots {
+	i := int(j.head.slots)
+	if i == maxSlots {
 		return nil
 	}
-	j.next++
-	return j.slot(j.next - 1)
+	atomic.StoreUint32(&j.head.slots, uint32(i+1))
+	return j.slot(i)
 }
 
 func (j *journal) give(slot []byte) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.free = append(j.free, (int(uintptr(unsafe.Pointer(&slot[0]))-uintptr(unsafe.Pointer(&j.memory[0])))-slotsAt)/slotSize)
+	offset := uintptr(unsafe.Pointer(&slot[0])) - uintptr(unsafe.Pointer(&j.memory[0]))
+	j.free = append(j.free, (int(offset)-slotsAt)/slotSize)
+}
+
+// left returns the slots in which a predecessor has left a message. The others
+// can be taken.
+func (j *journal) left() [][]byte {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var found [][]byte
+	for i := range int(j.head.slots) {
+		if slot := j.slot(i); *uniqueOf(slot) != 0 {
+			found = append(found, slot)
+		} else {
+			j.free = append(j.free, i)
+		}
+	}
+	return found
+}
+
+func (j *journal) place(i int) *uint64 { return (*uint64)(unsafe.Pointer(&j.memory[pagedAt+i*8])) }
+
+// page records that the kernel may have pages of a node from now on. It
+// returns false when there is no room for that.
+func (j *journal) page(id uint64) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if _, ok := j.paged[id]; ok {
+		return true
+	}
+	i := int(j.head.places)
+	if n := len(j.places); n > 0 {
+		i, j.places = j.places[n-1], j.places[:n-1]
+	} else if i == maxPaged {
+		return false
+	} else {
+		atomic.StoreUint32(&j.head.places, uint32(i+1))
+	}
+	atomic.StoreUint64(j.place(i), id)
+	j.paged[id] = i
+	return true
+}
+
+// unpage records that the kernel has none any more.
+func (j *journal) unpage(id uint64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if i, ok := j.paged[id]; ok {
+		atomic.StoreUint64(j.place(i), 0)
+		delete(j.paged, id)
+		j.places = append(j.places, i)
+	}
+}
+
+// leftPaged returns the nodes that the kernel may have pages of, as a
+// predecessor has recorded it.
+func (j *journal) leftPaged() []uint64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var found []uint64
+	for i := range int(j.head.places) {
+		if id := *j.place(i); id != 0 {
+			found = append(found, id)
+			j.paged[id] = i
+		} else {
+			j.places = append(j.places, i)
+		}
+	}
+	return found
 }
 
 // close unmaps nothing: a handler that outlives the connection may still hold
 // a slot.
 func (j *journal) close() { j.file.Close() }
 
-// clearSlot forgets the message of a slot: its unique number becomes 0, which
-// no message has.
-func clearSlot(slot []byte) {
-	atomic.StoreUint64((*uint64)(unsafe.Pointer(&slot[8])), 0)
-	atomic.StoreUint64((*uint64)(unsafe.Pointer(&slot[messageSlot])), 0)
-}
+// unmap is for one that is passed on unused.
+func (j *journal) unmap() { unix.Munmap(j.memory) }
 
-// markInterrupted records that the caller has given up: the kernel says so
-// only once.
-func markInterrupted(slot []byte) {
-	atomic.StoreUint64((*uint64)(unsafe.Pointer(&slot[messageSlot])), 1)
+// A slot is a message, whose unique number stands at 8, and behind its place
+// whether the kernel has said that the caller gave up, which it does only once.
+
+func uniqueOf(slot []byte) *uint64    { return (*uint64)(unsafe.Pointer(&slot[8])) }
+func interruptOf(slot []byte) *uint64 { return (*uint64)(unsafe.Pointer(&slot[messageSlot])) }
+
+// clearSlot forgets the message: no message has the number 0.
+func clearSlot(slot []byte) {
+	atomic.StoreUint64(uniqueOf(slot), 0)
+	atomic.StoreUint64(interruptOf(slot), 0)
 }

@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"os"
 	"sync"
 	"unsafe"
 
@@ -11,7 +12,8 @@ import (
 // kernel is the descriptor of /dev/fuse, and what we tell without having been
 // asked. README.md says what these calls may wait for.
 type kernel struct {
-	fd int
+	device *os.File
+	fd     int
 
 	mu     sync.RWMutex // read-locked while a notification is written
 	closed bool
@@ -39,17 +41,15 @@ func (k *kernel) EntryNotify(parent uint64, name string) fuse.Status {
 }
 
 // poke makes the kernel send a message that one reader gets: it asks for no
-// bytes of the root's page cache, which is empty.
-func (k *kernel) poke() error {
+// bytes of a file's page cache. It returns false for a node that is no file of
+// the kernel's.
+func (k *kernel) poke(file uint64) bool {
 	var m struct {
 		fuse.OutHeader
 		fuse.NotifyRetrieveOut
 	}
-	m.Nodeid = rootID
-	if status := k.notify(&m.OutHeader, fuse.NOTIFY_RETRIEVE_CACHE, unsafe.Sizeof(m), ""); !status.Ok() {
-		return unix.Errno(status)
-	}
-	return nil
+	m.Nodeid = file
+	return k.notify(&m.OutHeader, fuse.NOTIFY_RETRIEVE_CACHE, unsafe.Sizeof(m), "").Ok()
 }
 
 // notify writes a message that begins with head. A notification has no unique
@@ -70,7 +70,7 @@ func (k *kernel) close() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if !k.closed {
-		unix.Close(k.fd)
+		k.device.Close()
 	}
 	k.closed = true
 }

@@ -10,8 +10,8 @@ import (
 // Readlink answers with the text that readers of the mount can follow, and
 // EACCES for a link that could lead them out of it: the kernel resolves the
 // text in the reader's own tree, with the reader's own rights.
-func (f *FS) Readlink(_ <-chan struct{}, h *fuse.InHeader) ([]byte, fuse.Status) {
-	n := f.nodes.get(h.NodeId)
+func (f *FS) Readlink(cancel <-chan struct{}, h *fuse.InHeader) ([]byte, fuse.Status) {
+	n := f.known(cancel, h.NodeId)
 	if n == nil {
 		return nil, fuse.Status(syscall.ESTALE)
 	}

@@ -1,7 +1,6 @@
 package fs
 
 import (
-	"fmt"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -36,7 +35,7 @@ type loop struct {
 
 	mu      sync.Mutex
 	readers []*reader
-	running sync.WaitGroup
+	gone    chan struct{} // closed when the connection and the last reader have ended
 }
 
 // reader is a goroutine that reads and answers. Its message lies in a slot of
@@ -78,18 +77,24 @@ func (r *reader) buffer(size uint32) []byte {
 	return r.pooled[:size]
 }
 
-// start adds a reader. It does nothing when the journal is full: then the
+// newReader adds a reader that works in a slot.
+func (l *loop) newReader(slot []byte) *reader {
+	r := &reader{loop: l, slot: slot, spill: make([]byte, messageSize), cancel: make(chan struct{})}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.readers = append(l.readers, r)
+	return r
+}
+
+// start adds one that reads. It does nothing when the journal is full: then the
 // kernel keeps what else is asked.
 func (l *loop) start() {
 	slot := l.journal.take()
 	if slot == nil {
 		return
 	}
-	r := &reader{loop: l, slot: slot, spill: make([]byte, messageSize), cancel: make(chan struct{})}
-	l.mu.Lock()
-	l.readers = append(l.readers, r)
-	l.mu.Unlock()
-	l.running.Go(func() { l.read(r) })
+	r := l.newReader(slot)
+	go l.read(r)
 }
 
 func (l *loop) read(r *reader) {
@@ -148,8 +153,13 @@ func (r *reader) fill(fd int) (int, unix.Errno) {
 
 // quick tells of messages that are done with before another could be read.
 func (r *reader) quick() bool {
-	op := as[fuse.InHeader](r).Opcode
-	return op == opForget || op == opBatchForget || op == opNotifyReply
+	return unanswered(as[fuse.InHeader](r).Opcode)
+}
+
+// unanswered are the messages that want no answer. Those that a predecessor
+// left behind mean nothing any more.
+func unanswered(op uint32) bool {
+	return op == opForget || op == opBatchForget || op == opNotifyReply || op == opInterrupt
 }
 
 // serve answers the message in the slot and clears it from the journal.
@@ -251,7 +261,7 @@ func (r *reader) cancelIf(unique uint64) bool {
 	}
 	if !r.interrupted {
 		r.interrupted = true
-		markInterrupted(r.slot)
+		atomic.StoreUint64(interruptOf(r.slot), 1)
 		close(r.cancel)
 	}
 	return true
@@ -278,29 +288,67 @@ func (l *loop) end(r *reader) {
 	defer l.mu.Unlock()
 	l.readers = slices.DeleteFunc(l.readers, func(o *reader) bool { return o == r })
 	l.journal.give(r.slot)
+	if len(l.readers) == 0 && l.dead.Load() {
+		close(l.gone)
+	}
+}
+
+// resume answers what a predecessor has taken from the kernel and not answered
+// any more, or has answered without having cleared it: then the kernel does
+// not know the request any more and drops the second answer. Every request
+// may be done twice, for none changes anything.
+func (l *loop) resume(left [][]byte) (found int) {
+	for _, slot := range left {
+		r := l.newReader(slot)
+		h := (*fuse.InHeader)(unsafe.Pointer(&slot[0]))
+		r.n = int(min(h.Length, messageSlot))
+		if r.n < headerSize || unanswered(h.Opcode) {
+			r.settle()
+			l.end(r)
+			continue
+		}
+		found++
+		interrupted := *interruptOf(slot) != 0
+		go func() {
+			defer l.end(r)
+			r.unique = h.Unique
+			if interrupted {
+				r.cancelIf(h.Unique)
+			}
+			r.serve()
+		}()
+	}
+	return found
 }
 
 // stop ends the reading and loses nothing: a message that nobody has read
 // waits in the kernel, one that was read is answered or stays in the journal.
-// It returns when all readers have ended, or after the time given for those
-// that are still at work. A reader that waits is woken by a message that we
-// make the kernel send.
-func (l *loop) stop(patience time.Duration) error {
+// It returns when all readers have ended, or after the time given. A reader
+// that waits is woken by a message that we make the kernel send. Should that
+// fail, it ends with the process; a message that it is reading at that very
+// moment is answered EIO by the kernel.
+func (l *loop) stop(patience time.Duration) {
 	l.stopping.Store(true)
 	late := time.Now().Add(patience)
-	for l.idle.Load() > 0 && !l.dead.Load() {
-		if err := l.kernel.poke(); err != nil {
-			return fmt.Errorf("stop reading: %w", err)
+	files := l.fs.nodes.files(func(string) bool { return true })
+	for l.busy() && !l.dead.Load() && time.Now().Before(late) {
+		if l.idle.Load() > 0 && !slices.ContainsFunc(files, func(n *node) bool { return l.kernel.poke(n.id) }) {
+			// The kernel knows no file. We ask it for its root, then; should
+			// nobody be left to answer that, the successor is.
+			go unix.Statx(unix.AT_FDCWD, l.fs.cfg.Mountpoint, unix.AT_STATX_FORCE_SYNC|unix.AT_NO_AUTOMOUNT, unix.STATX_MODE, new(unix.Statx_t))
 		}
-		if time.Sleep(time.Millisecond); time.Now().After(late) {
-			return fmt.Errorf("stop reading: readers do not wake")
-		}
+		time.Sleep(time.Millisecond)
 	}
-	ended := make(chan struct{})
-	go func() { l.running.Wait(); close(ended) }()
-	select {
-	case <-ended:
-	case <-time.After(time.Until(late)):
-	}
-	return nil
+}
+
+func (l *loop) busy() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.readers) > 0
+}
+
+// restart takes back a stop: there is no successor after all.
+func (l *loop) restart() {
+	l.stopping.Store(false)
+	l.start()
 }

@@ -3,6 +3,7 @@ package fs
 import (
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/kmsfs/kmsfs/cache"
@@ -22,6 +23,11 @@ type pages struct {
 	mu     sync.Mutex
 	kernel notifier // nil before INIT and after the end
 	due    map[uint64]*pagesOf
+
+	journal *journal
+	// stale are the nodes whose pages a predecessor left, until they are
+	// dropped; nil when there are none.
+	stale atomic.Pointer[stale]
 }
 
 // pagesOf are the pages of one node.
@@ -47,6 +53,9 @@ func (p *pages) dropAt(id uint64, h *handle, d time.Duration) {
 	defer p.mu.Unlock()
 	if p.due == nil {
 		return
+	}
+	if p.journal != nil && !p.journal.page(id) {
+		d = 0 // nobody would know of them
 	}
 	at := now().Add(d)
 	old := p.due[id]
@@ -88,6 +97,71 @@ func (p *pages) drop(id uint64) {
 	p.mu.Unlock()
 	if k != nil {
 		k.InodeNotify(id, 0, 0) // ENOENT: the kernel has forgotten it itself
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.due[id] == nil && p.journal != nil {
+		p.journal.unpage(id)
+	}
+}
+
+// stale is a set of nodes that grows smaller.
+type stale struct {
+	mu   sync.Mutex
+	left map[uint64]chan struct{} // closed when the node's pages are dropped
+}
+
+// inherit returns the nodes that the kernel may have pages of from a
+// predecessor's time. Their attributes are not told before these are dropped:
+// with new attributes the kernel would trust the pages again.
+func (p *pages) inherit(j *journal) []uint64 {
+	ids := j.leftPaged()
+	if len(ids) > 0 {
+		s := &stale{left: map[uint64]chan struct{}{}}
+		for _, id := range ids {
+			s.left[id] = make(chan struct{})
+		}
+		p.stale.Store(s)
+	}
+	return ids
+}
+
+// dropLeft drops what was inherited, several at a time: each may wait for a
+// READ in flight.
+func (p *pages) dropLeft(ids []uint64) {
+	s := p.stale.Load()
+	next := make(chan uint64, len(ids))
+	for _, id := range ids {
+		next <- id
+	}
+	close(next)
+	var all sync.WaitGroup
+	for range min(droppers, len(ids)) {
+		all.Go(func() {
+			for id := range next {
+				p.drop(id)
+				s.mu.Lock()
+				close(s.left[id])
+				delete(s.left, id)
+				s.mu.Unlock()
+			}
+		})
+	}
+	all.Wait()
+	p.stale.Store(nil)
+}
+
+// await waits until a node has no pages of a predecessor's time.
+func (p *pages) await(id uint64) {
+	s := p.stale.Load()
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	dropped := s.left[id]
+	s.mu.Unlock()
+	if dropped != nil {
+		<-dropped
 	}
 }
 

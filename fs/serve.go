@@ -2,7 +2,6 @@ package fs
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
@@ -17,27 +16,49 @@ type notifier interface {
 // it is unmounted. It returns once the kernel has been answered for the first
 // time and the effective options are what they must be; the channel is closed
 // when the connection has ended and everything is released.
+//
+// With a lifeline in the configuration it serves on where a predecessor has
+// stopped or died, and looks at no path that leads through the mount: what is
+// asked there waits for us.
 func (f *FS) Mount() (done <-chan struct{}, err error) {
-	fd, err := f.attach()
+	if f.line = f.cfg.Lifeline; f.line == nil {
+		if f.line, err = f.attachLifeline(); err != nil {
+			return nil, err
+		}
+	}
+	j, err := openJournal(f.line.Journal)
 	if err != nil {
 		return nil, err
 	}
-	j, err := newJournal()
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("mount %s: %w", f.cfg.Mountpoint, err), f.Unmount(true))
+	if f.cfg.Lifeline != nil {
+		if err := f.line.check(f.cfg, j); err != nil {
+			return nil, err
+		}
 	}
-	f.loop = &loop{fs: f, kernel: &kernel{fd: fd}, journal: j}
+	j.head.epoch++
+	f.dirs.last = uint64(j.head.epoch) << 32 // no number is given twice
+	f.loop = &loop{fs: f, kernel: &kernel{device: f.line.Device, fd: int(f.line.Device.Fd())}, journal: j, gone: make(chan struct{})}
+	f.pages.journal = j
 	f.pages.start(f.loop.kernel)
 	f.watch.start(f.loop.kernel)
-	f.loop.start()
 	ended := make(chan struct{})
+	first := j.head.minor == 0
+	if first {
+		f.loop.start()
+	} else {
+		f.takeOver()
+	}
 	go func() {
 		defer close(ended)
-		f.loop.running.Wait()
+		<-f.loop.gone
 		f.loop.kernel.close()
-		f.loop.journal.close()
+		f.line.Journal.Close()
+		j.close()
 		f.release()
 	}()
+	if !first {
+		return ended, nil
+	}
 	if err := f.checkMount(); err != nil {
 		if uerr := f.Unmount(true); uerr != nil {
 			err = errors.Join(err, uerr)

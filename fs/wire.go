@@ -208,6 +208,7 @@ func (l *loop) negotiate(r *reader) fuse.Status {
 		// A shared mapping of a file that bypasses the page cache works where
 		// the kernel knows this flag (6.6 and later).
 		fuse.CAP_DIRECT_IO_ALLOW_MMAP)
+	l.journal.negotiated(min(in.minor, ourMinor))
 	*body[fuse.InitOut](r) = fuse.InitOut{
 		Major: protocolMajor, Minor: min(in.minor, ourMinor),
 		MaxReadAhead: in.readAhead, MaxWrite: maxWrite, TimeGran: 1,

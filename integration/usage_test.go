@@ -3,6 +3,7 @@ package integration_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -205,24 +206,12 @@ func TestBackground(t *testing.T) {
 	if got := read(t, mnt+"/a"); got != "in the background" {
 		t.Errorf("reads %q", got)
 	}
-	pids := processes(mnt)
-	if len(pids) != 1 {
-		t.Fatalf("processes: %q", pids)
+	holder, server := (&backgrounded{Point: mnt}).pids()
+	if len(processes(mnt)) != 2 || server == 0 {
+		t.Fatalf("processes: %q", processes(mnt))
 	}
-	pid := strings.Fields(pids[0])[0]
-	fds, err := os.ReadDir("/proc/" + pid + "/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, fd := range fds {
-		target, _ := os.Readlink("/proc/" + pid + "/fd/" + fd.Name())
-		if strings.Contains(target, "inherited") || strings.HasPrefix(target, "pipe:") {
-			t.Errorf("it holds descriptor %s → %s", fd.Name(), target)
-		}
-	}
-	if cwd, err := os.Readlink("/proc/" + pid + "/cwd"); err != nil || cwd != "/" {
-		t.Errorf("it works in %s (%v)", cwd, err)
-	}
+	leftTheTerminal(t, holder)
+	leftTheTerminal(t, server)
 	cmd = l.Command("mount", "-o", "allow_emulator,log_file="+log, src, mnt)
 	if o := runCommand(t, cmd); o.code != 1 || !strings.Contains(o.stderr, "already") {
 		t.Errorf("a second mount: exit code %d\n%s", o.code, o.stderr)
@@ -284,16 +273,10 @@ func TestMountpointNames(t *testing.T) {
 		if o := run("mount", "-o", "allow_emulator,log_file="+log, source, name); o.code != 1 || !strings.Contains(o.stderr, "mounted there already") {
 			t.Errorf("a second mount on %q: exit code %d, %s", name, o.code, o.stderr)
 		}
-		if name == "chain" { // kill the one that serves it
-			pids := processes(source)
-			if len(pids) != 1 {
-				t.Fatalf("processes: %q", pids)
-			}
-			pid, err := strconv.Atoi(strings.Fields(pids[0])[0])
-			if err != nil {
-				t.Fatal(err)
-			}
-			syscall.Kill(pid, syscall.SIGKILL)
+		if name == "chain" { // kill what serves it
+			holder, server := (&backgrounded{Point: source}).pids()
+			syscall.Kill(holder, syscall.SIGKILL) // first: it would start another one
+			syscall.Kill(server, syscall.SIGKILL)
 			waitGone(t, source)
 			for begun := time.Now(); ; { // until the kernel knows
 				if _, err := os.ReadDir(filepath.Join(dir, name)); errors.Is(err, syscall.ENOTCONN) {
@@ -505,5 +488,26 @@ func TestEncryptFiles(t *testing.T) {
 	entries, err := os.ReadDir(dir)
 	if err != nil || len(entries) != 6 {
 		t.Errorf("files: %v, %v", entries, err)
+	}
+}
+
+// leftTheTerminal checks that a process holds nothing of who started it. The
+// holder and the server have a pipe between them.
+func leftTheTerminal(t *testing.T, pid int) {
+	t.Helper()
+	of := fmt.Sprint("/proc/", pid)
+	fds, err := os.ReadDir(of + "/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range fds {
+		target, _ := os.Readlink(of + "/fd/" + fd.Name())
+		number, _ := strconv.Atoi(fd.Name())
+		if strings.Contains(target, "inherited") || number < 3 && target != os.DevNull {
+			t.Errorf("it holds descriptor %s → %s", fd.Name(), target)
+		}
+	}
+	if cwd, err := os.Readlink(of + "/cwd"); err != nil || cwd != "/" {
+		t.Errorf("it works in %s (%v)", cwd, err)
 	}
 }

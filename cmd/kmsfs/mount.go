@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -61,21 +62,58 @@ type mounting struct {
 	p             *program
 	source, point string
 	foreground    bool
+	directory     string   // where the command line was written
 	unrecorded    bool     // there is no log
 	device        *os.File // of /dev/fuse, if somebody else has mounted
 }
 
 func (m *mounting) run(ctx context.Context) error {
+	in, err := inherit()
+	if err != nil {
+		return err
+	}
+	if m.directory, err = os.Getwd(); err != nil {
+		return failf("find working directory: %w", err)
+	}
+	if in.line != nil {
+		if err := m.absolute(in.line.Device); err != nil {
+			return err
+		}
+		return m.serve(ctx, inherited(), in)
+	}
 	if err := m.resolve(); err != nil {
 		return err
 	}
-	if m.foreground {
-		return m.serve(ctx, nil)
+	if in.background {
+		return m.serve(ctx, inherited(), in)
 	}
-	if ready := inherited(); ready != nil {
-		return m.serve(ctx, ready)
+	if m.foreground {
+		return m.serve(ctx, nil, in)
+	}
+	if ready := inherited(); ready != nil && m.device != nil {
+		return m.serve(ctx, ready, inheritance{background: true}) // who mounted it would have to hold it
+	} else if ready != nil {
+		return m.hold(ready)
 	}
 	return startBackground(m.p, m.device)
+}
+
+// absolute makes the paths independent of the working directory, and touches
+// none that leads through a mount which only waits for us.
+func (m *mounting) absolute(device *os.File) (err error) {
+	if m.source, err = filepath.Abs(m.source); err != nil {
+		return failf("open source %s: %w", quote(m.source), err)
+	}
+	if strings.HasPrefix(m.point, devFD) {
+		mounts, err := fs.MountOf(device)
+		if err != nil || len(mounts) == 0 {
+			return failf("take over %s: nothing is mounted with it (%w)", quote(m.point), err)
+		}
+		m.device, m.point = device, mounts[len(mounts)-1].Point
+	} else if m.point, err = realPoint(m.point); err != nil {
+		return failf("open mountpoint: %w", plainPath(err))
+	}
+	return nil
 }
 
 // resolve checks what can be checked without doing anything, and makes the

@@ -23,14 +23,14 @@ const badFor = 3 * time.Second
 
 // serve mounts and answers until the filesystem is unmounted or a signal
 // ends it. ready is told once, when the mount answers; nil in the foreground.
-func (m *mounting) serve(ctx context.Context, ready *readiness) error {
+func (m *mounting) serve(ctx context.Context, ready *readiness, in inheritance) error {
 	signal.Ignore(syscall.SIGPIPE) // the end of who reads the log is not the end of the mount
 	// What a shell left open is not for a command that is run for credentials.
 	unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
 	if err := protectMemory(); err != nil {
 		return err
 	}
-	log, closeLog, err := m.openLog(ready != nil)
+	log, closeLog, err := m.openLog(in.background)
 	if err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func (m *mounting) serve(ctx context.Context, ready *readiness) error {
 	}
 	defer plaintexts.Close()
 	files, err := fs.New(fs.Config{
-		Source: m.source, Mountpoint: m.point, Device: m.device, Shared: m.shared, Decrypter: decrypter, Cache: plaintexts,
+		Source: m.source, Mountpoint: m.point, Device: m.device, Shared: m.shared, Lifeline: in.line, Decrypter: decrypter, Cache: plaintexts,
 		Context: m.context, BindNames: m.bind, Encoding: m.encoding,
 		FileMode: m.fileMode, DirMode: m.dirMode, UID: m.uid, GID: m.gid, AllowOther: m.allowOther, Plain: m.plain, Fast: m.fast, Log: log,
 	})
@@ -81,8 +81,10 @@ func (m *mounting) serve(ctx context.Context, ready *readiness) error {
 	}
 	// Until here a signal just ends the process: there is nothing to undo. From
 	// here on it unmounts.
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
 	ended, err := files.Mount()
 	if err != nil {
 		return m.explainMount(err)
@@ -96,6 +98,11 @@ func (m *mounting) serve(ctx context.Context, ready *readiness) error {
 	} else {
 		defer control.close()
 	}
+	if in.give != nil {
+		if err := giveTo(in.give, files.Lifeline()); err != nil {
+			return errors.Join(err, m.end(files, ended, log.Warn))
+		}
+	}
 	if ready != nil && !ready.report() {
 		return m.end(files, ended, log.Warn) // kmsfs mount was killed meanwhile
 	}
@@ -104,11 +111,21 @@ func (m *mounting) serve(ctx context.Context, ready *readiness) error {
 		log.Warn(err.Error())
 	}
 	go m.feedWatchdog(ctx, window.state)
-	select {
-	case <-ended:
-		log.Info("unmounted", "mountpoint", m.point)
-		return nil
-	case <-ctx.Done():
+	go in.watchHolder(log)
+	for ctx.Err() == nil {
+		select {
+		case <-ended:
+			log.Info("unmounted", "mountpoint", m.point)
+			return nil
+		case <-hup:
+			if terminal(m.p.stderr) { // it has been closed
+				stop()
+				return m.end(files, ended, log.Warn)
+			}
+			log.Info("handing over", "mountpoint", m.point, "pid", os.Getpid())
+			log.Error("serving on: " + m.become(files, in).Error())
+		case <-ctx.Done():
+		}
 	}
 	notify("STOPPING=1\nSTATUS=Unmounting")
 	stop() // a second signal ends the process at once

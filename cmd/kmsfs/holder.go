@@ -1,0 +1,209 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/kmsfs/kmsfs/fs"
+)
+
+// The process in the background is two. The holder starts the server, which
+// mounts when it is ready to answer and does everything else; it gets from it
+// what outlives a process, and starts another server when that one dies. Readers wait for that moment, and see
+// nothing of it.
+//
+// The holder asks nobody for anything, reads no credentials and no plaintext,
+// and nothing can connect to it. When it is killed itself, the server goes on,
+// and can hand over to a new program; but with the server ends the mount.
+
+const (
+	// A server that dies this often, or before it has begun, is left dead:
+	// something kills every one. Then the mount ends, with an error for its
+	// readers.
+	maxDeaths    = 30
+	deathsWithin = 10 * time.Second
+	maxStillborn = 5
+)
+
+// holder is one mount's.
+type holder struct {
+	*mounting
+	line   *fs.Lifeline
+	alive  *os.File // the end of a pipe that tells servers that we are there
+	theirs *os.File
+	log    *slog.Logger
+
+	deaths    []time.Time
+	stillborn int
+}
+
+// server is a process that the holder has started.
+type server struct {
+	*exec.Cmd
+	ready  chan bool // true when it answers, false when it ended before
+	exited chan error
+	stderr bytes.Buffer
+}
+
+func (m *mounting) hold(ready *readiness) error {
+	if err := protectMemory(); err != nil {
+		return err
+	}
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	h := &holder{mounting: m}
+	var err error
+	if h.theirs, h.alive, err = os.Pipe(); err != nil {
+		return failf("start in the background: %w", err)
+	}
+	give, take, err := socketPair()
+	if err != nil {
+		return failf("start in the background: %w", err)
+	}
+	defer take.Close()
+	first, err := h.start(give)
+	give.Close()
+	if err == nil {
+		err = h.wait(first, signals)
+	}
+	if err == nil {
+		h.line, err = takeLifeline(take)
+	}
+	if err != nil {
+		return err
+	}
+	defer h.line.Close()
+	if !ready.report() {
+		first.Process.Signal(syscall.SIGTERM) // kmsfs mount was killed meanwhile
+	}
+	debug.FreeOSMemory()
+	var closeLog func()
+	if h.log, closeLog, err = m.openLog(true); err != nil {
+		return err
+	}
+	defer closeLog()
+	return h.succeed(first, signals)
+}
+
+// wait waits until the first server answers.
+func (h *holder) wait(s *server, signals <-chan os.Signal) error {
+	for {
+		select {
+		case sig := <-signals:
+			s.Process.Signal(sig)
+		case ok := <-s.ready:
+			if ok {
+				return nil
+			}
+			err := <-s.exited
+			if code := s.ProcessState.ExitCode(); code > 0 {
+				return exitError(code) // it has said why
+			}
+			return failf("mount: the server died before it was ready (%v)", err)
+		}
+	}
+}
+
+// succeed starts a server after each that dies, until the mount has ended.
+func (h *holder) succeed(s *server, signals <-chan os.Signal) error {
+	for {
+		select {
+		case sig := <-signals:
+			s.Process.Signal(sig)
+			continue
+		case <-s.ready:
+			h.stillborn = 0
+			s.ready = nil
+			continue
+		case err := <-s.exited:
+			if err == nil || !h.line.Alive() {
+				return err
+			}
+			next, serr := h.succession(s, err)
+			if serr != nil {
+				h.log.Error("the mount ends: "+serr.Error(), "mountpoint", h.point)
+				return serr
+			}
+			s = next
+		}
+	}
+}
+
+// succession starts the server after one that died of cause.
+func (h *holder) succession(dead *server, cause error) (*server, error) {
+	said := ""
+	if line, _, _ := strings.Cut(dead.stderr.String(), "\n"); line != "" {
+		said = oneLine(line)
+	}
+	h.deaths = append(h.deaths, time.Now())
+	if n := len(h.deaths); n > maxDeaths {
+		h.deaths = h.deaths[n-maxDeaths:]
+	}
+	if h.stillborn++; h.stillborn > maxStillborn {
+		return nil, failf("%d servers in a row died before they answered; the last one: %v %s", maxStillborn, cause, said)
+	}
+	if len(h.deaths) == maxDeaths && time.Since(h.deaths[0]) < deathsWithin {
+		return nil, failf("%d servers died within %v; the last one: %v %s", maxDeaths, deathsWithin, cause, said)
+	}
+	if h.stillborn > 1 {
+		time.Sleep(time.Duration(h.stillborn) * 100 * time.Millisecond)
+	}
+	next, err := h.start(nil)
+	if err != nil {
+		return nil, err
+	}
+	h.log.Warn(fmt.Sprintf("server died (%v), successor took over", cause), "mountpoint", h.point, "died", dead.Process.Pid, "pid", next.Process.Pid, "said", said)
+	return next, nil
+}
+
+// start starts a server: the program as it lies on disk, if that is safe, else
+// the one that we are. The first one gives us the lifeline through a socket.
+func (h *holder) start(give *os.File) (*server, error) {
+	path, err := trustedProgram()
+	if err != nil {
+		path = "/proc/self/exe"
+	}
+	read, write, err := os.Pipe()
+	if err != nil {
+		return nil, failf("start the server: %w", err)
+	}
+	s := &server{Cmd: exec.Command(path, h.p.args...), ready: make(chan bool, 1), exited: make(chan error, 1)}
+	s.Args[0] = h.p.name
+	s.ExtraFiles = []*os.File{write, h.theirs}
+	numbers := map[string]int{holderName: 4}
+	if give != nil {
+		s.ExtraFiles = append(s.ExtraFiles, give)
+		numbers[giveName] = 5
+	} else {
+		s.ExtraFiles = append(s.ExtraFiles, h.line.Device, h.line.Journal, h.line.Source)
+		numbers[deviceName], numbers[journalName], numbers[sourceName] = 5, 6, 7
+	}
+	s.Env = append(inheritance{background: true}.passOn(numbers, h.directory), readyEnv+"=3")
+	if give != nil {
+		s.Stdout, s.Stderr = h.p.stdout, h.p.stderr
+	} else {
+		s.Stderr = &s.stderr
+	}
+	err = s.Start()
+	write.Close()
+	if err != nil {
+		read.Close()
+		return nil, failf("start the server: %w", err)
+	}
+	ready := s.ready
+	go func() {
+		n, _ := read.Read(make([]byte, 1))
+		read.Close()
+		ready <- n == 1
+		s.exited <- s.Wait()
+	}()
+	return s, nil
+}

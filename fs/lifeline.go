@@ -1,0 +1,123 @@
+package fs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Lifeline is what outlives the process that serves a mount: whoever has it
+// can serve on. Nothing in it is secret, but whoever has it answers what is
+// read from the mount; so it is passed on by inheritance and by systemd, and
+// never through a socket that anybody can connect to.
+type Lifeline struct {
+	Device  *os.File // of /dev/fuse, with the connection
+	Journal *os.File // what is under way
+	Source  *os.File // the source directory, which may lie under the mount
+}
+
+// Attach mounts and serves nothing yet.
+func Attach(cfg Config) (*Lifeline, error) {
+	src, err := openSource(cfg.Source)
+	if err != nil {
+		return nil, err
+	}
+	f := &FS{cfg: cfg, source: src}
+	l, err := f.attachLifeline()
+	if err != nil {
+		src.close()
+	}
+	return l, err
+}
+
+// attachLifeline mounts, and makes what a successor would need.
+func (f *FS) attachLifeline() (*Lifeline, error) {
+	fd, err := f.attach()
+	if err != nil {
+		return nil, err
+	}
+	device := os.NewFile(uintptr(fd), "/dev/fuse")
+	m, _, err := MountAt(f.cfg.Mountpoint)
+	if err == nil {
+		var j *journal
+		if j, err = newJournal(); err == nil {
+			j.head.device, err = deviceNumber(m.Device)
+			if f.cfg.Device != nil {
+				err = nil // attach has looked for its mount
+			}
+			defer j.unmap()
+			return &Lifeline{device, j.file, f.source.dir}, err
+		}
+	}
+	device.Close()
+	return nil, errors.Join(fmt.Errorf("mount %s: %w", f.cfg.Mountpoint, err), f.Unmount(true))
+}
+
+// Check tells whether a lifeline is that of the mount it is meant for: a
+// descriptor of /dev/fuse whose connection is that of the file system at the
+// mountpoint, with the options in force without which nothing is served.
+// Kernels before 6.17 do not tell the connection of a descriptor; there it is
+// the number in the journal that is compared, and whoever can give us a false
+// pair of both can start kmsfs with any arguments as well.
+func (l *Lifeline) check(cfg Config, j *journal) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(l.Device.Fd()), &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFCHR || st.Rdev != unix.Mkdev(10, 229) {
+		return errors.New("take over: no descriptor of /dev/fuse")
+	}
+	m, ok, err := MountAt(cfg.Mountpoint)
+	if err != nil {
+		return err
+	}
+	if !ok || m.Type != Type {
+		return fmt.Errorf("take over %s: it is not in the mount table", cfg.Mountpoint)
+	}
+	number, err := deviceNumber(m.Device)
+	if err != nil {
+		return err
+	}
+	info, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(int(l.Device.Fd())))
+	if err != nil {
+		return fmt.Errorf("take over %s: %w", cfg.Mountpoint, err)
+	}
+	if _, after, ok := strings.Cut(string(info), "\nfuse_connection:"); ok {
+		text, _, _ := strings.Cut(after, "\n")
+		n, err := strconv.ParseUint(strings.TrimSpace(text), 10, 64)
+		if err != nil || n != uint64(unix.Minor(number)) {
+			return fmt.Errorf("take over %s: the descriptor is that of another mount", cfg.Mountpoint)
+		}
+	}
+	if j.head.device != number {
+		return fmt.Errorf("take over %s: the journal is that of another mount", cfg.Mountpoint)
+	}
+	return m.check(cfg.AllowOther)
+}
+
+// deviceNumber is st_dev as the mount table writes it.
+func deviceNumber(s string) (uint64, error) {
+	var major, minor uint32
+	if _, err := fmt.Sscanf(s, "%d:%d", &major, &minor); err != nil {
+		return 0, fmt.Errorf("read mount table: device %q: %w", s, err)
+	}
+	return unix.Mkdev(major, minor), nil
+}
+
+// Lifeline returns what a successor needs. It belongs to the filesystem.
+func (f *FS) Lifeline() *Lifeline { return f.line }
+
+// Alive tells whether there is still a mount at the other end.
+func (l *Lifeline) Alive() bool {
+	p := []unix.PollFd{{Fd: int32(l.Device.Fd()), Events: unix.POLLOUT}}
+	_, err := unix.Poll(p, 0)
+	return err == unix.EINTR || err == nil && p[0].Revents&unix.POLLERR == 0
+}
+
+// Close lets go of it. With the last copy ends the connection.
+func (l *Lifeline) Close() {
+	l.Device.Close()
+	l.Journal.Close()
+	l.Source.Close()
+}

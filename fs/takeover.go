@@ -1,0 +1,218 @@
+package fs
+
+import (
+	"sync"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+)
+
+// takeOver serves on where a predecessor stopped or died: it answers what is
+// under way, and drops the pages whose end nobody waits for any more.
+func (f *FS) takeOver() {
+	f.resumed = true
+	paged := f.pages.inherit(f.loop.journal)
+	messages := f.loop.journal.left() // before any slot is taken
+	f.loop.start()
+	n := f.loop.resume(messages)
+	go f.pages.dropLeft(paged)
+	f.cfg.Log.Info("successor took over", "mountpoint", printable(f.cfg.Mountpoint), "under_way", n, "paged", len(paged))
+}
+
+// Stop ends the serving for a successor: nothing is lost, and nothing is
+// unmounted. What was not answered within the time given is in the journal.
+func (f *FS) Stop(patience time.Duration) { f.loop.stop(patience) }
+
+// Restart serves on after a Stop that no successor followed.
+func (f *FS) Restart() { f.loop.restart() }
+
+// known returns a node that the kernel has, also one that only a predecessor
+// gave it: ids follow from what they stand for, so a walk over the source
+// finds it again. It returns nil for what is gone from the source, replaced
+// files above all.
+func (f *FS) known(cancel <-chan struct{}, id uint64) *node {
+	if n := f.nodes.get(id); n != nil || !f.resumed {
+		return n
+	}
+	n := f.search.find(f, cancel, id)
+	if n == nil {
+		return nil
+	}
+	if n.kind == modeFile && n.size == unknownSize {
+		found, c, err := f.lookFile(n.rel)
+		if err != nil || found.id != id || f.measure(interruptible{cancel}, found, c) != nil {
+			return nil
+		}
+		n = found
+	}
+	return f.nodes.restore(n)
+}
+
+// restore enters a node for references that a predecessor gave.
+func (t *nodes) restore(n *node) *node {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if old := t.byID[n.id]; old != nil {
+		return old
+	}
+	t.byID[n.id] = n
+	if t.byPath[n.rel] == nil {
+		t.byPath[n.rel] = n
+	}
+	return n
+}
+
+// search walks over the source for nodes that only a predecessor knew: when
+// one is asked for, at most once in a while, one walk for all who ask.
+type search struct {
+	mu    sync.Mutex
+	walk  chan struct{} // closed when the walk under way has ended
+	ended time.Time     // of the last one
+	took  time.Duration
+	found map[uint64]*node // by the last one, for searchKept
+}
+
+const (
+	searchKept = 30 * time.Second
+	searchRest = time.Second // and 20 times as long as a walk takes
+)
+
+func (s *search) find(f *FS, cancel <-chan struct{}, id uint64) *node {
+	s.mu.Lock()
+	n, rest := s.found[id], max(searchRest, 20*s.took)
+	if n != nil || s.walk == nil && !s.ended.IsZero() && time.Since(s.ended) < rest {
+		s.mu.Unlock()
+		return n
+	}
+	if s.walk == nil {
+		s.walk = make(chan struct{})
+		go s.run(f)
+	}
+	walk := s.walk
+	s.mu.Unlock()
+	select {
+	case <-walk:
+	case <-cancel:
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.found[id]
+}
+
+func (s *search) run(f *FS) {
+	begun := time.Now()
+	found := map[uint64]*node{}
+	f.walk("", found)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.walk)
+	s.found, s.ended, s.took, s.walk = found, time.Now(), time.Since(begun), nil
+	ended := s.ended
+	time.AfterFunc(searchKept, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.ended.Equal(ended) {
+			s.found = nil
+		}
+	})
+}
+
+// walk finds the nodes of everything that is shown in a directory and beneath.
+func (f *FS) walk(dir string, found map[uint64]*node) {
+	all, err := f.source.list(dir)
+	if err != nil {
+		return
+	}
+	for _, e := range all {
+		if shownName(e, f.cfg.Plain) == "" {
+			continue
+		}
+		n, _, err := f.look(join(dir, e.name))
+		if err != nil {
+			continue
+		}
+		found[n.id] = n
+		if n.kind == modeDir {
+			f.walk(n.rel, found)
+		}
+	}
+}
+
+// reopen makes the handle of a descriptor that a predecessor opened: its
+// number is that of its version, whose bytes are in the source unless it was
+// replaced since.
+func (f *FS) reopen(cancel <-chan struct{}, in *fuse.ReadIn) *handle {
+	if !f.resumed {
+		return nil
+	}
+	n := f.known(cancel, in.Fh)
+	if n == nil || n.kind != modeFile {
+		return nil
+	}
+	if n.plain {
+		if f.openPlain(n, &opened{caller: caller{uid: in.Uid}}, new(fuse.OpenOut)).Ok() {
+			return f.handles.get(in.Fh) // what is there now, if it is still the same
+		}
+		return nil
+	}
+	found, c, err := f.lookFile(n.rel)
+	if err != nil || found.id != in.Fh || c.bad != "" {
+		return nil
+	}
+	h, err := f.handleFor(n.rel, c.blob)
+	if err != nil {
+		return nil
+	}
+	h.inherited = true
+	return f.handles.restore(in.Fh, h)
+}
+
+// restore enters a handle under the number that a predecessor gave it.
+func (t *handles) restore(fh uint64, h *handle) *handle {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if old := t.open[fh]; old != nil {
+		h.close()
+		return old
+	}
+	t.open[fh] = h
+	return h
+}
+
+// forget drops an inherited handle: nobody has the file open any more.
+func (t *handles) forget(id uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if h := t.open[id]; h != nil && h.inherited && h.opens <= 0 {
+		delete(t.open, id)
+	}
+}
+
+// openUnknown is OPEN of a node that only a predecessor knew. The kernel walks
+// the path again when it is told ESTALE, and learns a node that we know. If it
+// comes back with the same one, no path leads to it (see opening).
+func (f *FS) openUnknown(cancel <-chan struct{}, in *fuse.OpenIn) *node {
+	if !f.resumed {
+		return nil
+	}
+	if _, retry := f.told.take(in.Pid); !retry && in.Pid != 0 {
+		f.told.remember(in.Pid)
+		return nil
+	}
+	return f.known(cancel, in.NodeId)
+}
+
+// reopenDir makes the listing of a directory that a predecessor opened. It is
+// listed anew: where the directory has changed in between, an entry may come
+// twice or not at all, as it may for any reader of a directory that changes.
+func (d *dirs) reopen(fh uint64, uid uint32) *dirHandle {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	h := d.open[fh]
+	if h == nil {
+		h = &dirHandle{uid: uid}
+		d.open[fh] = h
+	}
+	return h
+}
