@@ -28,8 +28,8 @@ type Config struct {
 	// Mountpoint. nil: kmsfs mounts.
 	Device *os.File
 
-	// Lifeline is what a predecessor has left, or Attach has made. The
-	// filesystem closes it. nil: kmsfs mounts.
+	// Lifeline is what a predecessor has left. The filesystem closes it.
+	// nil: there was none.
 	Lifeline *Lifeline
 
 	Decrypter kms.Decrypter

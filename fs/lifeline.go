@@ -20,20 +20,6 @@ type Lifeline struct {
 	Source  *os.File // the source directory, which may lie under the mount
 }
 
-// Attach mounts and serves nothing yet.
-func Attach(cfg Config) (*Lifeline, error) {
-	src, err := openSource(cfg.Source)
-	if err != nil {
-		return nil, err
-	}
-	f := &FS{cfg: cfg, source: src}
-	l, err := f.attachLifeline()
-	if err != nil {
-		src.close()
-	}
-	return l, err
-}
-
 // attachLifeline mounts, and makes what a successor would need.
 func (f *FS) attachLifeline() (*Lifeline, error) {
 	fd, err := f.attach()
@@ -57,7 +43,7 @@ func (f *FS) attachLifeline() (*Lifeline, error) {
 	return nil, errors.Join(fmt.Errorf("mount %s: %w", f.cfg.Mountpoint, err), f.Unmount(true))
 }
 
-// Check tells whether a lifeline is that of the mount it is meant for: a
+// check tells whether a lifeline is that of the mount it is meant for: a
 // descriptor of /dev/fuse whose connection is that of the file system at the
 // mountpoint, with the options in force without which nothing is served.
 // Kernels before 6.17 do not tell the connection of a descriptor; there it is

@@ -99,6 +99,8 @@ func TestCanaryOnDisk(t *testing.T) {
 		if _, rest, ok := strings.Cut(said, " pid="); ok {
 			fmt.Sscan(rest, &pid)
 		}
+		holder, _ := (&backgrounded{Point: mnt}).pids()
+		syscall.Kill(holder, syscall.SIGKILL) // it would start another one
 		if pid == 0 || syscall.Kill(pid, syscall.SIGABRT) != nil {
 			t.Fatalf("no process %d:\n%s", pid, said)
 		}

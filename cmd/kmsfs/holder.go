@@ -127,6 +127,10 @@ func (h *holder) succeed(s *server, signals <-chan os.Signal) error {
 			if err == nil || !h.line.Alive() {
 				return err
 			}
+			if m, ok, merr := fs.MountAt(h.point); merr == nil && (!ok || m.Type != fs.Type) {
+				h.log.Warn("the mount was detached and ends with its server; its readers get an error now", "mountpoint", h.point)
+				return nil
+			}
 			next, serr := h.succession(s, err)
 			if serr != nil {
 				h.log.Error("the mount ends: "+serr.Error(), "mountpoint", h.point)

@@ -30,6 +30,7 @@ type demo struct {
 	kept bool   // the demonstration is over, only the mount is kept
 
 	server   *process // kmsfs mount
+	holder   *process // and what would start it anew
 	port     int      // of nginx
 	searched searched
 }

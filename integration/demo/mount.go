@@ -35,6 +35,9 @@ func (d *demo) mount(ctx context.Context) (string, error) {
 		if err == nil {
 			d.server, err = openProcess(pid)
 		}
+		if err == nil {
+			d.holder, err = d.server.parent()
+		}
 		return true, err
 	})
 	if err != nil {
@@ -62,7 +65,10 @@ func (d *demo) umount() error {
 	if d.server == nil {
 		return nil
 	}
-	return d.server.end(grace)
+	if err := d.server.end(grace); err != nil || d.holder == nil {
+		return err
+	}
+	return d.holder.end(patience)
 }
 
 // insist runs kmsfs, again if a signal killed it: see awaitSignal.

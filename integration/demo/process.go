@@ -95,6 +95,20 @@ func openProcess(pid int) (*process, error) {
 	return &process{pid, fd}, nil
 }
 
+// parent opens the process that has started this one.
+func (p *process) parent() (*process, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.pid))
+	if err != nil {
+		return nil, err
+	}
+	var state string
+	var pid int
+	if _, err := fmt.Sscan(string(stat[bytes.LastIndexByte(stat, ')')+1:]), &state, &pid); err != nil {
+		return nil, err
+	}
+	return openProcess(pid)
+}
+
 // ended waits for the end of the process.
 func (p *process) ended(within time.Duration) bool {
 	for late := time.Now().Add(within); ; {
