@@ -3,6 +3,7 @@ package fs
 import (
 	"bytes"
 	"strconv"
+	"sync"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -14,16 +15,42 @@ type caller struct {
 	tgid     uint32 // 0: the process is in a pid namespace that we cannot see
 }
 
-// callerOf resolves the thread id of a request to its process while the
-// request still holds the thread.
-func callerOf(h fuse.InHeader) caller {
-	return caller{uid: h.Uid, gid: h.Gid, tgid: tgidOf(h.Pid)}
+// threads remembers the processes of threads that are not the first of theirs.
+// A signal of number 0 asks the kernel whether that still holds, which is much
+// quicker than reading status.
+type threads struct {
+	mu sync.Mutex
+	of map[uint32]uint32
 }
 
-func tgidOf(tid uint32) uint32 {
+// caller resolves the thread id of a request to its process while the request
+// still holds the thread.
+func (t *threads) caller(h fuse.InHeader) caller {
+	return caller{uid: h.Uid, gid: h.Gid, tgid: t.tgid(h.Pid)}
+}
+
+func (t *threads) tgid(tid uint32) uint32 {
 	if tid == 0 {
 		return 0
 	}
+	t.mu.Lock()
+	known := t.of[tid]
+	t.mu.Unlock()
+	// EPERM: there is such a thread in that process, and it is not ours.
+	if known != 0 && unix.Tgkill(int(known), int(tid), 0) != unix.ESRCH {
+		return known
+	}
+	tgid := readTgid(tid)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.of) >= 1024 {
+		clear(t.of)
+	}
+	t.of[tid] = tgid
+	return tgid
+}
+
+func readTgid(tid uint32) uint32 {
 	// A pidfd is for the first thread of a process only, which most openers
 	// are; finding that out is several times quicker than reading status.
 	if fd, err := unix.PidfdOpen(int(tid), 0); err == nil {

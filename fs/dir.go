@@ -26,6 +26,7 @@ func (f *FS) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name string, out *
 	n, c, err := f.find(parent.rel, name)
 	changed, busy := f.unfinished(n, c, err)
 	for busy && wait.more(changed) {
+		f.loop.cover()
 		seen = now()
 		n, c, err = f.find(parent.rel, name)
 		changed, busy = f.unfinished(n, c, err)
@@ -38,9 +39,9 @@ func (f *FS) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name string, out *
 		return sourceStatus(err)
 	}
 	if n.size == unknownSize {
-		if err := f.measure(kms.WithCaller(interruptible{cancel}, h.Uid), n, c); err != nil {
+		if err := f.measure(kms.WithCaller(f.interruptible(cancel), h.Uid), n, c); err != nil {
 			status := loadStatus(err) // there will be no OPEN to record it
-			f.logOpen(&opened{begun: seen, caller: callerOf(*h), path: n.rel, hash: c.hash, version: c.blob.KeyVersionID, err: err}, status)
+			f.logOpen(&opened{begun: seen, caller: f.threads.caller(*h), path: n.rel, hash: c.hash, version: c.blob.KeyVersionID, err: err}, status)
 			return status
 		}
 	}

@@ -98,10 +98,10 @@ func (f *FS) readFast(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse
 	r := opened{begun: now(), path: n.rel, hash: n.hash}
 	h, status := f.handleOf(n, &r)
 	if status.Ok() {
-		lease, err := f.lease(kms.WithCaller(interruptible{cancel}, in.Uid), h)
+		lease, err := f.lease(kms.WithCaller(f.interruptible(cancel), in.Uid), h)
 		if err == nil {
 			if !lease.Hit() {
-				r.caller, r.requestID, r.stale = callerOf(in.InHeader), lease.Origin(), lease.Stale()
+				r.caller, r.requestID, r.stale = f.threads.caller(in.InHeader), lease.Origin(), lease.Stale()
 				f.logDecrypt(&r, fuse.OK)
 			}
 			f.pages.dropAt(in.NodeId, h, pagesFor(lease))
@@ -109,7 +109,7 @@ func (f *FS) readFast(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse
 		}
 		r.err, status = err, loadStatus(err)
 	}
-	r.caller = callerOf(in.InHeader)
+	r.caller = f.threads.caller(in.InHeader)
 	f.logDecrypt(&r, status)
 	return nil, status
 }
@@ -165,5 +165,5 @@ func (f *FS) readPlainNode(n *node, in *fuse.ReadIn, buf []byte) (fuse.ReadResul
 	if tupleOf(&st) != n.tuple {
 		return nil, fuse.Status(syscall.ESTALE)
 	}
-	return preadInto(fd, in, buf)
+	return f.preadInto(fd, in, buf)
 }

@@ -15,47 +15,45 @@ import (
 
 // Open decides everything that can fail: consumers print the errno of a
 // failed open, but make something misleading of a failed read. So the
-// plaintext is decrypted here, although only READ delivers it.
-func (f *FS) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+// plaintext is decrypted here, although only READ delivers it. The record is
+// to be logged with the status, once the opener has been answered; nil: there
+// is nothing to log.
+func (f *FS) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) (fuse.Status, *opened) {
 	if f.cfg.Fast {
-		return f.openFast(in)
+		return f.openFast(in), nil
 	}
 	if in.Flags&unix.O_ACCMODE != unix.O_RDONLY || in.Flags&unix.O_TRUNC != 0 {
-		return fuse.EROFS
+		return fuse.EROFS, nil
 	}
 	n := f.nodes.get(in.NodeId)
 	if n == nil {
 		n = f.openUnknown(cancel, in)
 	}
 	if n == nil {
-		return fuse.Status(syscall.ESTALE)
+		return fuse.Status(syscall.ESTALE), nil
 	}
 	if n.kind != modeFile {
-		return fuse.EINVAL
+		return fuse.EINVAL, nil
 	}
 	if n.plain && !f.cfg.Plain {
-		return fuse.EACCES // no name leads to such a node; a listing that raced with a rename must not either
+		return fuse.EACCES, nil // no name leads to such a node; a listing that raced with a rename must not either
 	}
-	r := opened{begun: now(), caller: callerOf(in.InHeader), path: n.rel}
+	r := &opened{begun: now(), caller: f.threads.caller(in.InHeader), path: n.rel}
 	if n.plain {
-		status := f.openPlain(n, &r, out)
-		f.logOpen(&r, status)
-		return status
+		return f.openPlain(n, r, out), r
 	}
-	o := &opening{FS: f, ctx: kms.WithCaller(interruptible{cancel}, in.Uid), node: n, tid: in.Pid}
-	status := o.run(&r)
+	o := &opening{FS: f, ctx: kms.WithCaller(f.interruptible(cancel), in.Uid), node: n, tid: in.Pid}
+	status := o.run(r)
 	if status == fuse.Status(syscall.EBADMSG) && o.ctx.Err() != nil {
 		status = fuse.EINTR // he gave up before the file had settled
 	}
 	if status == fuse.Status(syscall.ESTALE) {
-		return status // the same open(2) comes back at once
+		return status, nil // the same open(2) comes back at once
 	}
-	f.logOpen(&r, status)
-	if !status.Ok() {
-		return status
+	if status.Ok() {
+		out.Fh, out.OpenFlags = o.fh, fuse.FOPEN_DIRECT_IO
 	}
-	out.Fh, out.OpenFlags = o.fh, fuse.FOPEN_DIRECT_IO
-	return fuse.OK
+	return status, r
 }
 
 // opening is one OPEN of a ciphertext file.
@@ -75,7 +73,11 @@ func (o *opening) run(r *opened) fuse.Status {
 	}
 	wait := settling{ctx: o.ctx, begun: r.begun}
 	for torn := false; ; {
-		found, c, err := o.lookFile(o.node.rel)
+		look := o.lookFile
+		if _, just := o.recent.since(o.node.id, r.begun.Add(-2*time.Millisecond)); just {
+			look = o.lookRegular // LOOKUP has seen what it is
+		}
+		found, c, err := look(o.node.rel)
 		if err == errTorn && wait.more(time.Now().UnixNano()) {
 			continue
 		}
@@ -167,12 +169,12 @@ func (f *FS) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.Rea
 		return nil, fuse.Status(syscall.ESTALE)
 	}
 	if h.plain != nil {
-		return preadInto(int(h.plain.Fd()), in, buf)
+		return f.preadInto(int(h.plain.Fd()), in, buf)
 	}
-	lease, err := f.lease(kms.WithCaller(interruptible{cancel}, in.Uid), h)
+	lease, err := f.lease(kms.WithCaller(f.interruptible(cancel), in.Uid), h)
 	if err != nil {
 		status := loadStatus(err)
-		f.logRead(h, callerOf(in.InHeader), status, err)
+		f.logRead(h, f.threads.caller(in.InHeader), status, err)
 		return nil, status
 	}
 	left := lease.Left()
@@ -184,7 +186,8 @@ func (f *FS) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.Rea
 }
 
 // preadInto answers a READ of a file that is shown as it is.
-func preadInto(fd int, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
+func (f *FS) preadInto(fd int, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
+	f.loop.cover() // no plaintext: as slow as the disk
 	n, err := unix.Pread(fd, buf[:min(len(buf), int(in.Size))], int64(in.Offset))
 	if err != nil {
 		return nil, sourceStatus(err)

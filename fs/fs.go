@@ -66,6 +66,7 @@ type FS struct {
 	told     *told
 	sizes    *sizes
 	handles  *handles
+	threads  *threads
 	dirs     *dirs
 	failures *failures
 	outage   outage
@@ -99,6 +100,7 @@ func New(cfg Config) (*FS, error) {
 		told:     &told{at: map[uint32]time.Time{}},
 		sizes:    &sizes{of: map[cache.Key]int64{}},
 		handles:  newHandles(),
+		threads:  &threads{of: map[uint32]uint32{}},
 		dirs:     &dirs{open: map[uint64]*dirHandle{}, held: map[uint32]int{}},
 		failures: &failures{of: map[string]Failure{}},
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unsafe"
 
 	"github.com/kmsfs/kmsfs/cache"
 	"github.com/kmsfs/kmsfs/kms"
@@ -37,7 +38,7 @@ func (f *FS) keyOf(blob kms.Blob, ec kms.EncryptionContext) cache.Key {
 		var n [8]byte
 		binary.LittleEndian.PutUint64(n[:], uint64(len(s)))
 		h.Write(n[:])
-		h.Write([]byte(s))
+		h.Write(unsafe.Slice(unsafe.StringData(s), len(s))) // no copy
 	}
 	part("direct")
 	part(strconv.Itoa(int(f.cfg.Encoding)))

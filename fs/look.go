@@ -2,6 +2,7 @@ package fs
 
 import (
 	"crypto/sha256"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -25,7 +26,7 @@ func (f *FS) look(rel string) (*node, content, error) {
 		if !isCiphertext(dirent{rel, modeFile}) {
 			return plainNode(rel, &st), content{}, nil
 		}
-		return f.fileNode(rel, f.source.readRegular)
+		return f.lookRegular(rel)
 	}
 	return nil, content{}, unix.ENOENT // special files are not shown
 }
@@ -33,8 +34,18 @@ func (f *FS) look(rel string) (*node, content, error) {
 // lookFile is look for what was a ciphertext file when it was last seen.
 func (f *FS) lookFile(rel string) (*node, content, error) { return f.fileNode(rel, f.source.readFile) }
 
-func (f *FS) fileNode(rel string, read func(string, int64) ([]byte, unix.Stat_t, error)) (*node, content, error) {
-	b, st, err := read(rel, kms.MaxBlobFile)
+// lookRegular is lookFile for what was that a moment ago.
+func (f *FS) lookRegular(rel string) (*node, content, error) {
+	return f.fileNode(rel, f.source.readRegular)
+}
+
+// ciphertexts are buffers of files while they are parsed.
+var ciphertexts = sync.Pool{New: func() any { return new([kms.MaxBlobFile]byte) }}
+
+func (f *FS) fileNode(rel string, read func(string, []byte) ([]byte, unix.Stat_t, error)) (*node, content, error) {
+	room := ciphertexts.Get().(*[kms.MaxBlobFile]byte)
+	defer ciphertexts.Put(room)
+	b, st, err := read(rel, room[:])
 	if err != nil {
 		return nil, content{}, err
 	}

@@ -1,7 +1,6 @@
 package fs
 
 import (
-	"runtime"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -14,8 +13,8 @@ import (
 )
 
 // loop reads what the kernel asks and lets the filesystem answer. A reader
-// answers what it has read itself, so that a request costs no hand-off; when
-// none is left that waits for the next message, another one is started. It is
+// answers what it has read itself, so that a request costs no hand-off; before
+// it waits for anything, another one is started that reads meanwhile. It is
 // our own, and not go-fuse's, for three things: a plaintext is written to the
 // kernel from where it lies and let go only then, it can be stopped without
 // losing a message, and every message lies in the journal until it is
@@ -53,6 +52,7 @@ type reader struct {
 	size    int             // of the body
 	payload [][]byte        // behind the body
 	result  fuse.ReadResult // of a READ, in place of a payload
+	record  *opened         // of an OPEN, logged behind the opener's back
 	pooled  *[maxRead]byte
 
 	mu          sync.Mutex
@@ -63,8 +63,9 @@ type reader struct {
 
 const outHeaderSize = int(unsafe.Sizeof(fuse.OutHeader{}))
 
-// maxIdle readers wait at the same time.
-var maxIdle = int32(min(max(2, runtime.GOMAXPROCS(0)), 16))
+// maxIdle readers wait at the same time. With a second one the kernel wakes
+// them in turn, each out of a deeper sleep: a fifth slower.
+const maxIdle = 1
 
 // buffers are for listings and for files that are shown as they are. No
 // plaintext is ever in them.
@@ -117,7 +118,7 @@ func (l *loop) read(r *reader) {
 		if r.n = n; n < headerSize {
 			continue
 		}
-		if left == 0 && !r.quick() {
+		if left == 0 && !r.brief() {
 			l.start()
 		}
 		r.serve()
@@ -151,9 +152,26 @@ func (r *reader) fill(fd int) (int, unix.Errno) {
 	return n, 0
 }
 
-// quick tells of messages that are done with before another could be read.
-func (r *reader) quick() bool {
-	return unanswered(as[fuse.InHeader](r).Opcode)
+// brief tells of messages that are answered out of memory or a local file
+// system's, unless their handler calls cover. A disk or a network behind the
+// source would keep all others waiting.
+func (r *reader) brief() bool {
+	switch op := as[fuse.InHeader](r).Opcode; op {
+	case opLookup, opGetattr, opOpen, opRead:
+		return r.loop.fs.source.local
+	case opRelease, opFlush, opStatfs:
+		return true
+	default:
+		return unanswered(op)
+	}
+}
+
+// cover is called by a handler that is about to wait: from then on somebody
+// else reads.
+func (l *loop) cover() {
+	if l != nil && l.idle.Load() == 0 {
+		l.start()
+	}
 }
 
 // unanswered are the messages that want no answer. Those that a predecessor
@@ -171,8 +189,12 @@ func (r *reader) serve() {
 	if r.loop.dead.Load() {
 		r.cancelIf(h.Unique)
 	}
-	if status, wanted := r.guarded(); wanted {
+	status, wanted := r.guarded()
+	if wanted {
 		r.send(h.Unique, status)
+	}
+	if r.record != nil {
+		r.loop.fs.logOpen(r.record, status)
 	}
 	r.settle()
 }
@@ -235,7 +257,7 @@ func (r *reader) settle() {
 	if r.pooled != nil {
 		buffers.Put(r.pooled)
 	}
-	r.result, r.pooled, r.payload, r.size = nil, nil, r.payload[:0], 0
+	r.result, r.record, r.pooled, r.payload, r.size = nil, nil, nil, r.payload[:0], 0
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	clearSlot(r.slot)

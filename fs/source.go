@@ -20,7 +20,8 @@ import (
 // ever crossed, and nothing but a regular file is opened for reading. So a
 // mount over the source itself still reads what lies under it.
 type source struct {
-	dir *os.File // O_PATH
+	dir   *os.File // O_PATH
+	local bool     // a file system in memory or on a disk of this machine
 }
 
 // openSource takes the handle. The path itself may contain links.
@@ -29,7 +30,15 @@ func openSource(name string) (*source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open source: %w", &os.PathError{Op: "open", Path: name, Err: err})
 	}
-	return &source{dir: os.NewFile(uintptr(fd), name)}, nil
+	var st unix.Statfs_t
+	known := unix.Fstatfs(fd, &st) == nil && localTypes[int64(st.Type)]
+	return &source{os.NewFile(uintptr(fd), name), known}, nil
+}
+
+// localTypes are file systems that answer at once, or after one look at a disk.
+var localTypes = map[int64]bool{
+	unix.EXT4_SUPER_MAGIC: true, unix.XFS_SUPER_MAGIC: true, unix.BTRFS_SUPER_MAGIC: true, unix.F2FS_SUPER_MAGIC: true, 0x2fc12fc1: true, // ZFS
+	unix.TMPFS_MAGIC: true, unix.RAMFS_MAGIC: true, unix.OVERLAYFS_SUPER_MAGIC: true, unix.SQUASHFS_MAGIC: true, unix.EROFS_SUPER_MAGIC_V1: true,
 }
 
 func (s *source) close() { s.dir.Close() }
@@ -133,20 +142,20 @@ func (s *source) openRegular(rel string) (int, unix.Stat_t, error) {
 var errTorn = errors.New("file is being rewritten")
 
 // readFile returns the bytes of a regular file and the stat that belongs to
-// them, or no bytes when the file is longer than limit. A look that the file
+// them, in room, or no bytes when the file is longer than that. A look that the file
 // changed under is repeated.
-func (s *source) readFile(rel string, limit int64) ([]byte, unix.Stat_t, error) {
-	return readSteady(func() (int, unix.Stat_t, error) { return s.openFile(rel) }, limit)
+func (s *source) readFile(rel string, room []byte) ([]byte, unix.Stat_t, error) {
+	return readSteady(func() (int, unix.Stat_t, error) { return s.openFile(rel) }, room)
 }
 
 // readRegular is readFile for a path that was a regular file a moment ago.
-func (s *source) readRegular(rel string, limit int64) ([]byte, unix.Stat_t, error) {
-	return readSteady(func() (int, unix.Stat_t, error) { return s.openRegular(rel) }, limit)
+func (s *source) readRegular(rel string, room []byte) ([]byte, unix.Stat_t, error) {
+	return readSteady(func() (int, unix.Stat_t, error) { return s.openRegular(rel) }, room)
 }
 
-func readSteady(open func() (int, unix.Stat_t, error), limit int64) ([]byte, unix.Stat_t, error) {
+func readSteady(open func() (int, unix.Stat_t, error), room []byte) ([]byte, unix.Stat_t, error) {
 	for range 20 {
-		b, st, err := readOnce(open, limit)
+		b, st, err := readOnce(open, room)
 		if err != errTorn {
 			return b, st, err
 		}
@@ -154,18 +163,18 @@ func readSteady(open func() (int, unix.Stat_t, error), limit int64) ([]byte, uni
 	return nil, unix.Stat_t{}, errTorn
 }
 
-func readOnce(open func() (int, unix.Stat_t, error), limit int64) ([]byte, unix.Stat_t, error) {
+func readOnce(open func() (int, unix.Stat_t, error), room []byte) ([]byte, unix.Stat_t, error) {
 	fd, before, err := open()
 	if err != nil {
 		return nil, before, err
 	}
 	defer unix.Close(fd)
-	if before.Size > limit {
+	if before.Size > int64(len(room)) {
 		return nil, before, nil
 	}
-	b := make([]byte, before.Size+1) // one more, to see that it grew
+	b := room[:before.Size]
 	n := 0
-	for n < len(b) {
+	for int64(n) != before.Size { // the second look says whether it grew
 		k, err := unix.Read(fd, b[n:])
 		if err == unix.EINTR {
 			continue

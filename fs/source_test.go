@@ -96,7 +96,7 @@ func TestSourceIsConfinedInRaces(t *testing.T) {
 	}()
 	inside, refused := 0, 0
 	for begun := time.Now(); time.Since(begun) < time.Second; {
-		b, _, err := s.readFile("d/f", 100)
+		b, _, err := s.readFile("d/f", make([]byte, 100))
 		switch {
 		case err == nil && string(b) == "inside":
 			inside++
@@ -118,7 +118,7 @@ func TestSourceRefuses(t *testing.T) {
 		if err := os.Symlink(target, filepath.Join(root, "source", link)); err != nil {
 			t.Fatal(err)
 		}
-		if b, _, err := s.readFile(link+"/f", 100); err != unix.ELOOP {
+		if b, _, err := s.readFile(link+"/f", make([]byte, 100)); err != unix.ELOOP {
 			t.Errorf("%s: %q, %v; want ELOOP", link, b, err)
 		}
 		if s.isDir(link) {
@@ -126,17 +126,17 @@ func TestSourceRefuses(t *testing.T) {
 		}
 	}
 	for _, rel := range []string{"../outside/f", "d/../../outside/f", "/etc/passwd"} {
-		if b, _, err := s.readFile(rel, 100); err != unix.EXDEV {
+		if b, _, err := s.readFile(rel, make([]byte, 100)); err != unix.EXDEV {
 			t.Errorf("%s: %q, %v; want EXDEV", rel, b, err)
 		}
 	}
 	if err := unix.Mkfifo(filepath.Join(root, "source/fifo"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := s.readFile("fifo", 100); err != unix.EINVAL {
+	if _, _, err := s.readFile("fifo", make([]byte, 100)); err != unix.EINVAL {
 		t.Errorf("a FIFO: %v, want EINVAL", err)
 	}
-	if b, st, err := s.readFile("d/f", 3); err != nil || b != nil || st.Size != 6 {
+	if b, st, err := s.readFile("d/f", make([]byte, 3)); err != nil || b != nil || st.Size != 6 {
 		t.Errorf("a file over the limit: %q, size %d, %v", b, st.Size, err)
 	}
 	if _, err := openSource(filepath.Join(root, "nowhere")); !errors.Is(err, os.ErrNotExist) {

@@ -40,7 +40,7 @@ func (f *FS) known(cancel <-chan struct{}, id uint64) *node {
 	}
 	if n.kind == modeFile && n.size == unknownSize {
 		found, c, err := f.lookFile(n.rel)
-		if err != nil || found.id != id || f.measure(interruptible{cancel}, found, c) != nil {
+		if err != nil || found.id != id || f.measure(f.interruptible(cancel), found, c) != nil {
 			return nil
 		}
 		n = found
@@ -90,6 +90,7 @@ func (s *search) find(f *FS, cancel <-chan struct{}, id uint64) *node {
 	}
 	walk := s.walk
 	s.mu.Unlock()
+	f.loop.cover()
 	select {
 	case <-walk:
 	case <-cancel:

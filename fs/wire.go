@@ -107,7 +107,9 @@ func (r *reader) reply(f *FS, h *fuse.InHeader) fuse.Status {
 		return status
 	case opOpen:
 		if in := as[fuse.OpenIn](r); in != nil {
-			return f.Open(r.cancel, in, body[fuse.OpenOut](r))
+			var status fuse.Status
+			status, r.record = f.Open(r.cancel, in, body[fuse.OpenOut](r))
+			return status
 		}
 	case opOpendir:
 		if in := as[fuse.OpenIn](r); in != nil {
