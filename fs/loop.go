@@ -183,9 +183,7 @@ func unanswered(op uint32) bool {
 // serve answers the message in the slot and clears it from the journal.
 func (r *reader) serve() {
 	h := as[fuse.InHeader](r)
-	r.mu.Lock()
-	r.unique = h.Unique
-	r.mu.Unlock()
+	r.begin(h.Unique)
 	if r.loop.dead.Load() {
 		r.cancelIf(h.Unique)
 	}
@@ -197,6 +195,12 @@ func (r *reader) serve() {
 		r.loop.fs.logOpen(r.record, status)
 	}
 	r.settle()
+}
+
+func (r *reader) begin(unique uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.unique = unique
 }
 
 // guarded turns a panic in a handler into EIO for that request. The value is
@@ -333,8 +337,8 @@ func (l *loop) resume(left [][]byte) (found int) {
 		interrupted := *interruptOf(slot) != 0
 		go func() {
 			defer l.end(r)
-			r.unique = h.Unique
 			if interrupted {
+				r.begin(h.Unique)
 				r.cancelIf(h.Unique)
 			}
 			r.serve()

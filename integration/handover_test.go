@@ -294,6 +294,9 @@ func TestServerUpgradedUnderLoad(t *testing.T) {
 	if failed := w.report(t, fmt.Sprint(upgrades, " upgrades")); failed > 0 {
 		t.Errorf("%d reads failed", failed)
 	}
+	if out, err := l.Kmsfs(nil, "status", h.Point); err != nil || !strings.Contains(out, strconv.Itoa(server)) {
+		t.Errorf("status after an upgrade: %v\n%s", err, out)
+	}
 	if _, now := h.pids(); now != server {
 		t.Errorf("the server was %d and is %d", server, now)
 	}
