@@ -201,6 +201,9 @@ func (c *control) converse(conn *net.UnixConn) {
 	a := c.reply(c.ctx, uid, r)
 	conn.SetDeadline(time.Now().Add(controlPatience))
 	send(conn, a)
+	if a.after != nil {
+		a.after()
+	}
 }
 
 func send(conn *net.UnixConn, v any) {

@@ -96,7 +96,7 @@ ALIBABA_CLOUD_ACCESS_KEY_SECRET and the region in ALIBABA_CLOUD_REGION_ID:
 	})
 	root.AddCommand(
 		mountCommand(p), umountCommand(p), helperCommand(p),
-		statusCommand(p), flushCommand(p),
+		statusCommand(p), flushCommand(p), reloadCommand(p),
 		encryptCommand(p), decryptCommand(p), verifyCommand(p),
 		versionCommand(p), manCommand(p), premountCommand(p),
 	)

@@ -21,7 +21,7 @@ const (
 // request is what a client of the control socket sends: one line of JSON.
 // Paths are bytes, in JSON as base64: a file name need not be UTF-8.
 type request struct {
-	Verb  string   `json:"verb"`            // status or flush
+	Verb  string   `json:"verb"`            // status, flush or reload
 	Paths [][]byte `json:"paths,omitempty"` // flush: relative to the mount; none: everything
 }
 
@@ -31,6 +31,8 @@ type response struct {
 	Hint   string          `json:"hint,omitempty"`
 	Status json.RawMessage `json:"status,omitempty"`
 	Flush  *flushed        `json:"flush,omitempty"`
+
+	after func() // is called when it has been sent
 }
 
 // parseRequest reads one line. A request that holds more than it should is
@@ -46,10 +48,10 @@ func parseRequest(line []byte) (request, error) {
 		return request{}, errors.New("more than one request in a line")
 	}
 	switch {
-	case r.Verb != "status" && r.Verb != "flush":
+	case r.Verb != "status" && r.Verb != "flush" && r.Verb != "reload":
 		return request{}, errors.New("unknown verb")
-	case r.Verb == "status" && len(r.Paths) > 0:
-		return request{}, errors.New("status takes no paths")
+	case r.Verb != "flush" && len(r.Paths) > 0:
+		return request{}, errors.New("only flush takes paths")
 	case len(r.Paths) > maxFlushPaths:
 		return request{}, fmt.Errorf("more than %d paths", maxFlushPaths)
 	}

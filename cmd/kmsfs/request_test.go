@@ -11,7 +11,7 @@ import (
 func TestParseRequest(t *testing.T) {
 	for _, good := range []string{
 		`{"verb":"status"}`,
-		` {"verb":"flush"} ` + "\n",
+		` {"verb":"flush"} ` + "\n", `{"verb":"reload"}`,
 		`{"verb":"flush","paths":["a2V5LnBlbQ==","Lg=="]}`, // key.pem and .
 	} {
 		if _, err := parseRequest([]byte(good)); err != nil {
@@ -20,7 +20,7 @@ func TestParseRequest(t *testing.T) {
 	}
 	for _, bad := range []string{
 		"", "{}", "null", "[]", `"status"`, `{"verb":""}`, `{"verb":"stop"}`, `{"verb":"status"}{"verb":"flush"}`, `{"verb":"status"} x`,
-		`{"verb":"status","paths":["Lg=="]}`, `{"verb":"status","more":1}`, `{"verb":"flush","paths":"Lg=="}`,
+		`{"verb":"status","paths":["Lg=="]}`, `{"verb":"status","more":1}`, `{"verb":"reload","paths":["Lg=="]}`, `{"verb":"flush","paths":"Lg=="}`,
 		`{"verb":"flush","paths":["a"]}`,            // no base64
 		`{"verb":"flush","paths":[""]}`,             // empty
 		`{"verb":"flush","paths":["Li4vYQ=="]}`,     // ../a

@@ -112,6 +112,10 @@ func (m *mounting) serve(ctx context.Context, ready *readiness, in inheritance) 
 	}
 	go m.feedWatchdog(ctx, window.state)
 	go in.watchHolder(log)
+	handOver := func() {
+		log.Info("handing over", "mountpoint", m.point, "pid", os.Getpid())
+		log.Error("serving on: " + m.become(files, in).Error())
+	}
 	for ctx.Err() == nil {
 		select {
 		case <-ended:
@@ -122,8 +126,9 @@ func (m *mounting) serve(ctx context.Context, ready *readiness, in inheritance) 
 				stop()
 				return m.end(files, ended, log.Warn)
 			}
-			log.Info("handing over", "mountpoint", m.point, "pid", os.Getpid())
-			log.Error("serving on: " + m.become(files, in).Error())
+			handOver()
+		case <-window.reloads:
+			handOver()
 		case <-ctx.Done():
 		}
 	}

@@ -29,20 +29,33 @@ type window struct {
 	known   *warnings
 	started time.Time
 	flushes *rate.Limiter
+	reloads chan struct{} // asks serve to hand over
 }
 
 func newWindow(m *mounting, files *fs.FS, c *cache.Cache, gate *kms.Gate, known *warnings) *window {
-	return &window{m, files, c, gate, known, time.Now(), rate.NewLimiter(flushesPerSecond, flushBurst)}
+	return &window{m, files, c, gate, known, time.Now(), rate.NewLimiter(flushesPerSecond, flushBurst), make(chan struct{}, 1)}
 }
 
 // reply answers one request of the control socket.
 func (w *window) reply(ctx context.Context, uid int, r request) response {
-	if r.Verb == "status" {
+	if r.Verb != "flush" {
 		b, err := json.Marshal(w.status())
 		if err != nil {
 			return response{Error: err.Error()}
 		}
-		return response{Status: b}
+		if r.Verb == "status" {
+			return response{Status: b}
+		}
+		if _, err := trustedProgram(); err != nil {
+			return response{Error: err.Error(), Hint: "what is run in its place must belong to root or to who mounted"}
+		}
+		w.known.log.Info("reload", "uid", uid)
+		return response{Status: b, after: func() {
+			select {
+			case w.reloads <- struct{}{}:
+			default: // one is under way
+			}
+		}}
 	}
 	if !w.flushes.Allow() {
 		return response{Error: "too many flushes", Hint: "one per second is possible; without PATH, one is enough for all files"}

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// reloadPatience is how long a reload may take. It is done in a tenth of a
+// second where nothing is slow.
+const reloadPatience = 10 * time.Second
+
+func reloadCommand(p *program) *cobra.Command {
+	return &cobra.Command{
+		Use:   "reload MNT",
+		Short: "Let a mount be served by the program that is installed now",
+		Long: `reload makes the process that serves MNT become the program that lies under
+its path now: an upgrade without unmounting. Readers wait a moment, open
+descriptors stay valid. Plaintext is not passed on; KMS is asked again. The
+program and the directories above it must belong to root, or to who mounted,
+and be writable by nobody else.
+
+SIGHUP to that process does the same, without a word about the outcome.`,
+		Example: `  kmsfs reload /run/certs`,
+		Args:    exactly("MNT"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			before, err := p.statusFrom("reload", args[0])
+			if err != nil {
+				return err
+			}
+			for late := time.Now().Add(reloadPatience); time.Now().Before(late); time.Sleep(20 * time.Millisecond) {
+				// In between there is nobody to ask.
+				if now, err := p.statusFrom("status", args[0]); err == nil && now.Started.After(before.Started) {
+					_, err = fmt.Fprintf(p.stdout, "process %d, version %s\n", now.PID, now.Version)
+					return err
+				}
+			}
+			return failf("reload %s: it has not happened within %v", quote(args[0]), reloadPatience).hint("the log of the mount says why")
+		},
+	}
+}
+
+// statusFrom asks a mount for something that is answered with its status.
+func (p *program) statusFrom(verb, mnt string) (status, error) {
+	var s status
+	a, err := p.consult(verb, mnt, func(string) (request, error) { return request{Verb: verb}, nil })
+	if err != nil {
+		return s, err
+	}
+	if json.Unmarshal(a.Status, &s) != nil {
+		return s, failf("%s %s: the answer is not of this version", verb, quote(mnt))
+	}
+	return s, nil
+}
