@@ -175,6 +175,36 @@ func TestLeft(t *testing.T) {
 	})
 }
 
+// What was purged or replaced has nothing left, whoever reads it.
+func TestTheDeadHaveNothingLeft(t *testing.T) {
+	c := open(t, Config{})
+	l := mustGet(t, c, key(1), give([]byte("x")))
+	defer l.Release()
+	if l.Left() == 0 || l.Ages() == 0 {
+		t.Fatal("dead from the start")
+	}
+	c.Purge(key(1))
+	if l.Left() != 0 || l.Ages() != 0 {
+		t.Errorf("%v left, ages in %v", l.Left(), l.Ages())
+	}
+}
+
+// After a suspend no timer is due yet: Expire wipes all the same.
+func TestExpireAfterSuspend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := open(t, Config{TTL: time.Minute})
+		var m machine
+		m.plugInto(c)
+		mustGet(t, c, key(1), give([]byte("x"))).Release()
+		m.tamper(c, func(m *machine) { m.asleep = time.Hour })
+		time.Sleep(2 * bootEvery)
+		c.Expire()
+		if s := c.Stats(); s.Entries != 0 || s.Wiped != 1 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
 // What died unseen makes room before anything that lives.
 func TestTheDeadGoFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -45,10 +45,14 @@ func (l *Lease) Trouble() error {
 }
 
 // Left is how long the plaintext may still be served in the way this lease
-// serves it, fresh or stale; for copies that somebody else keeps of it.
+// serves it, fresh or stale; for copies that somebody else keeps of it. It is
+// nothing as soon as it was purged or replaced.
 func (l *Lease) Left() time.Duration {
 	l.c.mu.Lock()
 	defer l.c.mu.Unlock()
+	if l.e.state == dead {
+		return 0
+	}
 	end := l.c.ttl
 	if l.stale {
 		end += l.c.stale
@@ -61,6 +65,9 @@ func (l *Lease) Left() time.Duration {
 func (l *Lease) Ages() time.Duration {
 	l.c.mu.Lock()
 	defer l.c.mu.Unlock()
+	if l.e.state == dead {
+		return 0
+	}
 	return max(0, l.e.ages-l.c.clock.now().since(l.e.born))
 }
 

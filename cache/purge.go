@@ -46,6 +46,16 @@ func (c *Cache) Purge(k Key) {
 	}
 }
 
+// Refuse kills the entry of k as Purge does, but leaves the load of k alone: it
+// is for the Loader that was refused, and is about to say so.
+func (c *Cache) Refuse(k Key) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.kept.Remove(k) {
+		c.stats.Purged++
+	}
+}
+
 // PurgeGroup kills every entry that carries g. A load in flight that brings
 // one with g is not kept, and who waits for it asks again. Remembered failures
 // belong to no group and stay.
@@ -59,6 +69,15 @@ func (c *Cache) PurgeGroup(g string) {
 		c.kept.Remove(e.key)
 		c.stats.Purged++
 	}
+}
+
+// Expire kills at once what is past its time. That happens by itself, but on a
+// timer that stands still while the machine sleeps; who knows that it slept, or
+// that its clock was set, calls this.
+func (c *Cache) Expire() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.look()
 }
 
 // PurgeAll kills everything, as Purge does.

@@ -41,6 +41,32 @@ func TestPurge(t *testing.T) {
 	}
 }
 
+// A Loader that is refused ends what is there before it returns: nobody gets it
+// in between, and who waits for the load gets its answer.
+func TestRefuse(t *testing.T) {
+	c := open(t, Config{TTL: time.Hour, Stale: time.Hour, Judge: func(error) Trouble { return Refused }})
+	mustGet(t, c, key(1), give([]byte("x"))).Release()
+	c.mu.Lock()
+	e, _ := c.kept.Peek(key(1))
+	e.again = &reload{t.Context(), func(context.Context) (Loaded, error) {
+		c.Refuse(key(1))
+		if s := c.Stats(); s.Entries != 0 || s.Wiped != 1 || s.Loading != 1 {
+			t.Errorf("%+v", s)
+		}
+		return Loaded{}, errRefused
+	}}
+	c.reload(e, c.look())
+	going := c.loading[key(1)]
+	c.mu.Unlock()
+	<-going.done
+	if !errors.Is(going.err, errRefused) {
+		t.Error(going.err)
+	}
+	if s := c.Stats(); s.Purged != 1 {
+		t.Errorf("%+v", s)
+	}
+}
+
 // The answer of a load may be older than the purge: it is neither kept nor
 // served, and who waits asks again.
 func TestPurgeDuringLoad(t *testing.T) {

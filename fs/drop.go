@@ -46,11 +46,11 @@ func (f *FS) purge(ctx context.Context, p string) ([]*node, error) {
 		shown := strings.TrimSuffix(rel, suffix)
 		return p == "" || shown == p || rel == p || strings.HasPrefix(rel, p+"/")
 	}
-	known := f.nodes.files(within)
 	if p == "" {
 		f.cfg.Cache.PurgeAll()
-		return known, nil
+		return f.nodes.files(within), nil
 	}
+	known := f.nodes.files(within)
 	open := f.handles.within(within)
 	for _, n := range known {
 		if h := n.kept.Load(); h != nil {
@@ -61,6 +61,7 @@ func (f *FS) purge(ctx context.Context, p string) ([]*node, error) {
 		f.cfg.Cache.Purge(h.key)
 	}
 	err := f.purgeSource(ctx, p)
+	known = f.nodes.files(within) // again: pages may have been read of what was not purged yet
 	if err == unix.ENOENT && len(known)+len(open) > 0 {
 		err = nil // removed, and remembered
 	}

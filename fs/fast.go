@@ -104,7 +104,7 @@ func (f *FS) readFast(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse
 				r.caller, r.requestID, r.stale = f.threads.caller(in.InHeader), lease.Origin(), lease.Stale()
 				f.logDecrypt(&r, fuse.OK)
 			}
-			f.pages.dropAt(in.NodeId, h, pagesFor(lease))
+			f.pages.dropWith(in.NodeId, h, func() time.Duration { return pagesFor(lease) })
 			return answer(lease, in)
 		}
 		r.err, status = err, loadStatus(err)

@@ -177,11 +177,13 @@ func (f *FS) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.Rea
 		f.logRead(h, f.threads.caller(in.InHeader), status, err)
 		return nil, status
 	}
-	left := lease.Left()
-	if in.Fh != in.NodeId {
-		left = 0 // another version than the inode's: no page of it may meet one of a third
+	switch {
+	case in.ReadFlags&fuse.READ_LOCKOWNER != 0: // past the page cache: only such a READ has an owner
+	case in.Fh != in.NodeId:
+		f.pages.dropAt(in.NodeId, h, 0) // another version than the inode's: no page of it may meet one of a third
+	default:
+		f.pages.dropWith(in.NodeId, h, func() time.Duration { return min(lease.Left(), strayTrust) })
 	}
-	f.pages.dropAt(in.NodeId, h, left)
 	return answer(lease, in)
 }
 

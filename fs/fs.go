@@ -113,9 +113,12 @@ func New(cfg Config) (*FS, error) {
 	return f, nil
 }
 
-// clockJumped drops all pages: their timers did not see the jump. What still
-// lives is read again from the cache, which looks at every clock itself.
-func (f *FS) clockJumped() { f.pages.dropIf(func(cache.Key, string) bool { return true }) }
+// clockJumped wipes what is past its time now, and drops all pages: timers did
+// not see the jump. Pages of what still lives are read again.
+func (f *FS) clockJumped() {
+	f.cfg.Cache.Expire()
+	f.pages.dropIf(func(cache.Key, string) bool { return true })
+}
 
 // release lets go of what was held for the kernel.
 func (f *FS) release() {

@@ -57,10 +57,6 @@ func (f *FS) lease(ctx context.Context, h *handle) (*cache.Lease, error) {
 	blob, ec := h.blob, h.context
 	lease, err := f.cfg.Cache.Get(ctx, h.key, func(ctx context.Context) (cache.Loaded, error) {
 		d, err := f.cfg.Decrypter.Decrypt(ctx, blob, ec)
-		if errors.Is(err, kms.ErrKeyState) {
-			// What the service says of a key version holds for all it encrypted.
-			f.cfg.Cache.PurgeGroup(blob.KeyVersionID)
-		}
 		if err != nil {
 			f.refused(h, err)
 			return cache.Loaded{}, f.noted(ctx, h.rel, err)
@@ -87,13 +83,16 @@ func (f *FS) lease(ctx context.Context, h *handle) (*cache.Lease, error) {
 	return lease, nil
 }
 
-// refused drops the kernel's pages of what the service does not open any more:
-// of the file, or of all that a key version encrypted.
+// refused purges what the service does not open any more, the file or all that
+// a key version encrypted, and then drops the kernel's pages of it: in this
+// order, pages.dropWith misses neither.
 func (f *FS) refused(h *handle, err error) {
 	switch {
 	case errors.Is(err, kms.ErrKeyState):
+		f.cfg.Cache.PurgeGroup(h.blob.KeyVersionID)
 		f.pages.dropIf(func(_ cache.Key, group string) bool { return group == h.blob.KeyVersionID })
-	case errors.Is(err, kms.ErrDenied):
+	case errors.Is(err, kms.ErrDenied), errors.Is(err, kms.ErrBadCiphertext):
+		f.cfg.Cache.Refuse(h.key)
 		f.pages.dropIf(func(key cache.Key, _ string) bool { return key == h.key })
 	}
 }

@@ -10,9 +10,8 @@ import (
 )
 
 // pages drops plaintext from the kernel's page cache when its time has come:
-// what a mapping left there, and in open=fast what any read did. READ cannot
-// tell a page fault from a read past the cache, so whatever was read from is
-// dropped.
+// what a mapping, sendfile or splice left there, and in open=fast what any read
+// did.
 //
 // The notification waits for a READ of that inode in flight, so it is sent
 // from a timer's goroutine, which holds no lock; never from a handler.
@@ -44,6 +43,22 @@ func (p *pages) start(k notifier) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.kernel = k
+}
+
+// strayTrust is how long pages may stay in open=checked, where only mappings,
+// sendfile and splice make any: neither asks anybody before it uses one again,
+// so those that are left when this process is killed may be used for ever.
+const strayTrust = time.Second
+
+// dropWith drops a node's pages, which came from h, when the plaintext that
+// they come from has nothing left. That is asked again: what was refused, or
+// died in a jump of the clock, before the date was set is in no dropIf.
+func (p *pages) dropWith(id uint64, h *handle, left func() time.Duration) {
+	d := left()
+	p.dropAt(id, h, d)
+	if again := left(); again < d-time.Millisecond {
+		p.dropAt(id, h, again)
+	}
 }
 
 // dropAt drops a node's pages, which came from h, after d. An earlier date

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/kmsfs/kmsfs/integration/lab"
 )
 
@@ -163,6 +165,47 @@ func TestCrashEndsReads(t *testing.T) {
 			}
 		}
 	})
+}
+
+// splice takes pages from the kernel without asking for attributes, and so
+// would get them from a dead process for ever. In open=checked none is left
+// longer than a moment.
+func TestCrashEndsSplice(t *testing.T) {
+	l := newLab(t)
+	m := mount(t, l, "", "ttl=1h")
+	put(t, m.source("a.cipher"), seal(t, l, "spliced"))
+	f, err := os.Open(m.path("a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pipe[0])
+	defer unix.Close(pipe[1])
+	splice := func() (string, error) {
+		var off int64
+		n, err := unix.Splice(int(f.Fd()), &off, pipe[1], nil, 64, 0)
+		if err != nil {
+			return "", err
+		}
+		b := make([]byte, n)
+		_, err = unix.Read(pipe[0], b)
+		return string(b), err
+	}
+	if got, err := splice(); err != nil || got != "spliced" {
+		t.Fatalf("%q, %v", got, err)
+	}
+	time.Sleep(dropSlack)
+	socket := socketOf(t, m.Point)
+	m.crash()
+	defer os.Remove(socket)
+	defer syscall.Unmount(m.Point, syscall.MNT_DETACH)
+	if got, err := splice(); !errors.Is(err, syscall.ENOTCONN) && !errors.Is(err, syscall.ECONNABORTED) {
+		t.Errorf("after a crash: %q, %v", got, err)
+	}
 }
 
 // Somebody who reads all the time, and keeps the file open, gets a new load
