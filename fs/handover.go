@@ -41,11 +41,11 @@ func (l *loop) resume(left [][]byte) (found int) {
 
 // stop ends the reading and loses nothing: a message that nobody has read
 // waits in the kernel, one that was read is answered or stays in the journal.
-// It returns when all readers have ended, or after the time given. A reader
-// that waits is woken by a message that we make the kernel send. Should that
-// fail, it ends with the process; a message that it is reading at that very
-// moment is answered EIO by the kernel.
-func (l *loop) stop(patience time.Duration) {
+// It returns true when all readers have ended, and false after the time given.
+// A reader that waits is woken by a message that we make the kernel send.
+// Should that fail, it ends with the process; a message that it is reading at
+// that very moment is answered EIO by the kernel.
+func (l *loop) stop(patience time.Duration) bool {
 	l.stopping.Store(true)
 	late := time.Now().Add(patience)
 	files := l.fs.nodes.files(func(string) bool { return true })
@@ -57,6 +57,7 @@ func (l *loop) stop(patience time.Duration) {
 		}
 		time.Sleep(time.Millisecond)
 	}
+	return !l.busy()
 }
 
 func (l *loop) busy() bool {

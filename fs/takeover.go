@@ -20,8 +20,9 @@ func (f *FS) takeOver() {
 }
 
 // Stop ends the serving for a successor: nothing is lost, and nothing is
-// unmounted. What was not answered within the time given is in the journal.
-func (f *FS) Stop(patience time.Duration) { f.loop.stop(patience) }
+// unmounted. What was not answered within the time given is in the journal;
+// then it returns false, and an answer may still be given.
+func (f *FS) Stop(patience time.Duration) bool { return f.loop.stop(patience) }
 
 // Restart serves on after a Stop that no successor followed.
 func (f *FS) Restart() { f.loop.restart() }

@@ -32,6 +32,7 @@ type inheritance struct {
 	holder     *os.File     // a pipe whose other end the holder has; nil without one
 	give       *os.File     // a socket on which the holder waits for the lifeline
 	background bool
+	stored     bool // systemd keeps the lifeline, or will
 }
 
 // names of the descriptors, also in systemd's store.
@@ -46,16 +47,19 @@ const (
 // inherit finds what was left to this process, and keeps it from the programs
 // that it may start.
 func inherit() (inheritance, error) {
-	files := map[string]*os.File{}
+	numbers := map[string]int{}
 	var in inheritance
 	if list := os.Getenv(lifelineEnv); list != "" {
 		for item := range strings.SplitSeq(list, ",") {
 			name, number, _ := strings.Cut(item, "=")
 			fd, err := strconv.Atoi(number)
-			if name == "background" {
+			switch {
+			case name == "background":
 				in.background = true
-			} else if err == nil && fd > 2 {
-				files[name] = os.NewFile(uintptr(fd), name)
+			case name == "stored":
+				in.stored = true
+			case err == nil && fd > 2:
+				numbers[name] = fd
 			}
 		}
 		if dir := os.Getenv(directoryEnv); dir != "" {
@@ -67,29 +71,34 @@ func inherit() (inheritance, error) {
 		n, _ := strconv.Atoi(os.Getenv("LISTEN_FDS"))
 		names := strings.Split(os.Getenv("LISTEN_FDNAMES"), ":")
 		for i := range min(n, len(names)) {
-			if !slices.Contains([]string{deviceName, journalName, sourceName}, names[i]) {
-				continue // not ours to close
+			if slices.Contains(storedNames, names[i]) { // others are not ours
+				numbers[names[i]] = 3 + i
+				in.stored = true
 			}
-			if old := files[names[i]]; old != nil {
-				old.Close() // stored twice: the later one counts
-			}
-			files[names[i]] = os.NewFile(uintptr(3+i), names[i])
 		}
 	}
 	for _, name := range []string{lifelineEnv, directoryEnv, "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
 		os.Unsetenv(name)
 	}
-	for name, f := range files {
-		if f == nil {
-			return in, failf("take over: descriptor %s is not open", quote(name))
+	for _, fd := range numbers {
+		unix.CloseOnExec(fd)
+	}
+	file := func(name string) *os.File {
+		fd, ok := numbers[name]
+		if !ok {
+			return nil
 		}
-		unix.CloseOnExec(int(f.Fd()))
+		return os.NewFile(uintptr(fd), name)
 	}
-	in.holder, in.give = files[holderName], files[giveName]
-	line := &fs.Lifeline{Device: files[deviceName], Journal: files[journalName], Source: files[sourceName]}
-	if line.Device != nil && line.Journal != nil && line.Source != nil {
-		in.line = line
+	in.holder, in.give = file(holderName), file(giveName)
+	// One that is not complete is none. Its device may be the mountpoint, as
+	// systemd passes it to the first process of a service.
+	for _, name := range storedNames {
+		if _, ok := numbers[name]; !ok {
+			return in, nil
+		}
 	}
+	in.line = &fs.Lifeline{Device: file(deviceName), Journal: file(journalName), Source: file(sourceName)}
 	return in, nil
 }
 
@@ -102,6 +111,9 @@ func (in inheritance) passOn(numbers map[string]int, directory string) []string 
 	}
 	if in.background {
 		list = append(list, "background")
+	}
+	if in.stored {
+		list = append(list, "stored")
 	}
 	return append(os.Environ(), lifelineEnv+"="+strings.Join(list, ","), directoryEnv+"="+directory)
 }

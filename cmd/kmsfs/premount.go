@@ -2,21 +2,22 @@ package main
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"github.com/kmsfs/kmsfs/fs"
 )
 
-// storedName is the name of the kernel's end of a mount in systemd's store.
-const storedName = "kmsfs-mount"
-
 // premountCommand is what a service needs privileges for. It mounts, and
 // leaves the kernel's end with systemd, which hands it to the sandboxed process
-// that then serves: kmsfs mount SRC /dev/fd/3. With --undo it unmounts.
+// that then serves: kmsfs mount SRC /dev/fd/3. When that process has ended,
+// premount --undo unmounts, unless another one takes over: then premount has
+// nothing to do.
 func premountCommand(p *program) *cobra.Command {
 	s, err := defaults()
-	var server string
+	var server, unit string
 	var undo bool
 	cmd := &cobra.Command{
 		Use: "premount SRC MNT", Hidden: true, Args: exactly("SRC", "MNT"),
@@ -26,14 +27,18 @@ func premountCommand(p *program) *cobra.Command {
 				return err
 			case p.getenv("NOTIFY_SOCKET") == "":
 				return failf("premount: systemd does not listen").hint("this is a step of kmsfs@.service")
-			case undo:
-				return p.unmountStored(args[1])
+			}
+			m := &mounting{p: p, settings: s, source: args[0], point: args[1]}
+			if undo {
+				return m.unmountStored(unit)
 			}
 			var uid uint32
 			if err := owner("user", userNumber, func(*settings) *uint32 { return &uid })(s, server); err != nil {
 				return usagef("read option server: %w", err)
 			}
-			m := &mounting{p: p, settings: s, source: args[0], point: args[1]}
+			if goesOn, err := m.prepare(unit); err != nil || goesOn {
+				return err
+			}
 			if err := m.resolve(); err != nil {
 				return err
 			}
@@ -42,7 +47,7 @@ func premountCommand(p *program) *cobra.Command {
 				return m.explainMount(err)
 			}
 			defer device.Close()
-			if err := notify("FDSTORE=1\nFDNAME="+storedName, int(device.Fd())); err != nil {
+			if err := notify("FDSTORE=1\nFDNAME="+deviceName, int(device.Fd())); err != nil {
 				return errors.Join(failf("premount: %w", err), fs.Unmount(m.point, true))
 			}
 			return nil
@@ -50,27 +55,77 @@ func premountCommand(p *program) *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&undo, "undo", false, "unmount after the service has ended")
 	cmd.Flags().StringVar(&server, "server", "", "the user whose process will serve")
+	cmd.Flags().StringVar(&unit, "unit", "", "the service")
 	s.addFlags(cmd.Flags(), true)
 	return cmd
 }
 
-// unmountStored ends the mount of a service that has ended. If the service's
-// main process never ran, neither did it mount: what is there is not its own.
-func (p *program) unmountStored(point string) error {
-	if p.getenv("EXIT_CODE") == "" {
+// prepare makes the mountpoint and an empty store, unless the mount is there
+// and only waits for its next server. That one is not looked at.
+func (m *mounting) prepare(unit string) (goesOn bool, err error) {
+	state, err := askSystemd(unit)
+	if err != nil {
+		return false, err
+	}
+	if there, err := m.stands(); err != nil || there && state.complete() {
+		return there, err
+	}
+	if err := unstore(); err != nil {
+		return false, failf("premount: %w", err)
+	}
+	if _, err := askSystemd(unit); err != nil { // it has let go of them
+		return false, err
+	}
+	if _, ok, err := fs.MountAt(m.point); err != nil || ok {
+		return false, err
+	}
+	if err := os.MkdirAll(m.point, 0o755); err != nil {
+		return false, failf("make mountpoint: %w", plainPath(err))
+	}
+	return false, nil
+}
+
+// stands tells whether the source is mounted at the mountpoint, and looks at
+// the mount table only.
+func (m *mounting) stands() (bool, error) {
+	source, err := filepath.Abs(m.source)
+	if err != nil {
+		return false, failf("open source %s: %w", quote(m.source), err)
+	}
+	point, err := realPoint(m.point)
+	if err != nil {
+		return false, nil // the directories above are not there
+	}
+	m.point = point
+	there, ok, err := fs.MountAt(point)
+	return ok && there.Type == fs.Type && there.Source == source, err
+}
+
+// unmountStored ends the mount of a service whose process has ended, unless
+// another one takes over. If the service's main process never ran and nothing
+// is stored, it never mounted: what is there is not its own.
+func (m *mounting) unmountStored(unit string) error {
+	state, err := askSystemd(unit)
+	if err != nil {
+		m.p.warn(err.Error() + "; it is unmounted")
+	}
+	if m.p.getenv("EXIT_CODE") == "" && state.stored == 0 {
 		return nil
 	}
-	if err := notify("FDSTOREREMOVE=1\nFDNAME=" + storedName); err != nil {
+	if there, err := m.stands(); err == nil && there && state.goesOn(m.p.getenv("SERVICE_RESULT")) {
+		return nil
+	}
+	if err := unstore(); err != nil {
 		return failf("premount: %w", err)
 	}
-	point, err := realPoint(point)
+	point, err := realPoint(m.point)
 	if err != nil {
 		return failf("unmount: %w", plainPath(err))
 	}
-	m, ok, err := fs.MountAt(point)
-	if err != nil || !ok || m.Type != fs.Type {
+	there, ok, err := fs.MountAt(point)
+	if err != nil || !ok || there.Type != fs.Type {
 		return err // it has been unmounted already
 	}
-	sweepControl(m, p.getenv)
-	return unmount(m, true, p.warn)
+	sweepControl(there, m.p.getenv)
+	return unmount(there, true, m.p.warn)
 }

@@ -103,6 +103,11 @@ func (m *mounting) serve(ctx context.Context, ready *readiness, in inheritance) 
 			return errors.Join(err, m.end(files, ended, log.Warn))
 		}
 	}
+	if in.stored && in.line == nil {
+		if err := store(files.Lifeline()); err != nil {
+			known.warn("no successor can take over: " + err.Error())
+		}
+	}
 	if ready != nil && !ready.report() {
 		return m.end(files, ended, log.Warn) // kmsfs mount was killed meanwhile
 	}
@@ -131,6 +136,14 @@ func (m *mounting) serve(ctx context.Context, ready *readiness, in inheritance) 
 			handOver()
 		case <-ctx.Done():
 		}
+	}
+	if in.stored {
+		notify("STOPPING=1\nSTATUS=Stopping")
+		log.Info("ended; whether a successor takes over is up to systemd", "mountpoint", m.point)
+		if !files.Stop(stopPatience) {
+			os.Exit(0) // what is under way would be answered with an error; a successor begins it anew
+		}
+		return nil
 	}
 	notify("STOPPING=1\nSTATUS=Unmounting")
 	stop() // a second signal ends the process at once
