@@ -27,9 +27,10 @@ type loop struct {
 	kernel  *kernel
 	journal *journal
 
-	idle     atomic.Int32 // readers that wait for a message
-	stopping atomic.Bool
-	dead     atomic.Bool // the connection has ended
+	idle      atomic.Int32 // readers that wait for a message
+	stopping  atomic.Bool
+	dead      atomic.Bool // the connection has ended
+	abandoned atomic.Bool // a successor answers
 
 	mu      sync.Mutex
 	readers []*reader
@@ -187,6 +188,9 @@ func (r *reader) serve() {
 		r.cancelIf(h.Unique)
 	}
 	status, wanted := r.guarded()
+	if r.loop.abandoned.Load() {
+		return // the message stays in its slot
+	}
 	if wanted {
 		r.send(h.Unique, status)
 	}

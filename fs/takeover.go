@@ -24,6 +24,10 @@ func (f *FS) takeOver() {
 // then it returns false, and an answer may still be given.
 func (f *FS) Stop(patience time.Duration) bool { return f.loop.stop(patience) }
 
+// Abandon leaves what is under way after a Stop to a successor: from now on
+// nothing is answered any more.
+func (f *FS) Abandon() { f.loop.abandoned.Store(true) }
+
 // Restart serves on after a Stop that no successor followed.
 func (f *FS) Restart() { f.loop.restart() }
 

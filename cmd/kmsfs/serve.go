@@ -141,7 +141,7 @@ func (m *mounting) serve(ctx context.Context, ready *readiness, in inheritance) 
 		notify("STOPPING=1\nSTATUS=Stopping")
 		log.Info("ended; whether a successor takes over is up to systemd", "mountpoint", m.point)
 		if !files.Stop(stopPatience) {
-			os.Exit(0) // what is under way would be answered with an error; a successor begins it anew
+			files.Abandon() // what is under way would be answered with an error; a successor begins it anew
 		}
 		return nil
 	}
