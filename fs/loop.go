@@ -27,10 +27,12 @@ type loop struct {
 	kernel  *kernel
 	journal *journal
 
-	idle      atomic.Int32 // readers that wait for a message
-	stopping  atomic.Bool
-	dead      atomic.Bool // the connection has ended
-	abandoned atomic.Bool // a successor answers
+	idle     atomic.Int32 // readers that wait for a message
+	stopping atomic.Bool
+	dead     atomic.Bool // the connection has ended
+
+	answering sync.RWMutex // read-locked from the answer to the end of what it was made of
+	abandoned bool         // a successor answers; guarded by answering
 
 	mu      sync.Mutex
 	readers []*reader
@@ -188,7 +190,9 @@ func (r *reader) serve() {
 		r.cancelIf(h.Unique)
 	}
 	status, wanted := r.guarded()
-	if r.loop.abandoned.Load() {
+	r.loop.answering.RLock()
+	defer r.loop.answering.RUnlock()
+	if r.loop.abandoned {
 		return // the message stays in its slot
 	}
 	if wanted {

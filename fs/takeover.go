@@ -25,8 +25,12 @@ func (f *FS) takeOver() {
 func (f *FS) Stop(patience time.Duration) bool { return f.loop.stop(patience) }
 
 // Abandon leaves what is under way after a Stop to a successor: from now on
-// nothing is answered any more.
-func (f *FS) Abandon() { f.loop.abandoned.Store(true) }
+// nothing is answered any more, and no plaintext is in use.
+func (f *FS) Abandon() {
+	f.loop.answering.Lock()
+	defer f.loop.answering.Unlock()
+	f.loop.abandoned = true
+}
 
 // Restart serves on after a Stop that no successor followed.
 func (f *FS) Restart() { f.loop.restart() }
