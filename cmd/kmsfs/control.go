@@ -124,7 +124,7 @@ func (p controlPlace) removeDead(dir *os.File) error {
 	if errors.Is(err, unix.ECONNREFUSED) {
 		err = unix.Unlinkat(int(dir.Fd()), p.name, 0)
 	}
-	if err == unix.ENOENT {
+	if errors.Is(err, unix.ENOENT) { // its process has removed it meanwhile
 		return nil
 	}
 	return err

@@ -81,12 +81,33 @@ func TestControlWaitsForLastOne(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	time.AfterFunc(50*time.Millisecond, first.close)
+	ended := time.AfterFunc(50*time.Millisecond, first.close)
+	defer ended.Stop()
 	second, err := newControl(p, silent)
 	if err != nil {
 		t.Fatal(err)
 	}
 	second.close()
+}
+
+// It may remove its socket at any moment: also between the look at the name
+// and the call to it.
+func TestControlMeetsOneThatEnds(t *testing.T) {
+	p := somePlace(t)
+	for range 100 {
+		first, err := newControl(p, silent)
+		if err != nil {
+			t.Fatal(err)
+		}
+		gone := make(chan struct{})
+		go func() { defer close(gone); first.close() }()
+		second, err := newControl(p, silent)
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-gone
+		second.close()
+	}
 }
 
 // Nothing but a dead socket is ever removed.
