@@ -65,7 +65,7 @@ func setTimes(a *fuse.Attr, mtime, ctime int64) {
 func (f *FS) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
 	n := f.known(cancel, in.NodeId)
 	if n == nil {
-		return fuse.Status(syscall.ESTALE)
+		return unknown(cancel)
 	}
 	timeout, err := f.fillAttr(n, &out.Attr)
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 func (f *FS) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
 	parent := f.known(cancel, h.NodeId)
 	if parent == nil {
-		return fuse.Status(syscall.ESTALE)
+		return unknown(cancel)
 	}
 	watched := f.cfg.Fast && f.watch.add(parent)              // before the look: no change goes unseen
 	wait := settling{ctx: context.Background(), begun: now()} // short, and stat knows no EINTR
@@ -133,7 +133,7 @@ func (d *dirs) get(fh uint64) *dirHandle {
 // OpenDir starts a listing.
 func (f *FS) OpenDir(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	if f.known(cancel, in.NodeId) == nil {
-		return fuse.Status(syscall.ESTALE)
+		return unknown(cancel)
 	}
 	f.dirs.mu.Lock()
 	defer f.dirs.mu.Unlock()
@@ -164,7 +164,7 @@ func (f *FS) snapshot(cancel <-chan struct{}, in *fuse.ReadIn) (*node, []dirent,
 		h = f.dirs.reopen(in.Fh, in.Uid)
 	}
 	if n == nil || h == nil {
-		return nil, nil, fuse.Status(syscall.ESTALE)
+		return nil, nil, unknown(cancel)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -90,7 +90,7 @@ func (f *FS) attrTrust(n *node) time.Duration {
 func (f *FS) readFast(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
 	n := f.known(cancel, in.NodeId)
 	if n == nil || n.kind != modeFile {
-		return nil, fuse.Status(syscall.ESTALE)
+		return nil, unknown(cancel)
 	}
 	if n.plain {
 		return f.readPlainNode(n, in, buf)

@@ -25,12 +25,11 @@ func (f *FS) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) (f
 	if in.Flags&unix.O_ACCMODE != unix.O_RDONLY || in.Flags&unix.O_TRUNC != 0 {
 		return fuse.EROFS, nil
 	}
-	n := f.nodes.get(in.NodeId)
+	at, retry := f.told.take(in.Pid)
+	n := f.openKnown(cancel, in, retry)
 	if n == nil {
-		n = f.openUnknown(cancel, in)
-	}
-	if n == nil {
-		return fuse.Status(syscall.ESTALE), nil
+		f.told.remember(in.Pid)
+		return unknown(cancel), nil
 	}
 	if n.kind != modeFile {
 		return fuse.EINVAL, nil
@@ -42,7 +41,7 @@ func (f *FS) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) (f
 	if n.plain {
 		return f.openPlain(n, r, out), r
 	}
-	o := &opening{FS: f, ctx: kms.WithCaller(f.interruptible(cancel), in.Uid), node: n, tid: in.Pid}
+	o := &opening{FS: f, ctx: kms.WithCaller(f.interruptible(cancel), in.Uid), node: n, tid: in.Pid, at: at, retry: retry}
 	status := o.run(r)
 	if status == fuse.Status(syscall.EBADMSG) && o.ctx.Err() != nil {
 		status = fuse.EINTR // he gave up before the file had settled
@@ -62,13 +61,16 @@ type opening struct {
 	ctx  context.Context
 	node *node
 	tid  uint32
-	fh   uint64
+	// retry: this thread was answered ESTALE at that instant.
+	retry bool
+	at    time.Time
+	fh    uint64
 }
 
 // run picks the version to serve, decrypts it, and makes the handle.
 func (o *opening) run(r *opened) fuse.Status {
-	at, retry := o.told.take(o.tid)
-	if !retry {
+	at := o.at
+	if !o.retry {
 		at = r.begun.Add(-2 * time.Millisecond) // nobody can be told by an id of 0
 	}
 	wait := settling{ctx: o.ctx, begun: r.begun}
@@ -90,7 +92,7 @@ func (o *opening) run(r *opened) fuse.Status {
 			if found.tuple == o.node.tuple {
 				o.nodes.distrust(o.node.rel)
 			}
-			if !retry && o.tid != 0 {
+			if !o.retry && o.tid != 0 {
 				o.told.remember(o.tid)
 				return fuse.Status(syscall.ESTALE)
 			}
@@ -166,7 +168,7 @@ func (f *FS) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.Rea
 		h = f.reopen(cancel, in)
 	}
 	if h == nil {
-		return nil, fuse.Status(syscall.ESTALE)
+		return nil, unknown(cancel)
 	}
 	if h.plain != nil {
 		return f.preadInto(int(h.plain.Fd()), in, buf)

@@ -2,7 +2,6 @@ package fs
 
 import (
 	"path"
-	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
@@ -13,7 +12,7 @@ import (
 func (f *FS) Readlink(cancel <-chan struct{}, h *fuse.InHeader) ([]byte, fuse.Status) {
 	n := f.known(cancel, h.NodeId)
 	if n == nil {
-		return nil, fuse.Status(syscall.ESTALE)
+		return nil, unknown(cancel)
 	}
 	target, err := f.source.readLink(n.rel)
 	if err != nil {

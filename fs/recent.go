@@ -63,6 +63,9 @@ type told struct {
 const toldFor = time.Second
 
 func (t *told) remember(tid uint32) {
+	if tid == 0 {
+		return
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.at) >= 1024 {
@@ -76,7 +79,7 @@ func (t *told) remember(tid uint32) {
 }
 
 // take returns the instant of a thread's ESTALE and forgets it.
-func (t *told) take(tid uint32) (time.Time, bool) {
+func (t *told) take(tid uint32) (at time.Time, retry bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	at, ok := t.at[tid]

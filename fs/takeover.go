@@ -1,7 +1,9 @@
 package fs
 
 import (
+	"context"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -57,12 +59,25 @@ func (f *FS) known(cancel <-chan struct{}, id uint64) *node {
 	return f.nodes.restore(n)
 }
 
+// unknown is the answer when known has found nothing.
+func unknown(cancel <-chan struct{}) fuse.Status {
+	select {
+	case <-cancel:
+		return fuse.EINTR // he gave up before the search had ended
+	default:
+		return fuse.Status(syscall.ESTALE)
+	}
+}
+
 // restore enters a node for references that a predecessor gave.
 func (t *nodes) restore(n *node) *node {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if old := t.byID[n.id]; old != nil {
 		return old
+	}
+	if h := n.kept.Load(); h != nil && !t.keep(h) {
+		n.kept.Store(nil)
 	}
 	t.byID[n.id] = n
 	if t.byPath[n.rel] == nil {
@@ -82,8 +97,9 @@ type search struct {
 }
 
 const (
-	searchKept = 30 * time.Second
-	searchRest = time.Second // and 20 times as long as a walk takes
+	searchKept     = 30 * time.Second
+	searchRest     = time.Second // and 20 times as long as a walk takes
+	searchPatience = time.Second // of an OPEN, which a LOOKUP would help on
 )
 
 func (s *search) find(f *FS, cancel <-chan struct{}, id uint64) *node {
@@ -199,18 +215,20 @@ func (t *handles) forget(id uint64) {
 	}
 }
 
-// openUnknown is OPEN of a node that only a predecessor knew. The kernel walks
-// the path again when it is told ESTALE, and learns a node that we know. If it
-// comes back with the same one, no path leads to it (see opening).
-func (f *FS) openUnknown(cancel <-chan struct{}, in *fuse.OpenIn) *node {
-	if !f.resumed {
-		return nil
+// openKnown is known for an OPEN. ESTALE would bring the kernel back with a
+// node that we know, but it walks the path again only once in an open(2), and
+// a predecessor may have used that up, or another one will die before we are
+// asked again. So it is the answer only where the search takes long.
+func (f *FS) openKnown(cancel <-chan struct{}, in *fuse.OpenIn, retry bool) *node {
+	if n := f.nodes.get(in.NodeId); n != nil || !f.resumed {
+		return n
 	}
-	if _, retry := f.told.take(in.Pid); !retry && in.Pid != 0 {
-		f.told.remember(in.Pid)
-		return nil
+	if retry || in.Pid == 0 {
+		return f.known(cancel, in.NodeId)
 	}
-	return f.known(cancel, in.NodeId)
+	ctx, end := context.WithTimeout(f.interruptible(cancel), searchPatience)
+	defer end()
+	return f.known(ctx.Done(), in.NodeId)
 }
 
 // reopenDir makes the listing of a directory that a predecessor opened. It is
