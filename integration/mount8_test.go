@@ -231,22 +231,24 @@ func TestMountCalledOff(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
+		var first int
 		var helpers []int
-		eventually(t, "the background process has begun", func() bool {
-			helpers = nil
+		eventually(t, "the server in the background has begun", func() bool {
+			first, helpers = 0, nil
+			serves := false
 			for _, pid := range m.processes() {
-				if strings.HasPrefix(filepath.Base(strings.Fields(m.commandLine(pid))[0]), "mount.kmsfs") {
-					helpers = append(helpers, pid)
+				if name, _, _ := strings.Cut(m.commandLine(pid), " "); !strings.HasPrefix(filepath.Base(name), "mount.kmsfs") {
+					continue
 				}
+				parent, environ := origin(pid)
+				if parent == cmd.Process.Pid {
+					first = pid
+				}
+				serves = serves || strings.Contains(environ, "KMSFS_LIFELINE=")
+				helpers = append(helpers, pid)
 			}
-			return len(helpers) >= 2
+			return serves // so whoever has started another is done with that
 		})
-		first := helpers[0]
-		for _, pid := range helpers {
-			if parentOf(t, pid) == cmd.Process.Pid {
-				first = pid
-			}
-		}
 		if whom == "mount(8)'s helper" {
 			helpers = []int{first}
 		} else {
@@ -274,17 +276,13 @@ func TestMountCalledOff(t *testing.T) {
 	m.idle(t)
 }
 
-func parentOf(t *testing.T, pid int) (parent int) {
-	t.Helper()
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, _ := strings.Cut(string(b), ") ")
-	if _, err := fmt.Sscanf(rest, "%c %d", new(rune), &parent); err != nil {
-		t.Fatal(err)
-	}
-	return parent
+// origin is who has started a process, and the environment it began with.
+func origin(pid int) (parent int, environ string) {
+	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	fmt.Sscanf(rest, "%c %d", new(rune), &parent)
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+	return parent, string(b)
 }
 
 // kmsfs umount ends a mount in every place that has it: here, through a bind
