@@ -1,8 +1,10 @@
 package integration_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -47,4 +49,54 @@ func TestServerKilledWhileOpening(t *testing.T) {
 		}
 		h.umount(t, l)
 	})
+}
+
+// A server that is killed while it takes back pages which a READ of its own
+// has locked cannot end before that READ is answered: by its successor.
+func TestServerKilledWhileDropping(t *testing.T) {
+	l := newLab(t)
+	source := t.TempDir()
+	put(t, filepath.Join(source, "a.cipher"), seal(t, l, "the right bytes"))
+	h := inBackground(t, l, source, "open=fast")
+	fault(t, l, map[string]any{"action": "Decrypt", "delay": "1m"})
+	done := make(chan string, 1)
+	go func() {
+		b, err := os.ReadFile(h.path("a"))
+		if err != nil {
+			b = []byte(err.Error())
+		}
+		done <- string(b)
+	}()
+	eventually(t, "the file is being decrypted", func() bool { return decrypts(t, l) > 0 })
+	_, server := h.pids()
+	flush := l.Command("flush", h.Point, "a")
+	if err := flush.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a thread of the server waits in the kernel", func() bool { return uninterruptible(server) })
+	syscall.Kill(server, syscall.SIGKILL)
+	mend(t, l)
+	select {
+	case got := <-done:
+		if got != "the right bytes" {
+			t.Errorf("the reader got %q", got)
+		}
+	case <-time.After(patience):
+		t.Error("the reader waits for a server that cannot end")
+	}
+	flush.Wait()
+	h.umount(t, l)
+}
+
+// uninterruptible tells whether a thread of a process is in a wait that no
+// signal ends.
+func uninterruptible(pid int) bool {
+	stats, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	for _, s := range stats {
+		b, _ := os.ReadFile(s)
+		if _, rest, _ := strings.Cut(string(b), ") "); strings.HasPrefix(rest, "D") {
+			return true
+		}
+	}
+	return false
 }

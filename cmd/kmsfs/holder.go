@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -144,8 +145,10 @@ func (h *holder) succeed(s *server, signals <-chan os.Signal) error {
 // succession starts the server after one that died of cause.
 func (h *holder) succession(dead *server, cause error) (*server, error) {
 	said := ""
-	if line, _, _ := strings.Cut(dead.stderr.String(), "\n"); line != "" {
-		said = oneLine(line)
+	if !errors.Is(cause, errUndead) { // which may still write
+		if line, _, _ := strings.Cut(dead.stderr.String(), "\n"); line != "" {
+			said = oneLine(line)
+		}
 	}
 	h.deaths = append(h.deaths, time.Now())
 	if n := len(h.deaths); n > maxDeaths {
@@ -207,7 +210,7 @@ func (h *holder) start(give *os.File) (*server, error) {
 		n, _ := read.Read(make([]byte, 1))
 		read.Close()
 		ready <- n == 1
-		s.exited <- s.Wait()
+		s.exited <- s.end()
 	}()
 	return s, nil
 }
