@@ -150,8 +150,8 @@ func TestControlSurvivesStalledClients(t *testing.T) {
 func TestStatusOfStoppedProcess(t *testing.T) {
 	l := newLab(t)
 	m := mount(t, l, "")
-	m.cmd.Process.Signal(syscall.SIGSTOP)
-	defer m.cmd.Process.Signal(syscall.SIGCONT)
+	m.signal(t, syscall.SIGSTOP)
+	defer m.signal(t, syscall.SIGCONT)
 	out, err := l.Command("status", m.Point).CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "does not answer") {
 		t.Errorf("%v\n%s", err, out)

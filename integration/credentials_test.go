@@ -35,7 +35,7 @@ func labKey(l *lab.Lab) (id, secret string) {
 
 // configJSON is a config.json with the given profiles, the first of which is
 // the current one.
-func configJSON(t *testing.T, profiles ...map[string]string) string {
+func configJSON(t testing.TB, profiles ...map[string]string) string {
 	t.Helper()
 	b, err := json.Marshal(map[string]any{"current": profiles[0]["name"], "profiles": profiles})
 	if err != nil {

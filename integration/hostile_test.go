@@ -414,9 +414,7 @@ func TestOverSource(t *testing.T) {
 	source := t.TempDir()
 	blob := seal(t, l, "over itself")
 	put(t, filepath.Join(source, "x.cipher"), blob)
-	m := &mounted{Source: source, Point: source}
-	needMount(t)
-	m.start(t, l)
+	m := mountOn(t, l, source, source)
 	if got := read(t, filepath.Join(source, "x")); got != "over itself" {
 		t.Errorf("reads %q", got)
 	}

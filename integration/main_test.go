@@ -1,8 +1,10 @@
 package integration_test
 
 import (
+	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -23,6 +25,7 @@ func testMain(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(root)
+	flag.Parse()
 	// Everything that a test makes lies below, so that what is left is seen.
 	temp := filepath.Join(root, "tmp")
 	binDir = filepath.Join(root, "bin")
@@ -30,14 +33,20 @@ func testMain(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	if err := lab.Build(binDir); err != nil {
+	if *asService {
+		binDir = filepath.Dir(os.Args[0]) // they lie beside this program
+	} else if err := lab.Build(binDir); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	os.Setenv("TMPDIR", temp)
 	os.Setenv("ALIBABA_CLOUD_ECS_METADATA_DISABLED", "true")
 	code := m.Run()
-	for _, left := range leftovers(temp) {
+	if code == 0 && *asService && services.Load() == 0 {
+		fmt.Fprintln(os.Stderr, "no service was started")
+		code = 1
+	}
+	for _, left := range leftovers(root, temp) {
 		fmt.Fprintln(os.Stderr, "left behind:", left)
 		code = 1
 	}
@@ -45,7 +54,7 @@ func testMain(m *testing.M) int {
 }
 
 // leftovers lists mounts, processes and files that the tests did not remove.
-func leftovers(temp string) []string {
+func leftovers(root, temp string) []string {
 	var left []string
 	all, err := fs.Mounts()
 	if err != nil {
@@ -56,7 +65,7 @@ func leftovers(temp string) []string {
 			left = append(left, "mount "+m.Point)
 		}
 	}
-	for _, p := range processes(filepath.Dir(binDir)) {
+	for _, p := range processes(root) {
 		left = append(left, "process "+p)
 	}
 	entries, err := os.ReadDir(temp)
@@ -67,6 +76,22 @@ func leftovers(temp string) []string {
 		left = append(left, "file "+filepath.Join(temp, e.Name()))
 	}
 	return left
+}
+
+// built is a program of the tests, and compiled when one of them needs it. On
+// a machine without a compiler it has been before.
+func built(t testing.TB, directory string) string {
+	t.Helper()
+	path := filepath.Join(binDir, filepath.Base(directory))
+	if *asService {
+		return path
+	}
+	build := exec.Command("go", "build", "-o", path, directory)
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build %s: %v\n%s", directory, err, out)
+	}
+	return path
 }
 
 // processes lists live processes whose command line names a directory, other

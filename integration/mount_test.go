@@ -47,6 +47,21 @@ func seal(t testing.TB, l *lab.Lab, plaintext string) string {
 	return blob
 }
 
+// fault makes the key service misbehave, until it is mended.
+func fault(t testing.TB, l *lab.Lab, f map[string]any) {
+	t.Helper()
+	if err := l.Fault(f); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func mend(t testing.TB, l *lab.Lab) {
+	t.Helper()
+	if err := l.ClearFaults(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // put writes a file as a deployment would: under another name, then renamed.
 func put(t testing.TB, path, content string) {
 	t.Helper()
@@ -66,10 +81,14 @@ func eachMode(t *testing.T, test func(t *testing.T, mode string)) {
 	}
 }
 
-// mounted is a mount served by a process in the foreground.
+// mounted is a mount and the process that serves it: one in the foreground or,
+// with -service, that of a unit.
 type mounted struct {
 	Source, Point string
 	PID           int
+
+	service string // the unit; without one, the process is cmd, and what follows is its
+	socket  string // the unit's
 
 	cmd  *exec.Cmd
 	mu   sync.Mutex
@@ -82,17 +101,27 @@ type mounted struct {
 // test.
 func mount(t testing.TB, l *lab.Lab, source string, options ...string) *mounted {
 	t.Helper()
-	needMount(t)
 	if source == "" {
 		source = t.TempDir()
 	}
-	m := &mounted{Source: source, Point: t.TempDir()}
+	return mountOn(t, l, source, t.TempDir(), options...)
+}
+
+// mountOn is mount with a mountpoint of the test's.
+func mountOn(t testing.TB, l *lab.Lab, source, point string, options ...string) *mounted {
+	t.Helper()
+	needMount(t)
+	m := &mounted{Source: source, Point: point}
 	m.start(t, l, options...)
 	return m
 }
 
 func (m *mounted) start(t testing.TB, l *lab.Lab, options ...string) {
 	t.Helper()
+	if *asService {
+		m.startService(t, l, options...)
+		return
+	}
 	args := []string{"mount", "--foreground", "-o", "allow_emulator"}
 	for _, o := range options {
 		args = append(args, "-o", o)
@@ -138,6 +167,9 @@ func (m *mounted) tail() string {
 
 // Log is what the process has said.
 func (m *mounted) Log() string {
+	if m.service != "" {
+		return m.journal()
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.log.String()
@@ -149,10 +181,13 @@ func (m *mounted) waitLog(t testing.TB, words ...string) string {
 	late := time.After(patience)
 	for {
 		m.mu.Lock()
-		more, log := m.more, m.log.String()
+		more := m.more
 		m.mu.Unlock()
+		if m.service != "" {
+			more = soon()
+		}
 	lines:
-		for line := range strings.Lines(log) {
+		for line := range strings.Lines(m.Log()) {
 			for _, w := range words {
 				if !strings.Contains(line, w) {
 					continue lines
@@ -173,6 +208,10 @@ func (m *mounted) waitLog(t testing.TB, words ...string) string {
 // stop ends the mount as a user would, and fails the test if that is not
 // possible.
 func (m *mounted) stop(t testing.TB) {
+	if m.service != "" {
+		m.stopService(t)
+		return
+	}
 	if m.cmd.ProcessState != nil {
 		return
 	}
@@ -189,6 +228,31 @@ func (m *mounted) stop(t testing.TB) {
 		m.cmd.Process.Kill()
 	}
 	if err := m.cmd.Wait(); err != nil && !t.Failed() {
+		t.Errorf("kmsfs mount: %v\n%s", err, m.tail())
+	}
+}
+
+// signal is sent to the process that serves.
+func (m *mounted) signal(t testing.TB, s syscall.Signal) {
+	t.Helper()
+	if err := syscall.Kill(m.PID, s); err != nil {
+		t.Errorf("%v: %v", s, err)
+	}
+}
+
+// ends waits until the process has ended by itself, and in order.
+func (m *mounted) ends(t testing.TB) {
+	t.Helper()
+	if m.service != "" {
+		eventually(t, "the end of "+m.service, func() bool { return m.property(t, "ActiveState") == "inactive" })
+		return
+	}
+	select {
+	case <-m.done:
+	case <-time.After(patience):
+		t.Fatalf("the process goes on:\n%s", m.tail())
+	}
+	if err := m.cmd.Wait(); err != nil {
 		t.Errorf("kmsfs mount: %v\n%s", err, m.tail())
 	}
 }

@@ -83,13 +83,7 @@ func newWorkbench(t *testing.T, options ...string) workbench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	probe := filepath.Join(t.TempDir(), "probe")
-	build := exec.Command("go", "build", "-o", probe, "./programs/probe")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	w.env = []string{"H=" + helpers, "P=" + probe, "PATH=" + os.Getenv("PATH") + ":/usr/sbin:/sbin", "LC_ALL=C", "TZ=UTC",
+	w.env = []string{"H=" + helpers, "P=" + built(t, "./programs/probe"), "PATH=" + os.Getenv("PATH") + ":/usr/sbin:/sbin", "LC_ALL=C", "TZ=UTC",
 		"GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1", "PYTHONDONTWRITEBYTECODE=1", "NODE_NO_WARNINGS=1"}
 	return w
 }

@@ -331,11 +331,7 @@ func TestMmap(t *testing.T) {
 func TestInteroperates(t *testing.T) {
 	l := newLab(t)
 	m := mount(t, l, "")
-	client := t.TempDir() + "/sdkclient"
-	build := exec.Command("go", "build", "-o", client, "./sdkclient")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	client := built(t, "./sdkclient")
 	run := func(stdin string, args ...string) string {
 		t.Helper()
 		cmd := exec.Command(client, args...)

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/user"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -52,14 +54,33 @@ func asked(t testing.TB, l *lab.Lab, point string) (s mountStatus) {
 	return s
 }
 
-// socketOf is where the control socket of root's mount is.
+// socketOf is where the control socket of a mount is.
 func socketOf(t testing.TB, point string) string {
 	t.Helper()
 	m, ok, err := fs.MountAt(point)
 	if err != nil || !ok {
 		t.Fatalf("no mount at %s (%v)", point, err)
 	}
-	return "/run/kmsfs/" + strings.ReplaceAll(m.Device, ":", "-") + ".sock"
+	dir, _ := controlDir(t)
+	return dir + "/" + strings.ReplaceAll(m.Device, ":", "-") + ".sock"
+}
+
+// controlDir is where the sockets of root's mounts are, or of the service's, and
+// whose it is.
+func controlDir(t testing.TB) (dir string, owner uint32) {
+	t.Helper()
+	if !*asService {
+		return "/run/kmsfs", 0
+	}
+	server, err := user.Lookup("kmsfs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	uid, err := strconv.ParseUint(server.Uid, 10, 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "/run/kmsfs-server/kmsfs", uint32(uid)
 }
 
 // The numbers are those of the reads that were made, and of the calls that
@@ -209,15 +230,13 @@ func TestControlSocketOfEachMount(t *testing.T) {
 			t.Errorf("%s: %v, %v; want a socket, 0600", s, st, err)
 		}
 	}
-	if st, err := os.Lstat("/run/kmsfs"); err != nil || st.Mode() != os.ModeDir|0o700 || st.Sys().(*syscall.Stat_t).Uid != 0 {
+	dir, owner := controlDir(t)
+	if st, err := os.Lstat(dir); err != nil || st.Mode() != os.ModeDir|0o700 || st.Sys().(*syscall.Stat_t).Uid != owner {
 		t.Errorf("the directory: %v, %v", st, err)
 	}
 	a.stop(t)
-	b.cmd.Process.Signal(syscall.SIGTERM)
-	<-b.done
-	if err := b.cmd.Wait(); err != nil {
-		t.Error(err)
-	}
+	b.signal(t, syscall.SIGTERM)
+	b.ends(t)
 	for i, s := range sockets {
 		if _, err := os.Lstat(s); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("the socket of mount %d is left behind (%v)", i, err)

@@ -132,17 +132,17 @@ func TestReadmeMounts(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	mount, automount := h.readmeFile(t, "mount unit"), h.readmeFile(t, "automount unit")
+	mountUnit, automount := h.readmeFile(t, "mount unit"), h.readmeFile(t, "automount unit")
 	h.readmeFile(t, "requires mount")
-	h.run(t, "systemctl", "enable", "--now", mount)
+	h.run(t, "systemctl", "enable", "--now", mountUnit)
 	h.start(t, "nginx.service")
 	h.serves(t, cert)
-	h.run(t, "systemctl", "stop", mount)
+	h.run(t, "systemctl", "stop", mountUnit)
 	if got := h.state(t, "nginx", "ActiveState"); got != "inactive" {
 		t.Errorf("without its mount nginx is %s", got)
 	}
 	h.run(t, "systemctl", "enable", "--now", automount)
 	h.start(t, "nginx.service")
 	h.serves(t, cert)
-	h.run(t, "systemctl", "stop", "nginx", automount, mount)
+	h.run(t, "systemctl", "stop", "nginx", automount, mountUnit)
 }

@@ -41,14 +41,17 @@ func TestSystemdService(t *testing.T) {
 		server := strings.TrimSpace(h.run(t, "id", "--user", "kmsfs"))
 		for _, want := range []string{
 			"\nUid:\t" + server + "\t" + server + "\t" + server + "\t" + server + "\n",
-			"\nCapEff:\t0000000000000004\n", // CAP_DAC_READ_SEARCH and nothing else
-			"\nCapBnd:\t0000000000000004\n",
+			"\nCapEff:\t0000000010000004\n", // CAP_DAC_READ_SEARCH, CAP_LEASE and nothing else
+			"\nCapBnd:\t0000000010000004\n",
 			"\nNoNewPrivs:\t1\n",
 			"\nSeccomp:\t2\n",
 		} {
 			if !strings.Contains(status, want) {
 				t.Errorf("not %q:\n%s", want, status)
 			}
+		}
+		if limit := h.run(t, "grep", "Max core", "/proc/"+h.state(t, unit, "MainPID")+"/limits"); strings.Join(strings.Fields(limit), " ") != "Max core file size 0 0 bytes" {
+			t.Errorf("cores: %s", limit)
 		}
 	})
 
@@ -61,6 +64,18 @@ func TestSystemdService(t *testing.T) {
 		h.run(t, "systemctl", "stop", "kmsfs@second")
 		if got := h.run(t, "cat", "/run/certs/name-of-a-file"); got != "the secret" {
 			t.Errorf("the first service's mount reads %q", got)
+		}
+	})
+
+	t.Run("Over its own source", func(t *testing.T) {
+		for name, point := range map[string]string{"same": "/srv/certs", "above": "/srv"} {
+			h.write(t, "/etc/kmsfs/"+name+".env", "SRC=/srv/certs\nMNT="+point+"\nOPTIONS=nonempty,"+h.options()+"\n")
+			h.fails(t, "systemctl", "start", "kmsfs@"+name)
+			if log := h.journal(t, "kmsfs@"+name); !strings.Contains(log, `the source "/srv/certs" lies beneath it`) {
+				t.Errorf("the journal says\n%s", log)
+			}
+			h.run(t, "systemctl", "stop", "kmsfs@"+name)
+			h.fails(t, "findmnt", "--mountpoint", point)
 		}
 	})
 

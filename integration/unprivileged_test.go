@@ -165,10 +165,10 @@ func TestUserAllowOther(t *testing.T) {
 // Where she cannot mount she is told why, in one line, and what to change.
 func TestUserCannotMount(t *testing.T) {
 	m := newUser(t)
-	mount := []string{"kmsfs", "mount", "-o", m.options(), "/srv/alice/src"}
-	expectFailure(t, "a mountpoint of root", m.runAs(t, userNumber, append(mount, "/srv/mnt")...), 1,
+	command := []string{"kmsfs", "mount", "-o", m.options(), "/srv/alice/src"}
+	expectFailure(t, "a mountpoint of root", m.runAs(t, userNumber, append(command, "/srv/mnt")...), 1,
 		"user has no write access to mountpoint", "choose a mountpoint that you own")
-	expectFailure(t, "no_new_privs", m.runAs(t, userNumber, append([]string{"setpriv", "--no-new-privs"}, append(mount, "/srv/alice/mnt")...)...), 1,
+	expectFailure(t, "no_new_privs", m.runAs(t, userNumber, append([]string{"setpriv", "--no-new-privs"}, append(command, "/srv/alice/mnt")...)...), 1,
 		"fusermount3: mount failed: Operation not permitted", "no_new_privs keeps fusermount3")
 	expectFailure(t, "shared", m.mountAs(t, "shared"), 1, "shared: operation not permitted", "only root")
 

@@ -365,15 +365,8 @@ func TestSignals(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			m.cmd.Process.Signal(sig)
-			select {
-			case <-m.done:
-			case <-time.After(patience):
-				t.Fatalf("%v, busy %t: it goes on", sig, busy)
-			}
-			if err := m.cmd.Wait(); err != nil {
-				t.Errorf("%v, busy %t: %v\n%s", sig, busy, err, m.Log())
-			}
+			m.signal(t, sig)
+			m.ends(t)
 			if _, ok, err := fs.MountAt(m.Point); ok || err != nil {
 				t.Errorf("%v, busy %t: still mounted (%v)", sig, busy, err)
 			}

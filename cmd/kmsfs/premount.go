@@ -42,6 +42,9 @@ func premountCommand(p *program) *cobra.Command {
 			if err := m.resolve(); err != nil {
 				return err
 			}
+			if err := m.apart(); err != nil {
+				return err
+			}
 			device, err := fs.Premount(fs.Config{Source: m.source, Mountpoint: m.point, AllowOther: m.allowOther, Shared: m.shared}, uid)
 			if err != nil {
 				return m.explainMount(err)
@@ -83,6 +86,19 @@ func (m *mounting) prepare(unit string) (goesOn bool, err error) {
 		return false, failf("make mountpoint: %w", plainPath(err))
 	}
 	return false, nil
+}
+
+// apart refuses a source that the mount would hide: the process that serves is
+// another one, and would look for it through a mount that waits for itself.
+func (m *mounting) apart() error {
+	source, err := filepath.EvalSymlinks(m.source)
+	if err != nil {
+		return failf("open source: %w", plainPath(err))
+	}
+	if rel, err := filepath.Rel(m.point, source); err == nil && filepath.IsLocal(rel) {
+		return failf("mount %s: the source %s lies beneath it", quote(m.point), quote(m.source)).hint("a service needs another MNT, such as /run/certs")
+	}
+	return nil
 }
 
 // stands tells whether the source is mounted at the mountpoint, and looks at
