@@ -97,20 +97,22 @@ func plainNode(rel string, st *unix.Stat_t) *node {
 	return n
 }
 
-// glance is look for a listing: a path whose tuple is that of a settled node
-// needs no reading. OPEN never relies on it.
+// glance is look for a name in a listing, in fewer calls: a path whose tuple
+// is that of a settled node needs no reading. OPEN never relies on it.
 func (f *FS) glance(dir place, parent, name string) (*node, error) {
 	rel := join(parent, name)
-	if n := f.nodes.current(rel); n != nil && n.kind != modeDir && n.settled.Load() {
-		st, err := dir.stat(name)
-		if err != nil {
-			return nil, err
-		}
-		if st.Mode&unix.S_IFMT == n.kind && tupleOf(&st) == n.tuple {
-			return n, nil
-		}
+	st, err := dir.stat(name)
+	if err != nil {
+		return nil, err
 	}
-	n, _, err := f.look(rel)
+	n := f.nodes.current(rel)
+	switch {
+	case n != nil && n.kind != modeDir && n.kind == st.Mode&unix.S_IFMT && n.settled.Load() && tupleOf(&st) == n.tuple:
+	case st.Mode&unix.S_IFMT == modeFile && isCiphertext(dirent{rel, modeFile}):
+		n, _, err = f.fileNode(rel, func(_ string, room []byte) ([]byte, unix.Stat_t, error) { return dir.readRegular(name, room) })
+	default:
+		n, _, err = f.look(rel)
+	}
 	return n, err
 }
 

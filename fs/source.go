@@ -48,12 +48,16 @@ func (s *source) beneath(rel string, flags uint64) (int, error) {
 	if rel == "" {
 		rel = "."
 	}
+	return beneath(int(s.dir.Fd()), rel, flags)
+}
+
+func beneath(dir int, rel string, flags uint64) (int, error) {
 	how := unix.OpenHow{
 		Flags:   flags | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV,
 	}
 	for {
-		fd, err := unix.Openat2(int(s.dir.Fd()), rel, &how)
+		fd, err := unix.Openat2(dir, rel, &how)
 		// EAGAIN without O_PATH may be a lease on the file, see openFile; with
 		// it, only a rename or a mount somewhere raced with the walk.
 		if err == unix.EINTR || (err == unix.EAGAIN && flags&unix.O_PATH != 0) {
@@ -107,6 +111,11 @@ func (p place) stat(name string) (unix.Stat_t, error) {
 	return st, err
 }
 
+// readRegular is source.readRegular for one name in the directory.
+func (p place) readRegular(name string, room []byte) ([]byte, unix.Stat_t, error) {
+	return readSteady(func() (int, unix.Stat_t, error) { return openRegular(p.fd, name) }, room)
+}
+
 // openFile opens a regular file for reading and never blocks: a FIFO, socket
 // or device is refused before it is opened, and a lease that another process
 // holds on the file fails with EAGAIN at once instead of waiting for it.
@@ -123,8 +132,12 @@ func (s *source) openFile(rel string) (int, unix.Stat_t, error) {
 
 // openRegular is openFile for a path that was a regular file a moment ago.
 func (s *source) openRegular(rel string) (int, unix.Stat_t, error) {
+	return openRegular(int(s.dir.Fd()), rel)
+}
+
+func openRegular(dir int, rel string) (int, unix.Stat_t, error) {
 	var st unix.Stat_t
-	fd, err := s.beneath(rel, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY)
+	fd, err := beneath(dir, rel, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY)
 	if err != nil {
 		return -1, st, err
 	}
