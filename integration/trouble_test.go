@@ -35,9 +35,11 @@ func TestMountNeedsNoNetwork(t *testing.T) {
 
 // A ciphertext that the service cannot open costs a call every few seconds,
 // however often it is opened, and its neighbours nothing: they stay cached.
-func TestPoisonedFile(t *testing.T) {
+func TestPoisonedFile(t *testing.T) { eachMode(t, testPoisonedFile) }
+
+func testPoisonedFile(t *testing.T, mode string) {
 	l := newLab(t)
-	m := mount(t, l, "")
+	m := mount(t, l, "", mode)
 	const good = 50
 	for i := range good {
 		put(t, m.source("good"+itoa(i)+".cipher"), seal(t, l, "good "+itoa(i)))
@@ -63,7 +65,7 @@ func TestPoisonedFile(t *testing.T) {
 				return
 			}
 		}
-		if opens < 100 {
+		if opens < 250 { // of 500: a busy machine misses some
 			t.Errorf("only %d opens of the damaged file", opens)
 		}
 	})

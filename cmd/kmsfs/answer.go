@@ -16,7 +16,7 @@ import (
 // ask makes one call and prints its answer.
 func (p *program) ask(ctx context.Context, s *settings, output string, call func(context.Context, *aliyun.Client) (json.RawMessage, error)) error {
 	if output != "json" && output != "table" {
-		return usagef("read option --output: %s is neither json nor table", quote(output))
+		return usagef("read option --output: %s is neither json nor table", quote(output)).hint("table is for people, json for programs")
 	}
 	client, err := p.verbClient(s)
 	if err != nil {

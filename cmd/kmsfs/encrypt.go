@@ -68,7 +68,7 @@ func (e *encrypting) run(ctx context.Context, files []string) error {
 		return usagef("encrypt: no key").hint("give --key with a key id or an alias such as alias/Apollo/WorkKey")
 	}
 	if e.output != "" && len(files) > 1 {
-		return usagef("encrypt: --output is for a single file")
+		return usagef("encrypt: --output is for a single file").hint("without --output each FILE becomes FILE.cipher")
 	}
 	client, err := e.p.verbClient(e.settings)
 	if err != nil {

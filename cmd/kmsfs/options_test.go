@@ -123,6 +123,8 @@ func TestRunReports(t *testing.T) {
 	}{
 		{"kmsfs", "frobnicate", 2, "kmsfs: run \"frobnicate\": unknown command\nhint: kmsfs --help lists the commands\n"},
 		{"kmsfs", "version extra", 2, "kmsfs: read command line: unexpected \"extra\"\nhint: usage: kmsfs version"},
+		{"kmsfs", "mount -o ttl=0 /src /mnt", 2, "kmsfs: read option ttl: 0 is not between 1s and 24h0m0s\nhint: kmsfs mount --help lists the options\n"},
+		{"kmsfs", "mount --open=quick /src /mnt", 2, "kmsfs: read option open: \"quick\" is neither fast nor checked\nhint: kmsfs mount --help lists the options\n"},
 		{"kmsfs", "decrypt /nowhere", 1, "kmsfs: decrypt \"/nowhere\": no such file or directory\n"},
 		{"mount.kmsfs", "/src", 1, "kmsfs: read command line: MNT is missing\n"},
 		{"mount.kmsfs", "/nowhere /mnt", 32, "kmsfs: open source: \"/nowhere\": no such file or directory\n"},

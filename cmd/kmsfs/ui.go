@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -47,10 +48,11 @@ func systemf(format string, a ...any) *failure {
 	return &failure{err: fmt.Errorf(format, a...), class: starving}
 }
 
-// asUsage marks an error of the flag parser, unless it brings its own hint.
+// asUsage marks an error of the flag parser. One of ours says which option it
+// is about, and needs none of the parser's words.
 func asUsage(err error, tip string) error {
 	if f, ok := errors.AsType[*failure](err); ok {
-		return &failure{err: err, tip: f.tip, class: misused}
+		return &failure{err: f.err, tip: cmp.Or(f.tip, tip), class: misused}
 	}
 	return &failure{err: fmt.Errorf("read command line: %w", err), tip: tip, class: misused}
 }
