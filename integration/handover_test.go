@@ -250,11 +250,13 @@ func (h *backgrounded) want(plaintext map[string]string) map[string]string {
 
 // A server that is killed is followed by another one, and readers see nothing
 // but a short wait. nginx reloads meanwhile, and never misses its key.
-func TestServerKilledUnderLoad(t *testing.T) {
+func TestServerKilledUnderLoad(t *testing.T) { eachMode(t, testServerKilledUnderLoad) }
+
+func testServerKilledUnderLoad(t *testing.T, mode string) {
 	l := newLab(t)
 	source, plaintext := someSecrets(t, l, 8)
 	keyInto(t, l, filepath.Join(source, "key.pem.cipher"), 2048)
-	h := inBackground(t, l, source, "ttl=2s,qps=1000")
+	h := inBackground(t, l, source, mode+",ttl=2s,qps=1000")
 	plaintext["key.pem"] = read(t, h.path("key.pem"))
 	cert := filepath.Join(t.TempDir(), "cert.pem")
 	first := certificate(t, h.path("key.pem"), cert)
@@ -293,10 +295,12 @@ func TestServerKilledUnderLoad(t *testing.T) {
 
 // A server that is asked to hands over to the program on disk, and not one
 // read fails.
-func TestServerUpgradedUnderLoad(t *testing.T) {
+func TestServerUpgradedUnderLoad(t *testing.T) { eachMode(t, testServerUpgradedUnderLoad) }
+
+func testServerUpgradedUnderLoad(t *testing.T, mode string) {
 	l := newLab(t)
 	source, plaintext := someSecrets(t, l, 8)
-	h := inBackground(t, l, source, "ttl=2s,qps=1000")
+	h := inBackground(t, l, source, mode+",ttl=2s,qps=1000")
 	w := startLoad(t, 6, h.want(plaintext))
 	upgrades := repetitions(10, 100)
 	_, server := h.pids()
