@@ -286,8 +286,9 @@ func testServerKilledUnderLoad(t *testing.T, mode string) {
 	if now, _ := h.pids(); now != holder {
 		t.Errorf("the holder was %d and is %d", holder, now)
 	}
-	log := loud(read(t, h.LogFile))
-	if got := strings.Count(log, "server died (signal: killed), successor took over"); got != kills {
+	const death = "server died (signal: killed), successor took over"
+	waitLines(t, h.LogFile, death, kills) // the last one is written once the successor is there
+	if got := strings.Count(loud(read(t, h.LogFile)), death); got != kills {
 		t.Errorf("the log tells of %d deaths, not of %d", got, kills)
 	}
 	h.umount(t, l)
