@@ -100,3 +100,86 @@ func uninterruptible(pid int) bool {
 	}
 	return false
 }
+
+// Whatever a server dies of, its readers wait for the next one, and what it
+// says last has no plaintext.
+func TestServerDies(t *testing.T) {
+	signal := func(s syscall.Signal) func(*testing.T, int) {
+		return func(t *testing.T, server int) {
+			if err := syscall.Kill(server, s); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	for name, kill := range map[string]func(t *testing.T, server int){
+		"abort":         signal(syscall.SIGABRT),
+		"panic":         signal(syscall.SIGSEGV), // Go makes one of it
+		"quit":          signal(syscall.SIGQUIT),
+		"out of memory": outOfMemory,
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			source, plaintext := someSecrets(t, l, 8)
+			h := inBackground(t, l, source, "ttl=2s,qps=1000")
+			w := startLoad(t, 3, h.want(plaintext))
+			holder, server := h.pids()
+			for range 3 {
+				before := w.count()
+				eventually(t, "the readers are at work", func() bool { return w.count() > before+100 })
+				kill(t, server)
+				server = h.serverOtherThan(t, server)
+			}
+			if failed := w.report(t, "3 deaths"); failed > 0 {
+				t.Errorf("%d reads failed", failed)
+			}
+			if now, _ := h.pids(); now != holder {
+				t.Errorf("the holder was %d and is %d", holder, now)
+			}
+			waitLines(t, h.LogFile, "successor took over\"", 3)
+			log := read(t, h.LogFile)
+			if got := strings.Count(log, "msg=\"server died ("); got != 3 {
+				t.Errorf("the log tells of %d deaths", got)
+			}
+			for name, text := range plaintext {
+				if first, _, _ := strings.Cut(text, "\n"); strings.Contains(log, first) {
+					t.Errorf("the plaintext of %s is in the log", name)
+				}
+			}
+			h.umount(t, l)
+		})
+	}
+}
+
+// outOfMemory leaves a process no page more, so that the kernel kills it for
+// the next one.
+func outOfMemory(t *testing.T, pid int) {
+	t.Helper()
+	root, limit := "/sys/fs/cgroup/memory", "memory.limit_in_bytes"
+	if controllers, err := os.ReadFile("/sys/fs/cgroup/cgroup.subtree_control"); err == nil && strings.Contains(string(controllers), "memory") {
+		root, limit = "/sys/fs/cgroup", "memory.max"
+	} else if _, err := os.Stat(root); err != nil {
+		t.Skipf("SKIPPED, NOT TESTED: no control over memory is to be had (%v)", err)
+	}
+	group, err := os.MkdirTemp(root, "kmsfs-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		eventually(t, "the cgroup is empty", func() bool { return os.Remove(group) == nil })
+	})
+	for _, set := range []struct{ file, value string }{{limit, "65536"}, {"cgroup.procs", itoa(pid)}} {
+		if err := os.WriteFile(filepath.Join(group, set.file), []byte(set.value), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "the kernel has killed it", func() bool {
+		b, err := os.ReadFile(filepath.Join(group, "memory.oom_control"))
+		if limit == "memory.max" {
+			b, err = os.ReadFile(filepath.Join(group, "memory.events"))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Contains(string(b), "oom_kill 1\n")
+	})
+}

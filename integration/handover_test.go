@@ -207,6 +207,12 @@ func (w *load) note(begun time.Time, path, got string, err error) {
 	}
 }
 
+func (w *load) count() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.reads
+}
+
 // report ends the load and says what it saw.
 func (w *load) report(t testing.TB, what string) (failed int) {
 	t.Helper()
