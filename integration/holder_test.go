@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -84,6 +85,41 @@ func TestDescriptorsOutliveTheServer(t *testing.T) {
 	if got := read(t, h.path("a")); got != "another" {
 		t.Errorf("the new version reads %q", got)
 	}
+}
+
+// The holder has nothing of what its servers read, and no other process of the
+// same user may look into it.
+func TestHolderHoldsNoPlaintext(t *testing.T) {
+	needMount(t)
+	l := newLab(t)
+	c := newCanary()
+	controlled(t, c)
+	source := t.TempDir()
+	put(t, source+"/a.cipher", seal(t, l, c.text))
+	untracing := []string{"setpriv", "--bounding-set", "-sys_ptrace", "--inh-caps", "-sys_ptrace", "--"} // as in TestProcessIsProtected
+	h := inBackground(t, within(t, l, untracing...), source)
+	holder, server := h.pids()
+	for range 2 {
+		if read(t, h.path("a")) != c.text {
+			t.Error("wrong bytes")
+		}
+		if arena, _ := inMemory(t, server, c); len(arena) == 0 {
+			t.Error("the server has not read it")
+		}
+		if arena, outside := inMemory(t, holder, c); len(arena)+len(outside) > 0 {
+			t.Errorf("in the holder: %v %v", arena, outside)
+		}
+		syscall.Kill(server, syscall.SIGKILL)
+		server = h.serverOtherThan(t, server)
+	}
+	open, _ := hold(t, newCanary(), untracing...)
+	for pid, denied := range map[int]bool{open: false, holder: true} {
+		o := runCommand(t, exec.Command(untracing[0], append(untracing[1:], "sh", "-c", `exec 3< "$1"`, "sh", fmt.Sprintf("/proc/%d/mem", pid))...))
+		if denied != (o.code != 0 && strings.Contains(o.stderr, "denied")) {
+			t.Errorf("denied: %t, want %t: exit code %d %s", !denied, denied, o.code, o.stderr)
+		}
+	}
+	h.umount(t, l)
 }
 
 // The holder is small, keeps nothing, and dumps no core.
