@@ -138,6 +138,31 @@ func (c consumer) trial(t *testing.T) string {
 	return fmt.Sprintf("%-9s %d Decrypt calls, opens %v; %s, says %q", c.name, calls, opened, result, cmp.Or(c.says, "(the errno's text)"))
 }
 
+// In open=fast they start, and take the new key and certificate, as well.
+func TestConsumersFast(t *testing.T) {
+	needMount(t)
+	open(t, os.TempDir())
+	t.Run("of", func(t *testing.T) {
+		for _, c := range consumers {
+			t.Run(c.name, func(t *testing.T) {
+				t.Parallel()
+				l := newLab(t)
+				m := mount(t, l, "", strings.Trim("open=fast,ttl=1h,"+c.options, ","))
+				open(t, m.Point)
+				first := deploy(t, l, m)
+				s := c.start(t, m)
+				s.until(t, "handshake", func() bool { _, ok := s.served(); return ok })
+				if got, _ := s.served(); got != first {
+					t.Error("another certificate than the mount's is served")
+				}
+				second := deploy(t, l, m)
+				waitRead(t, m.path("cert.pem"), second) // the last one of them
+				s.reloads(t, "new certificate", func() bool { got, _ := s.served(); return got == second })
+			})
+		}
+	})
+}
+
 // opens counts the opens of each file until now. The log is written behind
 // them, in their order, so it is read up to an open of our own.
 func opens(t *testing.T, l *lab.Lab, m *mounted) map[string]int {
