@@ -162,6 +162,27 @@ func TestSystemdStore(t *testing.T) {
 		h.write(t, "/etc/kmsfs/certs.env", env)
 	})
 
+	t.Run("Stopped between two processes", func(t *testing.T) {
+		h.startAfresh(t)
+		const late = "/etc/systemd/system/" + storing + ".d/late.conf"
+		h.write(t, late, "[Service]\nRestartSec=1h\n")
+		h.run(t, "systemctl", "daemon-reload")
+		h.run(t, "systemctl", "kill", "--kill-who=main", "--signal=KILL", storing)
+		h.until(t, storing, "waiting for its restart", func() bool { return h.state(t, storing, "SubState") == "auto-restart" })
+		h.run(t, "systemctl", "stop", storing)
+		if out, err := h.Run("timeout", "10", "cat", "/run/certs/secret0"); err == nil || strings.Contains(err.Error(), "exit status 124") {
+			t.Errorf("a reader gets %q (%v)", out, err)
+		}
+		h.run(t, "rm", late)
+		h.run(t, "systemctl", "daemon-reload")
+		h.startAfresh(t)
+		if n := len(h.run(t, "cat", "/run/certs/secret0")); n != 1000 {
+			t.Errorf("afterwards it reads %d bytes", n)
+		}
+		h.run(t, "systemctl", "stop", storing)
+		leftNothing(t)
+	})
+
 	t.Run("Killed too often", func(t *testing.T) {
 		h.startAfresh(t)
 		held, err := os.Open(h.Path("/run/certs/secret0"))
