@@ -183,3 +183,34 @@ func outOfMemory(t *testing.T, pid int) {
 		return strings.Contains(string(b), "oom_kill 1\n")
 	})
 }
+
+// A call that is under way at a hand-over is made once more, and not again:
+// its opener waits for no third one.
+func TestReloadDuringCall(t *testing.T) {
+	eachMode(t, func(t *testing.T, mode string) {
+		l := newLab(t)
+		source := t.TempDir()
+		put(t, filepath.Join(source, "a.cipher"), seal(t, l, "the right bytes"))
+		h := inBackground(t, l, source, mode, "ttl=1m")
+		fault(t, l, map[string]any{"action": "Decrypt", "delay": "1s"})
+		done := make(chan string, 1)
+		go func() {
+			b, err := os.ReadFile(h.path("a"))
+			if err != nil {
+				b = []byte(err.Error())
+			}
+			done <- string(b)
+		}()
+		eventually(t, "the file is being decrypted", func() bool { return decrypts(t, l) == 1 })
+		if out, err := l.Kmsfs(nil, "reload", h.Point); err != nil {
+			t.Fatal(out, err)
+		}
+		if got := <-done; got != "the right bytes" {
+			t.Errorf("the opener got %q", got)
+		}
+		if n := decrypts(t, l); n != 2 {
+			t.Errorf("%d calls", n)
+		}
+		h.umount(t, l)
+	})
+}
