@@ -10,9 +10,9 @@ const (
 	// breakerContents is how many ciphertexts must have found no answer:
 	// one file, or two, prove nothing about the service.
 	breakerContents = 3
-	breakerWindow   = 10 * time.Second // within which they failed
-	breakerPause    = time.Second      // before the first probe
-	breakerMaxPause = 5 * time.Second  // between later ones; each doubles it
+	breakerLoads    = 3               // loads, one after the other, that its window holds
+	breakerPause    = time.Second     // before the first probe
+	breakerMaxPause = 5 * time.Second // between later ones; each doubles it
 )
 
 // BreakerState says whether calls are made.
@@ -39,7 +39,10 @@ func (s BreakerState) String() string {
 // breaker keeps calls from waiting for a service that cannot be reached.
 //
 // It opens when breakerContents different ciphertexts found no answer within
-// breakerWindow and nothing was answered in between. Any answer, also a
+// its window and nothing was answered in between, or when one load found not
+// even a connection until its deadline: for that no ciphertext is to blame. The
+// window is longer than breakerContents loads, so that a reader who opens one
+// file after the other fills it as well. Any answer, also a
 // refusal, a server's error or a throttling one, shows that the service can be
 // reached: it closes the breaker and starts the count anew. A failed call that
 // began before the last answer says nothing about the time since.
@@ -52,6 +55,8 @@ func (s BreakerState) String() string {
 // INVARIANT: while closed, failing has fewer than breakerContents entries.
 // INVARIANT: at most one ticket of the present epoch is a probe.
 type breaker struct {
+	window time.Duration
+
 	mu       sync.Mutex // guards everything below
 	open     bool
 	since    time.Time // when it last opened or closed
@@ -65,27 +70,33 @@ type breaker struct {
 	refused  uint64
 }
 
+// newBreaker makes one for loads that take so long at most.
+func newBreaker(load time.Duration) breaker {
+	return breaker{window: breakerLoads * (load + time.Second)}
+}
+
 // ticket is the leave to make one call.
 type ticket struct {
-	probe bool
-	epoch uint64    // of the probe
-	begun time.Time // when the call began
+	action string
+	probe  bool
+	epoch  uint64    // of the probe
+	begun  time.Time // when the call began
 }
 
 // admit lets a call stand in line, or refuses it at once. The ticket is given
 // to report.
-func (b *breaker) admit(now time.Time) (ticket, error) {
+func (b *breaker) admit(action string, now time.Time) (ticket, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
 	case !b.open:
-		return ticket{}, nil
+		return ticket{action: action}, nil
 	case !b.probing && !now.Before(b.next):
 		b.probing = true
-		return ticket{probe: true, epoch: b.epoch}, nil
+		return ticket{action: action, probe: true, epoch: b.epoch}, nil
 	}
 	b.refused++
-	return ticket{}, b.err()
+	return ticket{}, b.err(action)
 }
 
 // begin asks again when the call's turn has come.
@@ -94,7 +105,7 @@ func (b *breaker) begin(t *ticket, now time.Time) error {
 	defer b.mu.Unlock()
 	if b.open && !(t.probe && t.epoch == b.epoch) {
 		b.refused++
-		return b.err()
+		return b.err(t.action)
 	}
 	t.begun = now
 	return nil
@@ -123,14 +134,14 @@ func (b *breaker) report(t ticket, c content, v verdict, now time.Time) error {
 		b.pause = min(2*b.pause, breakerMaxPause)
 		b.next = now.Add(b.pause)
 	case !b.open && !t.begun.Before(b.answered):
-		return b.count(c, v, now)
+		return b.count(t, c, v, now)
 	}
 	return nil
 }
 
-func (b *breaker) count(c content, v verdict, now time.Time) error {
+func (b *breaker) count(t ticket, c content, v verdict, now time.Time) error {
 	for old, at := range b.failing {
-		if now.Sub(at) > breakerWindow {
+		if now.Sub(at) > b.window {
 			delete(b.failing, old)
 		}
 	}
@@ -142,18 +153,34 @@ func (b *breaker) count(c content, v verdict, now time.Time) error {
 	if len(b.failing) < breakerContents {
 		return nil
 	}
+	b.trip(now)
+	return b.err(t.action)
+}
+
+// unreached is told of a load that ended without ever having found a
+// connection. It returns an error as report does.
+func (b *breaker) unreached(action string, begun time.Time, words string, now time.Time) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.open || begun.Before(b.answered) {
+		return nil
+	}
+	b.last = words
+	b.trip(now)
+	return b.err(action)
+}
+
+func (b *breaker) trip(now time.Time) {
 	clear(b.failing)
 	b.open, b.probing, b.since = true, false, now
 	b.epoch++
 	b.pause = breakerPause
 	b.next = now.Add(b.pause)
-	return b.err()
 }
 
-func (b *breaker) err() error {
-	return &Error{Class: ErrTransient, Action: "Decrypt", Detail: fmt.Sprintf(
-		"not called: no answer for %d ciphertexts in a row, breaker open since %s, last seen: %s",
-		breakerContents, b.since.Format(time.RFC3339), b.last)}
+func (b *breaker) err(action string) error {
+	return &Error{Class: ErrTransient, Action: action, Detail: fmt.Sprintf(
+		"not called: the service gave no answer, breaker open since %s, last seen: %s", b.since.Format(time.RFC3339), b.last)}
 }
 
 func (b *breaker) state(now time.Time) (BreakerState, time.Time) {

@@ -55,7 +55,7 @@ func TestBreakerOpensAndCloses(t *testing.T) {
 		if !errors.Is(err, ErrTransient) || errors.Is(err, context.DeadlineExceeded) || time.Since(begun) != 0 {
 			t.Errorf("took %v: %v", time.Since(begun), err)
 		}
-		for _, word := range []string{"breaker open since " + g.Stats().Since.Format(time.RFC3339), "3 ciphertexts", "connection refused"} {
+		for _, word := range []string{"breaker open since " + g.Stats().Since.Format(time.RFC3339), "gave no answer", "connection refused"} {
 			if !strings.Contains(err.Error(), word) {
 				t.Errorf("%v does not say %q", err, word)
 			}
@@ -140,7 +140,7 @@ func TestBreakerStaysClosed(t *testing.T) {
 		g := service(func(context.Context, string, int) error { return errLost }).gate(GateConfig{})
 		for i := range 20 {
 			_ = once(g, fmt.Sprint(i))
-			time.Sleep(breakerWindow/2 + time.Millisecond)
+			time.Sleep(g.breaker.window/2 + time.Millisecond)
 		}
 		if s := g.Stats(); s.Opened != 0 {
 			t.Errorf("failures of a minute: %+v", s)
@@ -272,6 +272,71 @@ func TestProbeIsNotLost(t *testing.T) {
 		calls := g.Stats().Calls
 		if _ = once(g, "next"); g.Stats().Calls != calls+1 {
 			t.Error("nobody may probe any more")
+		}
+	})
+}
+
+// One reader who opens one file after the other waits for the first failures,
+// and then no more: for the first load where there is not even a connection, for
+// three ciphertexts where a connection brings no answer.
+func TestBreakerOpensForOneReaderInTurn(t *testing.T) {
+	const load = 10 * time.Second
+	for name, c := range map[string]struct {
+		service service
+		bound   time.Duration // of all that is waited for
+		slow    int           // files that are waited for
+	}{
+		"no connection": {func(context.Context, string, int) error { return errUnreached }, load, 1},
+		"no dial": {func(ctx context.Context, _ string, _ int) error {
+			_ = latency(ctx, time.Hour)
+			return &Error{Class: ErrTransient, Action: "Decrypt", Detail: "timed out", Unreached: true}
+		}, load, 1},
+		"no answer": {hang, 2*load + 5*time.Second, 3},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			g := c.service.gate(GateConfig{Load: load})
+			begun, slow := time.Now(), 0
+			for i := range 8 {
+				at := time.Now()
+				if err := open(g, 0, fmt.Sprint(i)); !errors.Is(err, ErrTransient) {
+					t.Errorf("%s: %v", name, err)
+				}
+				if time.Since(at) > 0 {
+					slow++
+				}
+			}
+			if slow != c.slow || time.Since(begun) > c.bound {
+				t.Errorf("%s: %d files were waited for, %v in all", name, slow, time.Since(begun))
+			}
+			idle(t, g)
+		})
+	}
+}
+
+// One answer since a load began shows that the service can be reached, and so
+// does a load that was called off.
+func TestUnreachedLoadBesideAnAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := service(func(_ context.Context, text string, _ int) error {
+			if text == "answered" {
+				return nil
+			}
+			return errUnreached
+		}).gate(GateConfig{})
+		var wg sync.WaitGroup
+		wg.Go(func() { _ = open(g, 0, "unreached") })
+		time.Sleep(5 * time.Second)
+		if err := open(g, 0, "answered"); err != nil {
+			t.Error(err)
+		}
+		wg.Wait()
+		ctx, cancel := context.WithCancel(t.Context())
+		wg.Go(func() { _, _ = g.Decrypt(ctx, Blob{Text: "called off"}, nil) })
+		time.Sleep(time.Second)
+		cancel()
+		wg.Wait()
+		if s := g.Stats(); s.Opened != 0 {
+			t.Errorf("%+v", s)
 		}
 	})
 }

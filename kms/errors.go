@@ -59,6 +59,8 @@ type Error struct {
 	Status    int    // the HTTP status; 0 when no response arrived
 	RequestID string // empty when no response arrived
 	Detail    string // what else may be said
+	Hint      string // what to do about it; empty: what the class says
+	Unreached bool   // no connection could be made, so nothing was sent
 	Cause     error  // context.Canceled or context.DeadlineExceeded, or nil
 }
 

@@ -15,6 +15,7 @@ type GateConfig struct {
 	InFlight int           // concurrent calls; 0: 32
 	Attempt  time.Duration // bound of one attempt; 0: 3 s
 	Waiting  int           // loads of one uid that may wait; 0: 20,000
+	Load     time.Duration // bound of one load, retries included; 0: 10 s
 }
 
 func (c GateConfig) inFlight() int {
@@ -36,6 +37,13 @@ func (c GateConfig) waiting() int {
 		return 20_000
 	}
 	return c.Waiting
+}
+
+func (c GateConfig) load() time.Duration {
+	if c.Load <= 0 {
+		return 10 * time.Second
+	}
+	return c.Load
 }
 
 // Gate is a Decrypter that stands before another one and spends its calls.
@@ -64,47 +72,89 @@ type Gate struct {
 	cooldown cooldown
 
 	calls, retries, throttled, lost, crowded atomic.Uint64
+	encrypted                                atomic.Uint64
 }
 
 // NewGate makes a Gate before d.
 func NewGate(d Decrypter, cfg GateConfig) *Gate {
-	return &Gate{next: d, attempt: cfg.attempt(), seed: maphash.MakeSeed(), queue: newQueue(cfg)}
+	return &Gate{next: d, attempt: cfg.attempt(), seed: maphash.MakeSeed(), queue: newQueue(cfg), breaker: newBreaker(cfg.load())}
 }
 
 // Decrypt implements Decrypter.
 func (g *Gate) Decrypt(ctx context.Context, blob Blob, ec EncryptionContext) (*Decrypted, error) {
 	c := content(maphash.String(g.seed, blob.Text))
+	return pass(ctx, g, "Decrypt", c, func(ctx context.Context) (*Decrypted, error) { return g.next.Decrypt(ctx, blob, ec) })
+}
+
+// Encrypter is one whose calls pass the same gate, beside those of Decrypt.
+func (g *Gate) Encrypter(next Encrypter) Encrypter { return encrypting{g, next} }
+
+type encrypting struct {
+	*Gate
+	next Encrypter
+}
+
+// Encrypt implements Encrypter. No two plaintexts are one content: nothing of
+// a plaintext is remembered.
+func (e encrypting) Encrypt(ctx context.Context, keyID string, plaintext []byte, ec EncryptionContext) (*Encrypted, error) {
+	return pass(ctx, e.Gate, "Encrypt", content(e.encrypted.Add(1)), func(ctx context.Context) (*Encrypted, error) {
+		return e.next.Encrypt(ctx, keyID, plaintext, ec)
+	})
+}
+
+// Token waits for one more token of the rate, for a request that is sent
+// within a call, or beside all calls. It ends with ctx.
+func (g *Gate) Token(ctx context.Context) error {
+	wait, undo := g.queue.reserve()
+	if wait > 0 {
+		if deadline, bounded := ctx.Deadline(); bounded && time.Until(deadline) < wait {
+			undo()
+			return &Error{Class: ErrTransient, Action: "wait", Detail: "no turn within the time that is left", Cause: context.DeadlineExceeded}
+		}
+		if err := sleep(ctx, wait); err != nil {
+			undo()
+			return err
+		}
+	}
+	g.calls.Add(1)
+	g.retries.Add(1)
+	return nil
+}
+
+// pass makes a call through the gate.
+func pass[T any](ctx context.Context, g *Gate, action string, c content, do func(context.Context) (T, error)) (none T, err error) {
 	if err := g.cooldown.recall(c, time.Now()); err != nil {
-		return nil, err
+		return none, err
 	}
 	party := partyOf(ctx)
-	var r retry
+	r := retry{action: action, begun: time.Now(), unreached: true}
 	for {
-		p, err := g.enter(ctx, party)
+		p, err := g.enter(ctx, action, party)
 		switch {
 		case err != nil && err == ctx.Err():
-			return nil, r.ended(err)
+			return none, g.ended(&r, err)
 		case err != nil:
-			return nil, err
+			return none, err
 		}
-		d, v, err := p.call(ctx, c, blob, ec)
+		answer, v, err := call(ctx, p, c, do)
 		if err == nil {
-			return d, nil
+			return answer, nil
 		}
 		r.attempts++
 		r.last = err
+		r.unreached = r.unreached && unreached(err)
 		switch ended := ctx.Err(); {
 		case ended != nil && (errors.Is(err, ErrTransient) || errors.Is(err, ended)):
-			return nil, r.ended(ended)
+			return none, g.ended(&r, ended)
 		case !errors.Is(err, ErrTransient):
-			return nil, err
+			return none, err
 		}
 		wait, again := r.pause(ctx, v)
 		if !again {
-			return nil, g.giveUp(&r, c, v)
+			return none, g.giveUp(&r, c, v)
 		}
 		if err := sleep(ctx, wait); err != nil {
-			return nil, r.ended(err)
+			return none, g.ended(&r, err)
 		}
 		g.retries.Add(1)
 	}
@@ -118,7 +168,19 @@ func (g *Gate) giveUp(r *retry, c content, v verdict) error {
 	if r.failed >= retryAttempts {
 		return r.last
 	}
-	return r.ended(context.DeadlineExceeded)
+	return g.ended(r, context.DeadlineExceeded)
+}
+
+// ended is the error of a load that ran out of time or was called off. One
+// that never found a connection in all its time tells the breaker.
+func (g *Gate) ended(r *retry, cause error) error {
+	err := r.ended(cause)
+	if r.attempts > 0 && r.unreached && errors.Is(cause, context.DeadlineExceeded) {
+		if opened := g.breaker.unreached(r.action, r.begun, err.(*Error).Detail, time.Now()); opened != nil {
+			g.queue.refuse(opened)
+		}
+	}
+	return err
 }
 
 // permit is the leave to make one attempt.
@@ -129,11 +191,11 @@ type permit struct {
 }
 
 // enter waits for a permit. Whoever gets one makes an attempt.
-func (g *Gate) enter(ctx context.Context, party *party) (p permit, err error) {
+func (g *Gate) enter(ctx context.Context, action string, party *party) (p permit, err error) {
 	if err := ctx.Err(); err != nil {
 		return permit{}, err
 	}
-	t, err := g.breaker.admit(time.Now())
+	t, err := g.breaker.admit(action, time.Now())
 	if err != nil {
 		return permit{}, err
 	}
@@ -147,16 +209,16 @@ func (g *Gate) enter(ctx context.Context, party *party) (p permit, err error) {
 	_ = g.breaker.report(t, 0, verdict{}, time.Now()) // opens nothing
 	if err == errCrowded {
 		g.crowded.Add(1)
-		err = &Error{Class: ErrTransient, Action: "Decrypt", Detail: errCrowded.Error()}
+		err = &Error{Class: ErrTransient, Action: action, Detail: errCrowded.Error()}
 	}
 	return permit{}, err
 }
 
 // call makes one attempt and draws the conclusions from it.
-func (p permit) call(ctx context.Context, c content, blob Blob, ec EncryptionContext) (d *Decrypted, v verdict, err error) {
+func call[T any](ctx context.Context, p permit, c content, do func(context.Context) (T, error)) (answer T, v verdict, err error) {
 	g := p.gate
 	g.calls.Add(1)
-	defer func() { // also when the Decrypter panics
+	defer func() { // also when what is called panics
 		opened := g.breaker.report(p.ticket, c, v, time.Now())
 		if v.throttled {
 			g.throttled.Add(1)
@@ -172,11 +234,16 @@ func (p permit) call(ctx context.Context, c content, blob Blob, ec EncryptionCon
 	}()
 	bounded, cancel := context.WithTimeout(ctx, g.attempt)
 	defer cancel()
-	d, err = g.next.Decrypt(bounded, blob, ec)
+	answer, err = do(bounded)
 	if err != nil && ctx.Err() == nil && bounded.Err() != nil && errors.Is(err, bounded.Err()) {
 		// Not the caller's deadline, so it must not look like that.
-		err = &Error{Class: ErrTransient, Action: "Decrypt", Detail: "timed out after " + g.attempt.String()}
+		err = &Error{Class: ErrTransient, Action: p.ticket.action, Detail: "timed out after " + g.attempt.String(), Unreached: unreached(err)}
 	}
 	v = judge(ctx, err)
-	return d, v, err
+	return answer, v, err
+}
+
+func unreached(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Unreached
 }

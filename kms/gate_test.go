@@ -57,6 +57,7 @@ func hang(ctx context.Context, _ string, _ int) error { return latency(ctx, time
 
 var (
 	errLost      = &Error{Class: ErrTransient, Action: "Decrypt", Detail: "connection refused"}
+	errUnreached = &Error{Class: ErrTransient, Action: "Decrypt", Detail: "connection refused", Unreached: true}
 	errInternal  = &Error{Class: ErrTransient, Action: "Decrypt", Code: "InternalFailure", Status: 500, RequestID: "r"}
 	errThrottled = &Error{Class: ErrTransient, Action: "Decrypt", Code: "Rejected.Throttling", Status: 429, Detail: "throttled"}
 	errOther     = &Error{Class: ErrTransient, Action: "Decrypt", Code: "Throttling.User", Status: 400, Detail: "throttled"}
@@ -228,4 +229,78 @@ func idle(t *testing.T, g *Gate) {
 	if s.Waiting != 0 || s.InFlight != 0 || len(g.queue.lines) != 0 || g.queue.ring.Len() != 0 || g.queue.free == 0 {
 		t.Errorf("left behind: %+v, %d lines", s, len(g.queue.lines))
 	}
+}
+
+// Encrypt passes the same gate: its rate, its retries, its breaker.
+func TestGateOfEncrypter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := service(func(context.Context, string, int) error { return nil }).gate(GateConfig{QPS: 20})
+		var calls atomic.Int64
+		e := g.Encrypter(encrypterFunc(func(_ context.Context, key string, plaintext []byte, _ EncryptionContext) (*Encrypted, error) {
+			if calls.Add(1)%3 == 0 {
+				return nil, errThrottled
+			}
+			return &Encrypted{Blob: key + string(plaintext)}, nil
+		}))
+		begun := time.Now()
+		for i := range 60 {
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			got, err := e.Encrypt(ctx, "k", fmt.Append(nil, i), nil)
+			if cancel(); err != nil || got.Blob != fmt.Sprint("k", i) {
+				t.Fatalf("%v, %v", got, err)
+			}
+		}
+		if n := calls.Load(); float64(n) > 20*time.Since(begun).Seconds()+20 || g.Stats().Throttled == 0 {
+			t.Errorf("%d calls in %v, %+v", n, time.Since(begun), g.Stats())
+		}
+		idle(t, g)
+	})
+}
+
+type encrypterFunc func(context.Context, string, []byte, EncryptionContext) (*Encrypted, error)
+
+func (f encrypterFunc) Encrypt(ctx context.Context, keyID string, plaintext []byte, ec EncryptionContext) (*Encrypted, error) {
+	return f(ctx, keyID, plaintext, ec)
+}
+
+// What is sent within a call costs a token of its own: the requests of all
+// stay within the rate, whatever is repeated.
+func TestTokensOfRepeatedRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const qps = 10
+		var g *Gate
+		var mu sync.Mutex
+		var sent []time.Time
+		send := func() {
+			mu.Lock()
+			defer mu.Unlock()
+			sent = append(sent, time.Now())
+		}
+		g = service(func(ctx context.Context, _ string, _ int) error {
+			send()
+			for range 3 {
+				if err := g.Token(ctx); err != nil {
+					return &Error{Class: ErrTransient, Action: "Decrypt", Detail: "no turn", Cause: err}
+				}
+				send()
+			}
+			return nil
+		}).gate(GateConfig{QPS: qps, Burst: qps})
+		var wg sync.WaitGroup
+		for i := range 20 {
+			wg.Go(func() { _ = open(g, uint32(i), fmt.Sprint(i)) })
+		}
+		wg.Wait()
+		for i, at := range sent { // from each request on, no window has more than its share
+			for j := i; j < len(sent); j++ {
+				if n, most := j-i+1, qps*sent[j].Sub(at).Seconds()+qps; float64(n) > most+0.01 {
+					t.Fatalf("%d requests within %v", n, sent[j].Sub(at))
+				}
+			}
+		}
+		if len(sent) < 60 {
+			t.Errorf("%d requests", len(sent))
+		}
+		idle(t, g)
+	})
 }

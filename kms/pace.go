@@ -55,6 +55,13 @@ func (p *pace) take(now time.Time) time.Duration {
 	return max(time.Duration(math.Ceil(seconds*float64(time.Second))), time.Microsecond)
 }
 
+// reserve takes a token even if there is none yet, and says how long it will be
+// until there would have been one. take waits for that, too.
+func (p *pace) reserve(now time.Time) time.Duration {
+	p.grow(now)
+	return p.limiter.ReserveN(now, 1).DelayFrom(now)
+}
+
 // giveBack returns a token that was not used. A negative number of events does
 // that: it adds to the bucket, which never keeps more than its burst.
 func (p *pace) giveBack(now time.Time) { p.limiter.AllowN(now, -1) }

@@ -194,6 +194,19 @@ func (q *queue) refuse(err error) {
 	q.pump()
 }
 
+// reserve takes a token ahead of its time. Whoever does waits that long, or
+// gives it back.
+func (q *queue) reserve() (wait time.Duration, undo func()) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.pace.reserve(time.Now()), func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		q.pace.giveBack(time.Now())
+		q.pump()
+	}
+}
+
 // throttled slows down.
 func (q *queue) throttled() {
 	q.mu.Lock()

@@ -58,10 +58,13 @@ func judge(ctx context.Context, err error) verdict {
 // bound that doubles (full jitter), so that loads which failed together do not
 // come back together.
 type retry struct {
-	attempts int // that were made
-	failed   int // that count for retryAttempts
-	last     error
-	pauses   *backoff.ExponentialBackOff
+	action    string
+	begun     time.Time
+	attempts  int  // that were made
+	unreached bool // none of them found a connection
+	failed    int  // that count for retryAttempts
+	last      error
+	pauses    *backoff.ExponentialBackOff
 }
 
 // pause says how long to wait before the next attempt; false: there is none.
@@ -97,7 +100,7 @@ func (r *retry) pause(ctx context.Context, v verdict) (time.Duration, bool) {
 // ended is the error of a load whose time is over, or nearly: that of its last
 // attempt, and the context's. Both can be asked for.
 func (r *retry) ended(cause error) error {
-	e := &Error{Class: ErrTransient, Action: "Decrypt", Cause: cause}
+	e := &Error{Class: ErrTransient, Action: r.action, Cause: cause}
 	how := "canceled"
 	if errors.Is(cause, context.DeadlineExceeded) {
 		how = "out of time"
@@ -107,7 +110,7 @@ func (r *retry) ended(cause error) error {
 	case r.attempts == 0:
 		e.Detail = how + " before its turn came"
 	case errors.As(r.last, &last):
-		e.Code, e.Status, e.RequestID = last.Code, last.Status, last.RequestID
+		e.Code, e.Status, e.RequestID, e.Hint = last.Code, last.Status, last.RequestID, last.Hint
 		e.Detail = fmt.Sprintf("%s after %d attempts", how, r.attempts)
 		if last.Detail != "" {
 			e.Detail += ", the last: " + last.Detail
