@@ -27,6 +27,9 @@ func (l *Lease) Bytes() []byte { return l.e.bytes }
 // Origin is what the Loader said it is.
 func (l *Lease) Origin() string { return l.e.origin }
 
+// Group is the group that the Loader put it into.
+func (l *Lease) Group() string { return l.e.group }
+
 // Since is the moment the TTL counts from.
 func (l *Lease) Since() Instant { return l.e.born }
 

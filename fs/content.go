@@ -1,8 +1,8 @@
 package fs
 
 import (
-	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -16,6 +16,8 @@ type content struct {
 	hash [sha256.Size]byte // of the bytes; zero when they are too many to read
 	blob kms.Blob
 	bad  string // why it is no ciphertext, in words without its bytes
+	// exposed: it is a secret that was never encrypted.
+	exposed bool
 }
 
 // parsed remembers what the last contents were: an open reads the same bytes
@@ -56,13 +58,9 @@ func parseContent(file []byte, tooLong bool) content {
 	}
 	c := content{hash: sha256.Sum256(file)}
 	blob, err := kms.ParseBlob(file)
-	switch {
-	case err == nil:
-		c.blob = blob
-	case bytes.HasPrefix(file, []byte("age-encryption.org/")), bytes.HasPrefix(file, []byte("-----BEGIN AGE")):
-		c.bad = "an age file, which this version does not read"
-	default:
-		c.bad = err.Error()
+	if not, ok := errors.AsType[*kms.NotCiphertext](err); ok {
+		c.bad, c.exposed = not.Reason, not.Exposed
 	}
+	c.blob = blob
 	return c
 }

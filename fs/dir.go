@@ -39,7 +39,10 @@ func (f *FS) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name string, out *
 		return sourceStatus(err)
 	}
 	if n.size == unknownSize {
-		if err := f.measure(kms.WithCaller(f.interruptible(cancel), h.Uid), n, c); err != nil {
+		end := f.watch.hold(h.NodeId)
+		err := f.measure(kms.WithCaller(f.interruptible(cancel), h.Uid), n, c)
+		end()
+		if err != nil {
 			status := loadStatus(err) // there will be no OPEN to record it
 			f.logOpen(&opened{begun: seen, caller: f.threads.caller(*h), path: n.rel, hash: c.hash, version: c.blob.KeyVersionID, err: err}, status)
 			return status

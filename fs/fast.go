@@ -102,6 +102,7 @@ func (f *FS) readFast(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse
 		if err == nil {
 			if !lease.Hit() {
 				r.caller, r.requestID, r.stale = f.threads.caller(in.InHeader), lease.Origin(), lease.Stale()
+				r.version = lease.Group()
 				f.logDecrypt(&r, fuse.OK)
 			}
 			f.pages.dropWith(in.NodeId, h, func() time.Duration { return pagesFor(lease) })

@@ -126,6 +126,7 @@ func (o *opening) open(n *node, c content, r *opened) fuse.Status {
 		return loadStatus(err)
 	}
 	r.requestID, r.hit, r.stale, r.err = lease.Origin(), lease.Hit(), lease.Stale(), nil
+	r.version = lease.Group()
 	if n.size == unknownSize {
 		n.size = int64(len(lease.Bytes())) // n is no node of the kernel's yet
 	}

@@ -44,7 +44,8 @@ type Config struct {
 	Plain             bool   // files without the suffix are shown as they are
 	Fast              bool   // open=fast: the kernel opens, and keeps pages; see fast.go
 
-	Log *slog.Logger // one line per open, and what an admin must know
+	Log  *slog.Logger // one line per open, and what an admin must know
+	Warn func(string) // told what to warn of for as long as the mount lives, beyond Log; nil: Log is
 }
 
 // FS answers the kernel. Its methods are called from many goroutines.
@@ -65,6 +66,7 @@ type FS struct {
 	recent   *recent
 	told     *told
 	sizes    *sizes
+	notices  *notices
 	handles  *handles
 	threads  *threads
 	dirs     *dirs
@@ -98,13 +100,14 @@ func New(cfg Config) (*FS, error) {
 		parsed:   &parsed{},
 		recent:   &recent{},
 		told:     &told{at: map[uint32]time.Time{}},
-		sizes:    &sizes{of: map[cache.Key]int64{}},
+		sizes:    newSizes(),
+		notices:  &notices{said: map[string]struct{}{}},
 		handles:  newHandles(),
 		threads:  &threads{of: map[uint32]uint32{}},
 		dirs:     &dirs{open: map[uint64]*dirHandle{}, held: map[uint32]int{}},
 		failures: &failures{of: map[string]Failure{}},
 	}
-	f.pages = newPages()
+	f.pages = newPages(f.groupOf)
 	if f.clock, err = newClockset(f.clockJumped); err != nil {
 		src.close()
 		return nil, fmt.Errorf("watch the clock: %w", err)

@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -54,28 +55,24 @@ func (f *FS) keyOf(blob kms.Blob, ec kms.EncryptionContext) cache.Key {
 // be. ctx ends only this caller's wait. The cache keeps the loader of a file
 // in use, to decrypt it again ahead of time: it holds ciphertext only.
 func (f *FS) lease(ctx context.Context, h *handle) (*cache.Lease, error) {
-	blob, ec := h.blob, h.context
+	return f.leaseAfter(ctx, h, func(context.Context) (func(), error) { return func() {}, nil })
+}
+
+// leaseAfter is lease with something that a load begins with, and ends.
+func (f *FS) leaseAfter(ctx context.Context, h *handle, enter func(context.Context) (leave func(), err error)) (*cache.Lease, error) {
 	lease, err := f.cfg.Cache.Get(ctx, h.key, func(ctx context.Context) (cache.Loaded, error) {
-		d, err := f.cfg.Decrypter.Decrypt(ctx, blob, ec)
-		if err != nil {
-			f.refused(h, err)
-			return cache.Loaded{}, f.noted(ctx, h.rel, err)
-		}
-		if err := blob.Check(d); err != nil {
-			d.Wipe()
-			return cache.Loaded{}, f.noted(ctx, h.rel, err)
-		}
-		secret, err := f.cfg.Encoding.Decode(d.Plaintext)
+		leave, err := enter(ctx)
 		if err != nil {
 			return cache.Loaded{}, f.noted(ctx, h.rel, err)
 		}
-		return cache.Loaded{Plaintext: secret, Group: blob.KeyVersionID, Origin: d.RequestID}, nil
+		defer leave()
+		return f.load(ctx, h)
 	})
 	if err != nil {
 		return nil, err
 	}
-	if f.cfg.Encoding != kms.Raw && !lease.Hit() {
-		f.sizes.learn(h.key, len(lease.Bytes()))
+	if h.blob.PlaintextSize == unknownSize || f.cfg.Encoding != kms.Raw {
+		f.sizes.learn(h.key, len(lease.Bytes()), lease.Group())
 	}
 	if lease.Stale() {
 		f.logStale(h, lease)
@@ -83,16 +80,43 @@ func (f *FS) lease(ctx context.Context, h *handle) (*cache.Lease, error) {
 	return lease, nil
 }
 
+// load opens a handle's version.
+func (f *FS) load(ctx context.Context, h *handle) (cache.Loaded, error) {
+	o, err := kms.Open(ctx, f.cfg.Decrypter, h.blob, h.context, f.cfg.Encoding)
+	if err != nil {
+		f.refused(h, err)
+		return cache.Loaded{}, f.noted(ctx, h.rel, err)
+	}
+	for _, note := range o.Notes {
+		f.notice(h.rel, note)
+	}
+	if f.cfg.Encoding == kms.Raw {
+		f.sizes.learnVersion(h.blob, o.KeyVersionID, len(o.Secret))
+	}
+	return cache.Loaded{Plaintext: o.Secret, Group: cmp.Or(h.blob.KeyVersionID, o.KeyVersionID), Origin: o.RequestID}, nil
+}
+
+// groupOf is the key version of a handle's ciphertext; empty as long as nobody
+// knows it.
+func (f *FS) groupOf(h *handle) string {
+	return cmp.Or(h.blob.KeyVersionID, f.sizes.version(h.key))
+}
+
 // refused purges what the service does not open any more, the file or all that
 // a key version encrypted, and then drops the kernel's pages of it: in this
 // order, pages.dropWith misses neither.
 func (f *FS) refused(h *handle, err error) {
+	group := ""
 	switch {
 	case errors.Is(err, kms.ErrKeyState):
-		f.cfg.Cache.PurgeGroup(h.blob.KeyVersionID)
-		f.pages.dropIf(func(_ cache.Key, group string) bool { return group == h.blob.KeyVersionID })
+		group = f.groupOf(h)
 	case errors.Is(err, kms.ErrDenied), errors.Is(err, kms.ErrBadCiphertext):
-		f.cfg.Cache.Refuse(h.key)
-		f.pages.dropIf(func(key cache.Key, _ string) bool { return key == h.key })
+	default:
+		return
 	}
+	f.cfg.Cache.Refuse(h.key)
+	if group != "" {
+		f.cfg.Cache.PurgeGroup(group)
+	}
+	f.pages.dropIf(func(key cache.Key, of string) bool { return key == h.key || group != "" && of == group })
 }

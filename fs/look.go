@@ -50,8 +50,12 @@ func (f *FS) fileNode(rel string, read func(string, []byte) ([]byte, unix.Stat_t
 		return nil, content{}, err
 	}
 	c := f.parsed.parse(b, st.Size > kms.MaxBlobFile)
+	c.blob = f.sizes.resolve(c.blob)
+	if c.exposed {
+		f.notice(rel, c.bad)
+	}
 	n := &node{rel: rel, kind: modeFile, version: version{tupleOf(&st), c.hash, int64(c.blob.PlaintextSize)}}
-	if c.bad == "" && f.cfg.Encoding != kms.Raw {
+	if c.bad == "" && (f.cfg.Encoding != kms.Raw || n.size == unknownSize) {
 		n.size = unknownSize
 		if h, err := f.handleFor(rel, c.blob); err == nil {
 			n.size = f.sizes.get(h.key)

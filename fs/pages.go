@@ -19,6 +19,8 @@ import (
 // INVARIANT: due has every node that the kernel may have pages of, with a date
 // not later than the end of any plaintext that they came from.
 type pages struct {
+	groupOf func(*handle) string // the key version of a ciphertext
+
 	mu     sync.Mutex
 	kernel notifier // nil before INIT and after the end
 	due    map[uint64]*pagesOf
@@ -37,7 +39,9 @@ type pagesOf struct {
 	group string // key version
 }
 
-func newPages() *pages { return &pages{due: map[uint64]*pagesOf{}} }
+func newPages(groupOf func(*handle) string) *pages {
+	return &pages{groupOf: groupOf, due: map[uint64]*pagesOf{}}
+}
 
 func (p *pages) start(k notifier) {
 	p.mu.Lock()
@@ -80,7 +84,7 @@ func (p *pages) dropAt(id uint64, h *handle, d time.Duration) {
 	if old != nil {
 		old.timer.Stop()
 	}
-	p.due[id] = &pagesOf{time.AfterFunc(d, func() { p.drop(id) }), at, h.key, h.blob.KeyVersionID}
+	p.due[id] = &pagesOf{time.AfterFunc(d, func() { p.drop(id) }), at, h.key, p.groupOf(h)}
 }
 
 // left is how long a node's pages may stay.

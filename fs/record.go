@@ -17,7 +17,7 @@ type opened struct {
 	caller    caller
 	path      string
 	hash      [sha256.Size]byte // of the ciphertext
-	version   string            // key version that the ciphertext names
+	version   string            // key version of the ciphertext; empty while nobody knows it
 	requestID string            // of the call that decrypted it
 	hit       bool              // no call was waited for
 	stale     bool              // its ttl was over, but no call was answered
@@ -43,8 +43,12 @@ func (f *FS) log(what string, r *opened, status fuse.Status) {
 		slog.String("path", printable(r.path)),
 		slog.String("result", resultName(status)),
 		slog.String("duration", milliseconds(time.Since(r.begun))))
-	if r.version != "" {
-		a = append(a, slog.String("ciphertext", hex.EncodeToString(r.hash[:8])), slog.String("key_version", r.version), slog.Bool("cached", r.hit))
+	if r.hash != [sha256.Size]byte{} {
+		a = append(a, slog.String("ciphertext", hex.EncodeToString(r.hash[:8])))
+		if r.version != "" {
+			a = append(a, slog.String("key_version", r.version))
+		}
+		a = append(a, slog.Bool("cached", r.hit))
 	}
 	if r.stale {
 		a = append(a, slog.Bool("stale", true))

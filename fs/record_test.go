@@ -140,7 +140,7 @@ func TestParseContent(t *testing.T) {
 		"":                                "empty",
 		"age-encryption.org/v1\n":         "age file",
 		"-----BEGIN AGE ENCRYPTED FILE--": "age file",
-		"<html>":                          "base64",
+		"<html>":                          "an HTML page",
 	} {
 		if c := parseContent([]byte(text), false); !strings.Contains(c.bad, want) {
 			t.Errorf("%q: %q, want %q", text, c.bad, want)

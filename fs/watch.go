@@ -30,6 +30,10 @@ type watch struct {
 	kernel notifier
 	dirs   map[int32]*node // watch descriptor → directory
 	wds    map[uint64]int32
+	// waiting counts the LOOKUPs of a directory that wait for the key
+	// service. A push would wait for them, and the whole directory for the
+	// push: there is none meanwhile, and a second of trust ends by itself.
+	waiting map[uint64]int
 }
 
 // maxWatches bounds what one mount takes of the user's inotify watches.
@@ -39,11 +43,9 @@ const watchMask = unix.IN_MOVED_TO | unix.IN_MOVED_FROM | unix.IN_CREATE | unix.
 	unix.IN_ATTRIB | unix.IN_ONLYDIR | unix.IN_EXCL_UNLINK
 
 func newWatch(f *FS) *watch {
-	w := &watch{fs: f, dirs: map[int32]*node{}, wds: map[uint64]int32{}}
+	w := &watch{fs: f, dirs: map[int32]*node{}, wds: map[uint64]int32{}, waiting: map[uint64]int{}}
 	if f.cfg.Encoding != kms.Raw {
-		// A LOOKUP may then wait for the key service, a push for the LOOKUP,
-		// and the whole directory for the push. So no name is trusted.
-		return w
+		return w // any LOOKUP may wait for the key service: no name is trusted
 	}
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
@@ -143,6 +145,7 @@ func (w *watch) push(e *unix.InotifyEvent, name string) {
 		w.moved(join(dir.rel, name))
 	}
 	k := w.kernel
+	ok = ok && w.waiting[dir.id] == 0
 	w.mu.Unlock()
 	if !ok || k == nil || name == "" {
 		return
@@ -151,6 +154,21 @@ func (w *watch) push(e *unix.InotifyEvent, name string) {
 		k.EntryNotify(dir.id, shown)
 	}
 	k.EntryNotify(dir.id, name)
+}
+
+// hold keeps pushes from a directory while a LOOKUP in it waits for the key
+// service.
+func (w *watch) hold(dir uint64) (end func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.waiting[dir]++
+	return func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.waiting[dir]--; w.waiting[dir] == 0 {
+			delete(w.waiting, dir)
+		}
+	}
 }
 
 // forget makes the kernel ask for one name again.

@@ -3,8 +3,8 @@ package kms
 import (
 	"bytes"
 	"encoding/base64"
-	"errors"
 	"fmt"
+	"strings"
 )
 
 const (
@@ -17,9 +17,19 @@ const (
 	// layout) has 11,080; the rest is room for white space.
 	MaxBlobFile = 64 << 10
 
-	versionLen = 36 // a key version id: a UUID as ASCII
-	ivLen      = 12
-	tagLen     = 16
+	// UnknownSize is the size of a plaintext that only the service can tell.
+	UnknownSize = -1
+
+	// versionLen is the length of a key version id in front of a blob: a
+	// UUID for keys of KMS 1.0, KEY-SUFFIX for those of KMS 3.0 (the
+	// vendor's own SDK cuts there).
+	versionLen = 36
+	// suffixLen is what a version id of KMS 3.0 has behind its key id, with
+	// the hyphen.
+	suffixLen = 11
+	ivLen     = 12
+	tagLen    = 16
+	minBlob   = versionLen + ivLen + tagLen
 
 	// The layout of 2019 stores, as base64 text behind the version id,
 	// 24 random bytes, 8 zero bytes, the ciphertext and the tag.
@@ -27,12 +37,15 @@ const (
 	nestedZeros  = 8
 )
 
-// Layout tells the known forms of a CiphertextBlob apart.
+// Layout tells the forms of a CiphertextBlob apart.
 type Layout int
 
 const (
+	// LayoutUnknown is any other base64 of at least 64 bytes. Only the
+	// service knows what is in it.
+	LayoutUnknown Layout = iota
 	// LayoutCurrent is base64(version id ‖ IV 12 ‖ ciphertext n ‖ tag 16).
-	LayoutCurrent Layout = iota + 1
+	LayoutCurrent
 	// LayoutNested is the form of 2019: base64(version id ‖ base64(random
 	// 24 ‖ zeros 8 ‖ ciphertext n ‖ tag 16)).
 	LayoutNested
@@ -40,6 +53,8 @@ const (
 
 func (l Layout) String() string {
 	switch l {
+	case LayoutUnknown:
+		return "unknown"
 	case LayoutCurrent:
 		return "current"
 	case LayoutNested:
@@ -55,49 +70,75 @@ func (l Layout) String() string {
 type Blob struct {
 	Text         string
 	Layout       Layout
-	KeyVersionID string
+	KeyVersionID string // empty in an unknown layout
 	// PlaintextSize is exact, in bytes: AES-GCM adds nothing but its IV
-	// and its tag.
+	// and its tag. UnknownSize in an unknown layout.
 	PlaintextSize int
 }
 
 var blobBase64 = base64.StdEncoding.Strict()
 
-// ParseBlob recognises the content of a .cipher file: one CiphertextBlob in a
-// known layout, with white space around it and nowhere else. Its errors
-// describe the form and never quote the content.
+// ParseBlob recognises the content of a .cipher file: one CiphertextBlob, as
+// unwrap finds it. Its errors are of type *NotCiphertext.
 func ParseBlob(file []byte) (Blob, error) {
 	if len(file) > MaxBlobFile {
-		return Blob{}, fmt.Errorf("longer than %d bytes", MaxBlobFile)
+		return Blob{}, &NotCiphertext{Reason: fmt.Sprintf("longer than %d bytes", MaxBlobFile)}
 	}
-	text := bytes.Trim(file, " \t\r\n\v\f")
-	if len(text) == 0 {
-		return Blob{}, errors.New("empty")
-	}
-	// The decoder skips line breaks in the middle; a blob has none.
-	if bytes.ContainsAny(text, "\r\n") {
-		return Blob{}, errors.New("not one line of base64")
-	}
+	text := unwrap(file)
 	raw := make([]byte, blobBase64.DecodedLen(len(text)))
 	n, err := blobBase64.Decode(raw, text)
-	if err != nil {
-		return Blob{}, errors.New("not base64")
+	if err != nil || n == 0 || bytes.ContainsAny(text, "\r\n") { // the decoder skips line breaks
+		return Blob{}, otherwise(text)
 	}
-	raw = raw[:n]
-	if len(raw) < versionLen || !isUUID(raw[:versionLen]) {
-		return Blob{}, errors.New("does not start with a key version id")
+	if n < minBlob {
+		return Blob{}, tooShort(text, n)
 	}
-	b := Blob{Text: string(text), KeyVersionID: string(raw[:versionLen])}
-	body := raw[versionLen:]
-	if size, ok := nestedSize(body); ok {
-		b.Layout, b.PlaintextSize = LayoutNested, size
-		return b, nil
+	if what := armoured(raw[:n]); what != nil {
+		return Blob{}, what
 	}
-	if len(body) < ivLen+tagLen {
-		return Blob{}, errors.New("too short for a ciphertext")
-	}
-	b.Layout, b.PlaintextSize = LayoutCurrent, len(body)-ivLen-tagLen
+	b := blobOf(raw[:n])
+	b.Text = string(text)
 	return b, nil
+}
+
+// blobOf tells the layouts apart.
+func blobOf(raw []byte) Blob {
+	if !isVersionID(raw[:versionLen]) {
+		return Blob{PlaintextSize: UnknownSize}
+	}
+	b := Blob{KeyVersionID: string(raw[:versionLen])}
+	if size, ok := nestedSize(raw[versionLen:]); ok {
+		b.Layout, b.PlaintextSize = LayoutNested, size
+		return b
+	}
+	if mayBeLonger(raw) {
+		return Blob{PlaintextSize: UnknownSize}
+	}
+	b.Layout, b.PlaintextSize = LayoutCurrent, len(raw)-minBlob
+	return b
+}
+
+// mayBeLonger says that the version id in front may have more than versionLen
+// bytes: that of a KMS 3.0 key with a longer id has, and its next byte cannot
+// be told from one of the IV.
+func mayBeLonger(raw []byte) bool {
+	rest, ok := bytes.CutPrefix(raw, []byte("key-"))
+	if !ok || !isVersionByte(raw[versionLen]) {
+		return false
+	}
+	key := len("key-") + bytes.IndexByte(rest, '-')
+	return key+suffixLen != versionLen
+}
+
+// Under is a blob of an unknown layout seen as one of a key version; false if
+// it is none. Once an answer has named a version, its other blobs are known.
+func (b Blob) Under(version string) (Blob, bool) {
+	raw, err := blobBase64.DecodeString(b.Text)
+	if err != nil || version == "" || b.Layout != LayoutUnknown || !strings.HasPrefix(string(raw), version) || len(raw) < len(version)+ivLen+tagLen {
+		return b, false
+	}
+	b.Layout, b.KeyVersionID, b.PlaintextSize = LayoutCurrent, version, len(raw)-len(version)-ivLen-tagLen
+	return b, true
 }
 
 // nestedSize recognises the layout of 2019 by three independent marks: the
@@ -120,34 +161,39 @@ func nestedSize(body []byte) (int, bool) {
 	return n - nestedRandom - nestedZeros - tagLen, true
 }
 
-func isUUID(b []byte) bool {
-	for i, c := range b {
-		switch i {
-		case 8, 13, 18, 23:
-			if c != '-' {
-				return false
-			}
-		default:
-			if !('0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F') {
-				return false
-			}
+func isVersionID(b []byte) bool {
+	for _, c := range b {
+		if !isVersionByte(c) {
+			return false
 		}
 	}
-	return len(b) == versionLen
+	return true
 }
 
-// Check compares an answer with what the blob promised: the length and the
-// key version. A mismatch is an error of class ErrBadAnswer, and the answer
-// must not be served or kept.
+func isVersionByte(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || c == '-'
+}
+
+// Check compares the length of an answer with what the blob promised. A
+// mismatch is an error of class ErrBadAnswer, and the answer must not be
+// served or kept.
 func (b Blob) Check(d *Decrypted) error {
 	bad := func(format string, a ...any) error {
 		return &Error{Class: ErrBadAnswer, Action: "Decrypt", RequestID: d.RequestID, Detail: fmt.Sprintf(format, a...)}
 	}
-	if len(d.Plaintext) != b.PlaintextSize {
-		return bad("%d bytes of plaintext, the ciphertext holds %d", len(d.Plaintext), b.PlaintextSize)
-	}
-	if d.KeyVersionID != b.KeyVersionID {
-		return bad("key version differs from the ciphertext's")
+	n := len(d.Plaintext)
+	switch {
+	case b.PlaintextSize != UnknownSize && n != b.PlaintextSize:
+		return bad("%d bytes of plaintext, the ciphertext holds %d", n, b.PlaintextSize)
+	case n > blobBase64.DecodedLen(len(b.Text)):
+		return bad("%d bytes of plaintext, more than the ciphertext can hold", n)
 	}
 	return nil
+}
+
+// Moved says that an answer names another key version than the one in front of
+// the blob, as it may after a key was migrated to another instance.
+func (b Blob) Moved(answer Origin) bool {
+	raw, err := blobBase64.DecodeString(b.Text)
+	return err == nil && len(raw) >= versionLen && isVersionID(raw[:versionLen]) && !strings.HasPrefix(string(raw), answer.KeyVersionID)
 }

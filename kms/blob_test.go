@@ -3,6 +3,7 @@ package kms
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"os"
 	"path/filepath"
@@ -10,8 +11,9 @@ import (
 	"testing"
 )
 
-// The museum holds blobs that the real service made (their keys are gone) and
-// is never regenerated. A file is named LAYOUT-SIZE-ANYTHING.cipher.
+// The museum holds blobs that the real service made (their keys are gone), and
+// of keys of KMS 3.0 others in their form. It is never regenerated. A file is
+// named LAYOUT-SIZE-ANYTHING.cipher.
 func museum(t testing.TB) map[string][]byte {
 	paths, err := filepath.Glob("testdata/museum/*.cipher")
 	if err != nil || len(paths) == 0 {
@@ -33,6 +35,10 @@ func TestParseBlobMuseum(t *testing.T) {
 		"nested-4-root.cipher":    {Layout: LayoutNested, PlaintextSize: 4, KeyVersionID: "c8b74ea7-551a-4a53-a4c4-f2dbd86ec3ac"},
 		"nested-6-digits.cipher":  {Layout: LayoutNested, PlaintextSize: 6, KeyVersionID: "c8b74ea7-551a-4a53-a4c4-f2dbd86ec3ac"},
 		"current-10-hello.cipher": {Layout: LayoutCurrent, PlaintextSize: 10, KeyVersionID: "efb93103-9526-48e1-b931-961f548e01e4"},
+
+		"current-8-kms3.cipher":               {Layout: LayoutCurrent, PlaintextSize: 8, KeyVersionID: kms3},
+		"current-8-kms3-letter-behind.cipher": {Layout: LayoutCurrent, PlaintextSize: 8, KeyVersionID: kms3},
+		"unknown-24-kms3-long.cipher":         {PlaintextSize: UnknownSize},
 	}
 	found := museum(t)
 	if len(found) != len(want) {
@@ -48,10 +54,18 @@ func TestParseBlobMuseum(t *testing.T) {
 	}
 }
 
-const version = "c8b74ea7-551a-4a53-a4c4-f2dbd86ec3ac"
+const (
+	version  = "c8b74ea7-551a-4a53-a4c4-f2dbd86ec3ac"
+	kms3     = "key-bjj64c0ffee0example0a-k0m1s2f3s4"
+	kms3Long = "key-phzz64c0ffee0example0a-k0m1s2f3s4"
+)
 
-func current(n int) string {
-	return base64.StdEncoding.EncodeToString(append([]byte(version), bytes.Repeat([]byte{0xA7}, ivLen+n+tagLen)...))
+func current(n int) string { return blobUnder(version, 0xA7, n) }
+
+// blobUnder is a blob whose IV is made of one byte.
+func blobUnder(version string, iv byte, n int) string {
+	raw := append([]byte(version), bytes.Repeat([]byte{iv}, ivLen)...)
+	return base64.StdEncoding.EncodeToString(append(raw, bytes.Repeat([]byte{0xA7}, n+tagLen)...))
 }
 
 func nested(n int) string {
@@ -80,14 +94,10 @@ func TestParseBlobRefuses(t *testing.T) {
 		"white space":       " \n\t\r\n",
 		"html":              "<html><body>502 Bad Gateway</body></html>",
 		"pem":               "-----BEGIN RSA PRIVATE KEY-----",
-		"json":              `{"CiphertextBlob":"` + good + `"}`,
-		"quoted":            `"` + good + `"`,
 		"cut":               good[:len(good)-3],
 		"too short":         base64.StdEncoding.EncodeToString([]byte(version + "short")),
-		"no version":        base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("x"), 100)),
 		"line break inside": good[:10] + "\n" + good[10:],
 		"blank inside":      good[:10] + " " + good[10:],
-		"two blobs":         good + "\n" + good,
 		"url alphabet":      good[:8] + "-_" + good[10:],
 		"trailing bits":     strings.TrimRight(current(41), "=")[:len(strings.TrimRight(current(41), "="))-1] + "/=",
 		"nul":               good + "\x00",
@@ -114,11 +124,9 @@ func TestCheck(t *testing.T) {
 		t.Errorf("the right answer: %v", err)
 	}
 	for name, spoil := range map[string]func(*Decrypted){
-		"longer":        func(d *Decrypted) { d.Plaintext = append(d.Plaintext, 'x') },
-		"shorter":       func(d *Decrypted) { d.Plaintext = d.Plaintext[:4] },
-		"empty":         func(d *Decrypted) { d.Plaintext = nil },
-		"other version": func(d *Decrypted) { d.KeyVersionID = "efb93103-9526-48e1-b931-961f548e01e4" },
-		"no version":    func(d *Decrypted) { d.KeyVersionID = "" },
+		"longer":  func(d *Decrypted) { d.Plaintext = append(d.Plaintext, 'x') },
+		"shorter": func(d *Decrypted) { d.Plaintext = d.Plaintext[:4] },
+		"empty":   func(d *Decrypted) { d.Plaintext = nil },
 	} {
 		d := ok()
 		spoil(d)
@@ -145,6 +153,9 @@ func FuzzParseBlob(f *testing.F) {
 	f.Add([]byte(current(0)))
 	f.Add([]byte(nested(17) + "\n"))
 	f.Add([]byte("<html>"))
+	f.Add([]byte(wrapped(current(300), 76, "\r\n")))
+	f.Add(utf16Of(`"`+blobUnder(kms3, 0xA7, 5)+`"`, binary.LittleEndian, true))
+	f.Add([]byte(blobUnder(kms3Long, 0xA7, 5)))
 	f.Fuzz(func(t *testing.T, file []byte) {
 		b, err := ParseBlob(file)
 		if err != nil {
@@ -154,7 +165,8 @@ func FuzzParseBlob(f *testing.F) {
 		if err != nil || base64.StdEncoding.EncodeToString(raw) != b.Text {
 			t.Fatalf("not canonical: %q", b.Text)
 		}
-		if b.PlaintextSize < 0 || b.PlaintextSize > len(file) || string(raw[:versionLen]) != b.KeyVersionID {
+		if b.Layout == LayoutUnknown && (b.PlaintextSize != UnknownSize || b.KeyVersionID != "") ||
+			b.Layout != LayoutUnknown && (b.PlaintextSize < 0 || b.PlaintextSize > len(file) || string(raw[:versionLen]) != b.KeyVersionID) {
 			t.Fatalf("implausible: %+v", b)
 		}
 		again, err := ParseBlob([]byte(" " + b.Text + "\n"))
@@ -162,4 +174,56 @@ func FuzzParseBlob(f *testing.F) {
 			t.Fatalf("%+v, %v; want %+v", again, err, b)
 		}
 	})
+}
+
+// A version id is whatever stands there, as long as it can be told from what
+// follows. That of a longer key id cannot, until an answer has named it.
+func TestVersionIDs(t *testing.T) {
+	for name, c := range map[string]struct {
+		version string
+		iv      byte
+		known   bool
+	}{
+		"UUID":                                {version, 0xA7, true},
+		"UUID, a letter behind":               {version, 'a', true},
+		"upper case":                          {strings.ToUpper(version), 'A', true},
+		"KMS 3.0":                             {kms3, 0xA7, true},
+		"KMS 3.0, a letter behind":            {kms3, 'a', true},
+		"any 36 bytes":                        {"0123456789-abcdefghijklmnopqrstuvwxy", 'a', true},
+		"longer key id, shorter end":          {"key-phzz64c0ffee0example0a-k0m1s2f3s", 0xA7, true},
+		"the same, a letter behind":           {"key-phzz64c0ffee0example0a-k0m1s2f3s", 'a', false},
+		"KMS 3.0, pay as you go":              {kms3Long, 0xA7, false},
+		"the same, a letter behind it":        {kms3Long, 'a', false},
+		"shorter":                             {"key-short-1", 0xA7, false},
+		"of another alphabet":                 {"key_bjj64c0ffee0example0a_k0m1s2f3s4", 0xA7, false},
+		"one of an API that nobody knows yet": {"$\x10\x02key-bjj64c0ffee0example0a-k0m1s2f3", 0xA7, false},
+	} {
+		text := blobUnder(c.version, c.iv, 40)
+		b, err := ParseBlob([]byte(text))
+		want := Blob{Text: text, PlaintextSize: UnknownSize}
+		if c.known {
+			want = Blob{Text: text, Layout: LayoutCurrent, KeyVersionID: c.version, PlaintextSize: 40}
+		}
+		if err != nil || b != want {
+			t.Errorf("%s: %+v, %v", name, b, err)
+			continue
+		}
+		d := &Decrypted{Plaintext: make([]byte, 40), Origin: Origin{KeyVersionID: c.version}}
+		if err := b.Check(d); err != nil || b.Moved(d.Origin) {
+			t.Errorf("%s: its own answer: %v, moved %v", name, err, b.Moved(d.Origin))
+		}
+		if under, ok := b.Under(c.version); ok != !c.known || ok && (under.PlaintextSize != 40 || under.KeyVersionID != c.version || under.Text != text) {
+			t.Errorf("%s: known under its version: %v, %+v", name, ok, under)
+		}
+		other := Origin{KeyVersionID: "efb93103-9526-48e1-b931-961f548e01e4"}
+		if _, ok := b.Under(other.KeyVersionID); ok {
+			t.Errorf("%s: known under another version", name)
+		}
+		if promised := isVersionID([]byte(text)[:1]) && isVersionID([]byte(c.version)[:min(36, len(c.version))]) && len(c.version) >= 36; b.Moved(other) != promised {
+			t.Errorf("%s: moved is %v", name, b.Moved(other))
+		}
+		if err := b.Check(&Decrypted{Plaintext: make([]byte, 200)}); !errors.Is(err, ErrBadAnswer) {
+			t.Errorf("%s: more than it can hold: %v", name, err)
+		}
+	}
 }

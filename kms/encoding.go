@@ -14,42 +14,91 @@ type Encoding int
 const (
 	// Raw is the secret as it is. So its size follows from the blob.
 	Raw Encoding = iota
-	// Base64 is standard base64 with padding; one line end behind it is
-	// ignored. The size of the secret is known only after decrypting.
+	// Base64 is standard base64 with padding, in one line or in lines of one
+	// length, as base64, openssl and Python write it; one line end behind it
+	// is ignored. The size of the secret is known only after decrypting.
 	Base64
+	// Auto is Base64 where what comes out is a PEM, and Raw where it is not.
+	// No PEM is base64, so there is nothing to mistake.
+	Auto
 )
 
-// ErrEncoding: the plaintext is not what the encoding says. It matches
-// ErrBadCiphertext: for a reader the file is damaged.
-var ErrEncoding = &Error{Class: ErrBadCiphertext, Action: "Decrypt", Detail: "the plaintext is not standard base64 (see the option encoding)"}
+var pemBegins = []byte("-----BEGIN ")
 
 // Decode turns what the service keeps into the secret. It wipes text unless
-// that is the secret itself.
+// that is the secret itself. For a reader a text that is not what the encoding
+// says is a damaged file: the error is of class ErrBadCiphertext.
 func (e Encoding) Decode(text []byte) ([]byte, error) {
 	if e == Raw {
 		return text, nil
 	}
+	secret, cause := decodeLines(text)
+	switch {
+	case e == Auto && bytes.HasPrefix(secret, pemBegins):
+		clear(text)
+		return secret, nil
+	case e == Auto:
+		clear(secret)
+		return text, nil
+	}
 	defer clear(text)
+	if cause != "" {
+		return nil, &Error{
+			Class: ErrBadCiphertext, Action: "Decrypt", Detail: "the plaintext is not what encoding=base64 says: " + cause,
+			Hint: "was it encrypted as it is? Then mount with encoding=raw, or with encoding=auto where both kinds are",
+		}
+	}
+	return secret, nil
+}
+
+// base64OfPEM says what Auto would do. It leaves no copy behind.
+func base64OfPEM(text []byte) bool {
+	secret, _ := decodeLines(text)
+	defer clear(secret)
+	return bytes.HasPrefix(secret, pemBegins)
+}
+
+// decodeLines decodes base64 in one or more lines. Where it is none, cause says
+// why, without a byte of it. The caller clears what it gets.
+func decodeLines(text []byte) (secret []byte, cause string) {
 	body := text
 	if b, ok := bytes.CutSuffix(body, []byte("\n")); ok {
 		body, _ = bytes.CutSuffix(b, []byte("\r"))
 	}
-	if bytes.ContainsAny(body, "\r\n") { // the decoder would skip them
-		return nil, ErrEncoding
+	if joined, ok := joinLines(body); ok {
+		defer clear(joined)
+		body = joined
 	}
-	secret := make([]byte, blobBase64.DecodedLen(len(body)))
+	secret = make([]byte, blobBase64.DecodedLen(len(body)))
 	n, err := blobBase64.Decode(secret, body)
-	if err != nil {
+	if err != nil || bytes.ContainsAny(body, "\r\n") { // the decoder would skip them
 		clear(secret)
-		return nil, ErrEncoding // its own error quotes nothing, but counts bytes
+		return nil, whyNotBase64(body)
 	}
-	return secret[:n], nil
+	return secret[:n], ""
+}
+
+// whyNotBase64 looks for the usual causes.
+func whyNotBase64(body []byte) string {
+	switch {
+	case bytes.HasPrefix(body, pemBegins):
+		return "it is a PEM itself"
+	case bytes.ContainsAny(body, "\r\n"):
+		return "its lines are not equally long"
+	case bytes.ContainsAny(body, " \t"):
+		return "a blank is in it"
+	case urlSafe.Match(body) && bytes.ContainsAny(body, "-_"):
+		return "it is base64url, with - and _ in place of + and /"
+	case alphabet.Match(body):
+		return "its = padding is missing or wrong"
+	}
+	return "it is not base64"
 }
 
 // Encode turns a secret into what the service is to keep. The caller wipes
 // both.
 func (e Encoding) Encode(secret []byte) []byte {
-	if e == Raw {
+	if e != Base64 {
 		return secret
 	}
 	return base64.StdEncoding.AppendEncode(nil, secret)
@@ -58,7 +107,7 @@ func (e Encoding) Encode(secret []byte) []byte {
 // MaxSecret is the longest secret that can be encrypted in this encoding, in
 // bytes.
 func (e Encoding) MaxSecret() int {
-	if e == Raw {
+	if e != Base64 {
 		return MaxPlaintext
 	}
 	return MaxPlaintext / 4 * 3
@@ -71,6 +120,8 @@ func ParseEncoding(s string) (Encoding, error) {
 		return Raw, nil
 	case "base64":
 		return Base64, nil
+	case "auto":
+		return Auto, nil
 	}
-	return 0, errors.New("neither raw nor base64")
+	return 0, errors.New("neither raw, base64 nor auto")
 }

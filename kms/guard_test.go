@@ -40,7 +40,8 @@ func TestEncoding(t *testing.T) {
 	if got, err := Raw.Decode(text); err != nil || &got[0] != &text[0] {
 		t.Error("raw is not what it was")
 	}
-	for in, want := range map[string]string{"c2VjcmV0": "secret", "c2VjcmV0\n": "secret", "c2VjcmV0\r\n": "secret", "": "", "\n": "", "AP8=": "\x00\xff"} {
+	for in, want := range map[string]string{"c2VjcmV0": "secret", "c2VjcmV0\n": "secret", "c2VjcmV0\r\n": "secret", "": "", "\n": "", "AP8=": "\x00\xff",
+		"c2Vj\ncmV0": "secret", "c2Vj\r\ncmV0\r\n": "secret", "c2Vjc\nmV0\n": "secret"} {
 		b := []byte(in)
 		got, err := Base64.Decode(b)
 		if err != nil || string(got) != want {
@@ -50,7 +51,7 @@ func TestEncoding(t *testing.T) {
 			t.Errorf("%q was not wiped", in)
 		}
 	}
-	for _, bad := range []string{"c2VjcmV0\n\n", " c2VjcmV0", "c2Vj\ncmV0", "c2VjcmV", "AP9=", "AP8", "secret!", "_-__"} {
+	for _, bad := range []string{"c2VjcmV0\n\n", " c2VjcmV0", "c2Vj\n\ncmV0", "c2V\njcmV0", "c2Vj cmV0", "c2VjcmV", "AP9=", "AP8", "secret!", "_-__"} {
 		if got, err := Base64.Decode([]byte(bad)); !errors.Is(err, ErrBadCiphertext) {
 			t.Errorf("%q: %q, %v", bad, got, err)
 		}
@@ -69,14 +70,45 @@ func FuzzEncoding(f *testing.F) {
 		if err != nil {
 			return
 		}
-		line := strings.TrimSuffix(in, "\n")
-		if line != in {
-			line = strings.TrimSuffix(line, "\r")
-		}
+		line := strings.NewReplacer("\r\n", "", "\n", "").Replace(in)
 		if base64.StdEncoding.EncodeToString(got) != line {
 			t.Fatalf("%q decodes to %q", in, got)
 		}
 	})
+}
+
+// What a file is that encoding=base64 does not decode is said, and nothing of it.
+func TestEncodingSaysWhy(t *testing.T) {
+	for text, says := range map[string]string{
+		"-----BEGIN PRIVATE KEY-----\nMC4C": "it is a PEM itself",
+		"c2Vj\ncmV0c2Vj":                    "equally long",
+		"c2Vj cmV0":                         "a blank",
+		"_-__":                              "base64url",
+		"c2VjcmV":                           "padding",
+		"secret!":                           "not base64",
+	} {
+		_, err := Base64.Decode([]byte(text))
+		if err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "c2Vj") || strings.Contains(err.Error(), "secret!") {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+// Auto decodes a PEM, and nothing else.
+func TestAutoEncoding(t *testing.T) {
+	const pem = "-----BEGIN PRIVATE KEY-----\nMC4C\n-----END PRIVATE KEY-----\n"
+	in64 := base64.StdEncoding.EncodeToString([]byte(pem))
+	for in, want := range map[string]string{
+		pem: pem, in64: pem, in64 + "\n": pem, in64[:40] + "\n" + in64[40:80] + "\n" + in64[80:]: pem,
+		"root": "root", "cm9vdA==": "cm9vdA==", "": "", " " + in64: " " + in64, in64 + "\n\n": in64 + "\n\n", in64[:len(in64)-1]: in64[:len(in64)-1],
+	} {
+		if got, err := Auto.Decode([]byte(in)); err != nil || string(got) != want {
+			t.Errorf("%q: %q, %v", in, got, err)
+		}
+		if base64OfPEM([]byte(in)) != (in != want) {
+			t.Errorf("%q is noticed: %v", in, in == want)
+		}
+	}
 }
 
 // answering is a Decrypter that always answers with one key.

@@ -57,11 +57,11 @@ func decrypt(ctx context.Context, p *program, s *settings, file, source, output 
 	}
 	blob, err := kms.ParseBlob(ciphertext)
 	if err != nil {
-		f := failf("decrypt %s: not a ciphertext: %w", quote(file), err)
+		f := failf("decrypt %s: %w", quote(file), err)
 		if file != "-" && !strings.HasSuffix(file, cipherSuffix) {
 			return f.hint("is %s meant?", quote(file+cipherSuffix))
 		}
-		return f.hint("the file must hold one CiphertextBlob, as aliyun kms Encrypt prints it, without the quotes")
+		return f.hint("the file must hold one CiphertextBlob and nothing else: aliyun kms Encrypt … | jq -rj .CiphertextBlob >%s", fileArgument(file))
 	}
 	client, err := p.verbClient(s)
 	if err != nil {
@@ -70,10 +70,14 @@ func decrypt(ctx context.Context, p *program, s *settings, file, source, output 
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	secret, _, err := open(ctx, client, blob, ec, s.encoding)
+	o, err := kms.Open(ctx, client, blob, ec, s.encoding)
+	secret := o.Secret
 	defer clear(secret)
 	if err != nil {
 		return failf("decrypt %s: %w", quote(file), err)
+	}
+	for _, note := range o.Notes {
+		p.warn(asciiName(file) + ": " + note)
 	}
 	if toStdout {
 		_, err := p.stdout.Write(secret)
@@ -87,16 +91,10 @@ func decrypt(ctx context.Context, p *program, s *settings, file, source, output 
 	return nil
 }
 
-// open decrypts a blob and returns the secret, which the caller clears.
-func open(ctx context.Context, by kms.Decrypter, blob kms.Blob, ec kms.EncryptionContext, encoding kms.Encoding) ([]byte, kms.Origin, error) {
-	d, err := by.Decrypt(ctx, blob, ec)
-	if err != nil {
-		return nil, kms.Origin{}, err
+// fileArgument is a ciphertext file in an example.
+func fileArgument(file string) string {
+	if file == "-" {
+		return "FILE" + cipherSuffix
 	}
-	if err := blob.Check(d); err != nil {
-		d.Wipe()
-		return nil, d.Origin, err
-	}
-	secret, err := encoding.Decode(d.Plaintext)
-	return secret, d.Origin, err
+	return quote(file)
 }

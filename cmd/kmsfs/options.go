@@ -39,7 +39,7 @@ var options = []option{
 	{"keys", "KEY[;KEY]", "", "serve only what these keys encrypted: ids, ARNs or aliases", false, keyList},
 	{"encryption_context", "NAME=VALUE[;…]", "", "encryption context of all files", true, encryptionContext},
 	{"bind", "name|nothing", "nothing", "add each file's name to its encryption context", true, choice("name", "nothing", func(s *settings) *bool { return &s.bind })},
-	{"encoding", "raw|base64", "raw", "what is encrypted: the secret as it is, or base64 of it", true, encoding},
+	{"encoding", "raw|base64|auto", "raw", "what is encrypted: the secret as it is, base64 of it, or base64 where that is a PEM's", true, encoding},
 	{"qps", "N", "50", "calls per second to the service, at most", false, perSecond},
 	{"timeout", "DURATION", "10s", "how long an open may take", true, duration(time.Second, 5*time.Minute, func(s *settings) *time.Duration { return &s.timeout })},
 	{"ttl", "DURATION", "60s", "how long a plaintext is kept after it was asked for", false, duration(time.Second, 24*time.Hour, func(s *settings) *time.Duration { return &s.ttl })},

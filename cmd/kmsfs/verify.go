@@ -125,7 +125,7 @@ func (v *verifying) one(ctx context.Context, by kms.Decrypter, file string) (kms
 	}
 	blob, err := kms.ParseBlob(content)
 	if err != nil {
-		return kms.Origin{}, fmt.Errorf("not a ciphertext: %w", err)
+		return kms.Origin{}, err
 	}
 	ec, err := v.contextFor(v.dir, filepath.Join(v.dir, file))
 	if err != nil {
@@ -133,9 +133,9 @@ func (v *verifying) one(ctx context.Context, by kms.Decrypter, file string) (kms
 	}
 	ctx, cancel := context.WithTimeout(ctx, v.timeout)
 	defer cancel()
-	secret, origin, err := open(ctx, by, blob, ec, v.encoding)
-	clear(secret)
-	return origin, err
+	o, err := kms.Open(ctx, by, blob, ec, v.encoding)
+	clear(o.Secret)
+	return o.Origin, err
 }
 
 // readCiphertext reads a file that nobody vouches for: it may have become a

@@ -1,0 +1,41 @@
+package fs
+
+import (
+	"strings"
+	"sync"
+)
+
+// notices are what an admin should know of a file although nothing fails, or
+// beyond the failure: each is said once.
+type notices struct {
+	mu   sync.Mutex
+	said map[string]struct{}
+}
+
+// maxNotices bounds the memory of what was said. Beyond it nothing is said any
+// more: who can make so many files could fill the log.
+const maxNotices = 256
+
+// first tells whether something has not been said before.
+func (t *notices) first(what string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, ok := t.said[what]; ok || len(t.said) >= maxNotices {
+		return false
+	}
+	t.said[what] = struct{}{}
+	return true
+}
+
+// notice warns of one file.
+func (f *FS) notice(rel, text string) {
+	warning := printable(strings.TrimSuffix(rel, suffix)) + ": " + text
+	if !f.notices.first(warning) {
+		return
+	}
+	if f.cfg.Warn != nil {
+		f.cfg.Warn(warning)
+		return
+	}
+	f.cfg.Log.Warn(warning)
+}

@@ -1,0 +1,37 @@
+package kms
+
+import (
+	"context"
+	"fmt"
+)
+
+// Opened is the secret of a blob. The caller owns Secret and clears it.
+type Opened struct {
+	Secret []byte
+	Origin
+	// Notes are what somebody should know although the secret is good, one
+	// sentence each, without a byte of it.
+	Notes []string
+}
+
+// Open decrypts a blob, checks the answer against it and decodes the secret.
+// Of an error the Origin is known as far as an answer came.
+func Open(ctx context.Context, by Decrypter, blob Blob, ec EncryptionContext, encoding Encoding) (Opened, error) {
+	d, err := by.Decrypt(ctx, blob, ec)
+	if err != nil {
+		return Opened{}, err
+	}
+	o := Opened{Origin: d.Origin}
+	if err := blob.Check(d); err != nil {
+		d.Wipe()
+		return o, err
+	}
+	if blob.Moved(d.Origin) {
+		o.Notes = append(o.Notes, fmt.Sprintf("the service answers with key version %s, the ciphertext begins with another one (a migrated key?)", d.KeyVersionID))
+	}
+	if encoding == Raw && base64OfPEM(d.Plaintext) {
+		o.Notes = append(o.Notes, "this is base64 of a PEM: encoding=auto serves the PEM itself")
+	}
+	o.Secret, err = encoding.Decode(d.Plaintext)
+	return o, err
+}

@@ -1,0 +1,186 @@
+package kms
+
+import (
+	"bytes"
+	"fmt"
+	"regexp"
+	"unicode/utf8"
+)
+
+// NotCiphertext is the error of ParseBlob: what a file is instead, as far as it
+// can be told from its form, and what to do about it.
+//
+// INVARIANT: Reason quotes nothing of the file.
+type NotCiphertext struct {
+	Reason string
+	// Exposed says that the file is a secret which was never encrypted.
+	Exposed bool
+}
+
+// Error is the same in the log of a mount and from every command.
+func (e *NotCiphertext) Error() string { return "not a ciphertext: " + e.Reason }
+
+// kept is how a file is made that holds the blob and nothing else.
+const kept = "keep only its CiphertextBlob: jq -rj .CiphertextBlob"
+
+// forms are recognised by the beginning of a text, the first one that fits.
+var forms = []struct {
+	begins  *regexp.Regexp // of the text in lower case
+	reason  string
+	exposed bool
+}{
+	{regexp.MustCompile(`^age-encryption\.org/|^-----begin age `), "an age file, which this version does not read", false},
+	{regexp.MustCompile(`^-----begin pgp `), "a PGP message, which is not for KMS", false},
+	{regexp.MustCompile(`^version https://git-lfs`), "a pointer of git-lfs, in place of the file: git lfs pull", false},
+	{regexp.MustCompile(`^\$ansible_vault`), "a file of ansible-vault, which is not for KMS", false},
+	{regexp.MustCompile(`(?s)^\{.*"sops"\s*:`), "a file of SOPS, which is not for KMS Decrypt", false},
+	{regexp.MustCompile(`(?s)^\{.*"plaintext"\s*:`), "a JSON answer with the plaintext in it: a secret lies on the disk in the open; of GenerateDataKey's answer " + kept, true},
+	{regexp.MustCompile(`(?s)^\{.*"ciphertextblob"\s*:`), "a whole JSON answer of the aliyun command or an SDK; " + kept, false},
+	{regexp.MustCompile(`(?s)^\{.*"(code|errorcode)"\s*:`), "a JSON answer that says why a call failed", false},
+	{regexp.MustCompile(`^[{[]`), "JSON, without a CiphertextBlob", false},
+	{regexp.MustCompile(`(?s)^<(!doctype html|html|head|body)`), "an HTML page", false},
+	{regexp.MustCompile(`(?s)^<.*<ciphertextblob>`), "a whole XML answer; keep only what stands in CiphertextBlob", false},
+	{regexp.MustCompile(`(?s)^<`), "XML or HTML", false},
+	{regexp.MustCompile(`(?s)^"?(error|errorcode|sdk\.|usage)\b.*(errorcode|sdk\.|requestid|aliyun)`), "an error message of the aliyun command, in place of its answer", false},
+	{regexp.MustCompile(`^["']?ciphertextblob["']?\s*[:=]`), "a line that names its CiphertextBlob, as YAML does; keep only the value", false},
+	{regexp.MustCompile(`(?s)^[-+| ]*ciphertextblob\b`), "a table of the aliyun command (--output); " + kept, false},
+	{regexp.MustCompile(`^(null|none|undefined|true|false)$`), "a word in place of a CiphertextBlob, as jq prints what is not there", false},
+	{regexp.MustCompile(`^cipher-`), "a configuration of Nacos under its name; keep only the CiphertextBlob", false},
+}
+
+var (
+	private   = regexp.MustCompile(`-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY-----`)
+	encrypted = regexp.MustCompile(`-----BEGIN ENCRYPTED PRIVATE KEY-----|Proc-Type: 4,ENCRYPTED`)
+	percent   = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
+	escape    = regexp.MustCompile(`\\(u[0-9A-Fa-f]{4}|[/n"])`)
+	urlSafe   = regexp.MustCompile(`^[A-Za-z0-9_=-]+$`)
+	alphabet  = regexp.MustCompile(`^[A-Za-z0-9+/]+=*$`)
+	spaced    = regexp.MustCompile(`^[A-Za-z0-9+/ ]+=*$`)
+)
+
+// otherwise says what a text is that is no base64.
+func otherwise(text []byte) *NotCiphertext {
+	is := func(format string, a ...any) *NotCiphertext { return &NotCiphertext{Reason: fmt.Sprintf(format, a...)} }
+	if len(text) == 0 {
+		return is("empty")
+	}
+	if pem := plainPEM(text); pem != nil {
+		return pem
+	}
+	if form := formOf(text); form != nil {
+		return form
+	}
+	switch {
+	case len(text) >= minBlob && isVersionID(text[:versionLen]) && !utf8.Valid(text):
+		return is("the bytes of a CiphertextBlob; it is kept as base64, as the service gives it")
+	case bytes.HasPrefix(text, []byte{0xff, 0xfe}), bytes.HasPrefix(text, []byte{0xfe, 0xff}):
+		return is("UTF-16, of which no CiphertextBlob can be made")
+	case bytes.IndexByte(text, 0) >= 0:
+		return is("a NUL byte is in it, which no editor shows")
+	case bytes.Contains(text, []byte("\u00a0")):
+		return is("a no-break space (U+00A0) is in it, which looks like a blank")
+	case bytes.ContainsAny(text, "\u200b\u200c\u200d\u2060\ufeff"):
+		return is("a character of no width is in it, which no editor shows")
+	case !utf8.Valid(text):
+		return is("not text")
+	case bytes.ContainsRune(text, '\n'):
+		return severalLines(text)
+	case escape.Match(text):
+		return is("escapes of JSON (\\u003d for =) are in it; %s", kept)
+	case percent.Match(text):
+		return is("URL-encoded: %%2B, %%2F and %%3D stand for +, / and =")
+	case bytes.ContainsAny(text, "\"'`,;“”‘’"):
+		return is("a quote or a comma that belongs to something around it; %s", kept)
+	case bytes.IndexByte(bytes.TrimRight(text, "="), '=') >= 0:
+		return is("a = in the middle: two blobs in a row, or a name in front")
+	case spaced.Match(text) && bytes.IndexByte(text, ' ') >= 0:
+		return is("blanks are in it; a form turned + into a blank, perhaps")
+	case urlSafe.Match(text) && bytes.ContainsAny(text, "-_"):
+		return is("base64url: - and _ stand in place of + and /")
+	case alphabet.Match(text):
+		return badPadding(text)
+	}
+	return is("not base64: a character is in it that base64 does not have")
+}
+
+func formOf(text []byte) *NotCiphertext {
+	lower := bytes.ToLower(text)
+	for _, f := range forms {
+		if f.begins.Match(lower) {
+			return &NotCiphertext{Reason: f.reason, Exposed: f.exposed}
+		}
+	}
+	return nil
+}
+
+// plainPEM recognises a PEM, above all a private key that was never encrypted.
+func plainPEM(text []byte) *NotCiphertext {
+	switch {
+	case encrypted.Match(text):
+		return &NotCiphertext{Reason: "a private key under a passphrase; KMS has not encrypted it"}
+	case private.Match(text):
+		return &NotCiphertext{Reason: "a private key that was never encrypted: an open key lies on the disk; encrypt it with kmsfs encrypt, remove this file, and consider the key known", Exposed: true}
+	case bytes.HasPrefix(text, []byte("-----BEGIN AGE")), bytes.HasPrefix(text, []byte("-----BEGIN PGP")):
+		return nil
+	case bytes.HasPrefix(text, []byte("-----BEGIN ")):
+		return &NotCiphertext{Reason: "a PEM that was never encrypted"}
+	}
+	return nil
+}
+
+// armoured recognises base64 of what is something else already.
+func armoured(raw []byte) *NotCiphertext {
+	if pem := plainPEM(trimSpace(raw)); pem != nil {
+		pem.Reason = "base64 of " + pem.Reason
+		return pem
+	}
+	if b, err := ParseBlob(raw); err == nil && b.Layout != LayoutUnknown {
+		return &NotCiphertext{Reason: "base64 of a CiphertextBlob, which is base64 already: it was encoded twice"}
+	}
+	return nil
+}
+
+// tooShort says what base64 of n bytes is, which are too few.
+func tooShort(text []byte, n int) *NotCiphertext {
+	if form := formOf(text); form != nil { // null is good base64
+		return form
+	}
+	return &NotCiphertext{Reason: fmt.Sprintf("too short for a ciphertext: base64 of %d bytes, the shortest has %d", n, minBlob)}
+}
+
+// severalLines says what lines are that are no wrapped blob.
+func severalLines(text []byte) *NotCiphertext {
+	lines := bytes.Split(text, []byte("\n"))
+	blobs, base64s := 0, 0
+	for i, line := range lines {
+		line = trimSpace(line)
+		lines[i] = line
+		if beginsBlob(line) {
+			blobs++
+		}
+		if _, err := blobBase64.DecodeString(string(line)); err == nil && len(line) > 0 {
+			base64s++
+		}
+	}
+	switch n := len(lines); {
+	case blobs > 1:
+		return &NotCiphertext{Reason: fmt.Sprintf("%d blobs, one in a line; a file holds one", blobs)}
+	case beginsBlob(lines[0]) && base64s == n && (n == 3 || n == 4):
+		return &NotCiphertext{Reason: fmt.Sprintf("an envelope of %d lines, as the vendor's samples write it, which this version does not read", n)}
+	case blobs == 1:
+		return &NotCiphertext{Reason: "a CiphertextBlob with other lines beside it; a file holds one blob and nothing else"}
+	}
+	return &NotCiphertext{Reason: "lines that are no wrapped base64: those of a blob are equally long, but for the last one"}
+}
+
+// badPadding says what is wrong with a text in the alphabet of base64.
+func badPadding(text []byte) *NotCiphertext {
+	body := bytes.TrimRight(text, "=")
+	switch {
+	case len(body)%4 == 1:
+		return &NotCiphertext{Reason: "not base64: characters are missing at its end, or there is one too many"}
+	case len(text)%4 != 0:
+		return &NotCiphertext{Reason: "base64 without the = at its end: it was not copied whole"}
+	}
+	return &NotCiphertext{Reason: "not base64: its last character cannot be one"}
+}

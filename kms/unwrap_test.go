@@ -1,0 +1,151 @@
+package kms
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"net/url"
+	"strings"
+	"testing"
+	"unicode/utf16"
+)
+
+func wrapped(text string, width int, end string) string {
+	var lines []string
+	for ; len(text) > width; text = text[width:] {
+		lines = append(lines, text[:width])
+	}
+	return strings.Join(append(lines, text), end)
+}
+
+func utf16Of(text string, order binary.ByteOrder, mark bool) []byte {
+	if mark {
+		text = "\ufeff" + text
+	}
+	var b []byte
+	for _, unit := range utf16.Encode([]rune(text)) {
+		b = append(b, 0, 0)
+		order.PutUint16(b[len(b)-2:], unit)
+	}
+	return b
+}
+
+// What is put around a blob without changing it does no harm.
+func TestRecoveredBlobs(t *testing.T) {
+	for _, blob := range []string{current(1704), nested(300), blobUnder(kms3, 0xA7, 40), blobUnder(kms3Long, 0xA7, 40), blobUnder("$", 0xA7, 100)} {
+		want, err := ParseBlob([]byte(blob))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, file := range map[string]string{
+			"line end":                   blob + "\n",
+			"blanks":                     " \t" + blob + " \r\n\r\n",
+			"UTF-8 mark":                 "\ufeff" + blob,
+			"UTF-8 mark and CRLF":        "\ufeff" + blob + "\r\n",
+			"double quotes":              `"` + blob + `"` + "\n",
+			"single quotes":              "'" + blob + "'",
+			"wrapped at 76":              wrapped(blob, 76, "\n") + "\n",
+			"wrapped at 76, CRLF":        wrapped(blob, 76, "\r\n") + "\r\n",
+			"wrapped at 64":              wrapped(blob, 64, "\n"),
+			"wrapped at 70":              wrapped(blob, 70, "\n") + "\n",
+			"wrapped at 100, in quotes":  `"` + wrapped(blob, 100, "\n") + `"`,
+			"UTF-16LE":                   string(utf16Of(blob, binary.LittleEndian, true)),
+			"UTF-16LE, CRLF":             string(utf16Of(blob+"\r\n", binary.LittleEndian, true)),
+			"UTF-16BE, quotes":           string(utf16Of(`"`+blob+`"`, binary.BigEndian, true)),
+			"UTF-16LE without a mark":    string(utf16Of(blob+"\n", binary.LittleEndian, false)),
+			"UTF-16BE, wrapped, no mark": string(utf16Of(wrapped(blob, 76, "\r\n"), binary.BigEndian, false)),
+		} {
+			if got, err := ParseBlob([]byte(file)); err != nil || got != want {
+				t.Errorf("%s: %+v, %v", name, got, err)
+			}
+		}
+	}
+}
+
+// Everything else is said by name, and nothing of it is repeated.
+func TestReasons(t *testing.T) {
+	blob := blobUnder(kms3, 0xFB, 40) // with + and / in it
+	body, _ := strings.CutSuffix(blob, "=")
+	pem := "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIGf0Jm2kT0S7YV3nD1H4uQ9cT5xW8bXvC2zK6rN1pEaQ\n-----END PRIVATE KEY-----\n"
+	envelope := blob + "\nAAAAAAAAAAAAAAAA\nMTIzNDU2Nzg5MDEyMzQ1Njc4OTA="
+	for _, c := range []struct {
+		name, file, says string
+		exposed          bool
+	}{
+		{"empty", "", "empty", false},
+		{"white space", " \r\n\t ", "empty", false},
+		{"a mark alone", "\ufeff\n", "empty", false},
+		{"JSON answer of Encrypt", `{"CiphertextBlob":"` + blob + `","KeyId":"k","RequestId":"r"}`, "jq -rj .CiphertextBlob", false},
+		{"the same, indented, by PowerShell", string(utf16Of("{\r\n\t\"KeyId\": \"k\",\r\n\t\"CiphertextBlob\": \""+blob+"\"\r\n}\r\n", binary.LittleEndian, true)), "jq -rj .CiphertextBlob", false},
+		{"JSON answer of GenerateDataKey", `{"CiphertextBlob":"` + blob + `","Plaintext":"c2VjcmV0"}`, "in the open", true},
+		{"JSON error", `{"Code":"Forbidden.NoPermission","Message":"x","RequestId":"r"}`, "why a call failed", false},
+		{"JSON", `["` + blob + `"]`, "JSON", false},
+		{"SOPS", `{"data":"ENC[AES256_GCM,data:x]","sops":{"version":"3"}}`, "SOPS", false},
+		{"quote and comma", `"` + blob + `",`, "a quote or a comma", false},
+		{"one quote", blob + `"`, "a quote or a comma", false},
+		{"two pairs", `"'` + blob + `'"`, "a quote or a comma", false},
+		{"YAML", "CiphertextBlob: " + blob + "\n", "YAML", false},
+		{"table", "CiphertextBlob\n--------------\n" + blob + "\n", "a table", false},
+		{"null", "null\n", "a word", false},
+		{"error of the old command", "ERROR: SDK.ServerError\nErrorCode: Forbidden.KeyNotFound\nRequestId: r\n", "an error message", false},
+		{"HTML", "<!DOCTYPE html>\n<html><body>502</body></html>", "HTML", false},
+		{"XML answer", `<?xml version="1.0"?><KMS><CiphertextBlob>` + blob + `</CiphertextBlob></KMS>`, "XML answer", false},
+		{"XML", "<Error><Code>x</Code></Error>", "XML", false},
+		{"git-lfs", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n", "git-lfs", false},
+		{"age", "age-encryption.org/v1\n-> X25519 x\n", "an age file", false},
+		{"armoured age", "-----BEGIN AGE ENCRYPTED FILE-----\nYWdl\n", "an age file", false},
+		{"PGP", "-----BEGIN PGP MESSAGE-----\n\nx\n", "PGP", false},
+		{"a key", pem, "never encrypted: an open key lies on the disk", true},
+		{"an RSA key", strings.ReplaceAll(pem, "PRIVATE", "RSA PRIVATE"), "an open key lies on the disk", true},
+		{"a key behind its certificate", "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n" + pem, "an open key lies on the disk", true},
+		{"a key, by Notepad", "\ufeff" + strings.ReplaceAll(pem, "\n", "\r\n"), "an open key lies on the disk", true},
+		{"a key in base64", base64.StdEncoding.EncodeToString([]byte(pem)), "base64 of a private key that was never encrypted", true},
+		{"a key under a passphrase", strings.ReplaceAll(pem, "PRIVATE", "ENCRYPTED PRIVATE"), "a passphrase", false},
+		{"a certificate", "-----BEGIN CERTIFICATE-----\nx\n", "a PEM that was never encrypted", false},
+		{"envelope, 3 lines", envelope, "an envelope of 3 lines", false},
+		{"envelope, 4 lines, CRLF", strings.ReplaceAll(envelope, "\n", "\r\n") + "\r\nMTIzNDU2Nzg5MDEyMzQ1Ng==\r\n", "an envelope of 4 lines", false},
+		{"two blobs", blob + "\n" + blob + "\n", "2 blobs", false},
+		{"two blobs, whole groups of three bytes", current(41) + "\n" + current(41), "2 blobs", false},
+		{"two blobs without a line end", blob + blob, "in the middle", false},
+		{"a comment", "# the key of the shop\n" + blob, "other lines beside it", false},
+		{"lines of other lengths", blob[:10] + "\n" + blob[10:], "equally long", false},
+		{"encoded twice", base64.StdEncoding.EncodeToString([]byte(blob)), "encoded twice", false},
+		{"decoded", string(must(base64.StdEncoding.DecodeString(blob))), "the bytes of a CiphertextBlob", false},
+		{"base64url", strings.NewReplacer("+", "-", "/", "_").Replace(blob), "base64url", false},
+		{"URL-encoded", url.QueryEscape(blob), "URL-encoded", false},
+		{"JSON escapes", strings.ReplaceAll(blob, "=", `\u003d`), "escapes of JSON", false},
+		{"+ became a blank", strings.ReplaceAll(blob, "+", " "), "blanks", false},
+		{"padding lost", body, "copied whole", false},
+		{"last character lost", strings.TrimRight(blob, "=")[:len(strings.TrimRight(blob, "="))-1], "", false},
+		{"NUL", blob + "\x00", "NUL", false},
+		{"no-break space", blob + "\u00a0", "no-break space", false},
+		{"zero width", blob[:20] + "\u200b" + blob[20:], "no width", false},
+		{"UTF-16 of Chinese", string(utf16Of("密码"+blob, binary.LittleEndian, true)), "UTF-16", false},
+		{"noise", "\x80\x81\x82\x83", "not text", false},
+		{"a password", "hunter2!", "not base64", false},
+		{"a short text", "cm9vdA==", "too short", false},
+		{"long", strings.Repeat("A", MaxBlobFile+1), "longer than 65536 bytes", false},
+	} {
+		b, err := ParseBlob([]byte(c.file))
+		var not *NotCiphertext
+		if !errors.As(err, &not) {
+			t.Errorf("%s: %+v, %v", c.name, b, err)
+			continue
+		}
+		if !strings.Contains(not.Reason, c.says) || not.Exposed != c.exposed || !strings.HasPrefix(err.Error(), "not a ciphertext: ") {
+			t.Errorf("%s: %q, exposed %v", c.name, not.Reason, not.Exposed)
+		}
+		for _, secret := range []string{blob[:20], "MC4CAQ", "hunter2", "Forbidden", "c2VjcmV0"} {
+			if strings.Contains(err.Error(), secret) {
+				t.Errorf("%s: it is quoted: %v", c.name, err)
+			}
+		}
+	}
+}
+
+func must(b []byte, err error) []byte {
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
