@@ -3,6 +3,7 @@ package fs
 import (
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -16,6 +17,14 @@ type content struct {
 	hash [sha256.Size]byte // of the bytes; zero when they are too many to read
 	blob kms.Blob
 	bad  string // why it is no ciphertext, in words without its bytes
+}
+
+// err is bad as the log says it; nil for a ciphertext.
+func (c content) err() error {
+	if c.bad == "" {
+		return nil
+	}
+	return errors.New("not a ciphertext: " + c.bad)
 }
 
 // parsed remembers what the last contents were: an open reads the same bytes
