@@ -20,6 +20,14 @@ type content struct {
 	exposed bool
 }
 
+// err is bad as the log says it; nil for a ciphertext.
+func (c content) err() error {
+	if c.bad == "" {
+		return nil
+	}
+	return errors.New("not a ciphertext: " + c.bad)
+}
+
 // parsed remembers what the last contents were: an open reads the same bytes
 // twice, and hashing is much quicker than parsing.
 type parsed struct {

@@ -20,17 +20,8 @@ func (f *FS) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name string, out *
 	if parent == nil {
 		return unknown(cancel)
 	}
-	watched := f.cfg.Fast && f.watch.add(parent)              // before the look: no change goes unseen
-	wait := settling{ctx: context.Background(), begun: now()} // short, and stat knows no EINTR
-	seen := wait.begun
-	n, c, err := f.find(parent.rel, name)
-	changed, busy := f.unfinished(n, c, err)
-	for busy && wait.more(changed) {
-		f.loop.cover()
-		seen = now()
-		n, c, err = f.find(parent.rel, name)
-		changed, busy = f.unfinished(n, c, err)
-	}
+	watched := f.cfg.Fast && f.watch.add(parent) // before the look: no change goes unseen
+	n, c, seen, busy, err := f.findWhole(parent.rel, name)
 	if err == syscall.ENOENT && watched {
 		out.SetEntryTimeout(nameTrust) // and no node: there is none
 		return fuse.OK
@@ -63,6 +54,21 @@ func (f *FS) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name string, out *
 		f.recent.keep(n.id, seen, c)
 	}
 	return fuse.OK
+}
+
+// findWhole is find that waits for a file that is being rewritten at this
+// moment: bytes that are no ciphertext yet have no size to show. seen is when
+// the last look began, and busy says that a writer may still be at work.
+func (f *FS) findWhole(dir, name string) (n *node, c content, seen time.Time, busy bool, err error) {
+	wait := settling{ctx: context.Background(), begun: now()} // short, and stat knows no EINTR
+	for seen = wait.begun; ; seen = now() {
+		var changed int64
+		n, c, err = f.find(dir, name)
+		if changed, busy = f.unfinished(n, c, err); !busy || !wait.more(changed) {
+			return n, c, seen, busy, err
+		}
+		f.loop.cover()
+	}
 }
 
 // enter hands a node to the kernel: a reference and its attributes, with no

@@ -140,7 +140,7 @@ func (f *FS) handleOf(n *node, r *opened) (h *handle, status fuse.Status) {
 			r.err = errors.New("replaced since it was opened, and too many files are known to keep the bytes of this one")
 			return nil, fuse.Status(syscall.ESTALE)
 		case c.bad != "":
-			r.err = errors.New("not a ciphertext: " + c.bad)
+			r.err = c.err()
 			return nil, fuse.Status(syscall.EBADMSG)
 		}
 		if h, err = f.handleFor(n.rel, c.blob); err != nil {

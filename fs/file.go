@@ -111,7 +111,7 @@ func (o *opening) run(r *opened) fuse.Status {
 // open decrypts one version and makes its handle.
 func (o *opening) open(n *node, c content, r *opened) fuse.Status {
 	if c.bad != "" {
-		r.err = errors.New("not a ciphertext: " + c.bad)
+		r.err = c.err()
 		return fuse.Status(syscall.EBADMSG)
 	}
 	r.hash, r.version = c.hash, c.blob.KeyVersionID

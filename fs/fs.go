@@ -101,7 +101,7 @@ func New(cfg Config) (*FS, error) {
 		recent:   &recent{},
 		told:     &told{at: map[uint32]time.Time{}},
 		sizes:    newSizes(),
-		notices:  &notices{said: map[string]struct{}{}},
+		notices:  &notices{},
 		handles:  newHandles(),
 		threads:  &threads{of: map[uint32]uint32{}},
 		dirs:     &dirs{open: map[uint64]*dirHandle{}, held: map[uint32]int{}},

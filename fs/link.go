@@ -1,7 +1,9 @@
 package fs
 
 import (
+	"fmt"
 	"path"
+	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
@@ -14,15 +16,26 @@ func (f *FS) Readlink(cancel <-chan struct{}, h *fuse.InHeader) ([]byte, fuse.St
 	if n == nil {
 		return nil, unknown(cancel)
 	}
-	target, err := f.source.readLink(n.rel)
+	text, err := f.readLink(n.rel)
 	if err != nil {
 		return nil, sourceStatus(err)
 	}
-	if !confine(n.rel, target) {
-		f.cfg.Log.Warn("link leads out of the mount", "path", printable(n.rel), "target", printable(target))
-		return nil, fuse.EACCES
+	return []byte(text), fuse.OK
+}
+
+var errLeaves = fmt.Errorf("link leads out of the mount: %w", syscall.EACCES)
+
+// readLink is the text of a link as readers see it.
+func (f *FS) readLink(rel string) (string, error) {
+	target, err := f.source.readLink(rel)
+	if err != nil {
+		return "", err
 	}
-	return []byte(f.linkText(n.rel, target)), fuse.OK
+	if !confine(rel, target) {
+		f.cfg.Log.Warn("link leads out of the mount", "path", printable(rel), "target", printable(target))
+		return "", errLeaves
+	}
+	return f.linkText(rel, target), nil
 }
 
 func (f *FS) linkText(rel, target string) string {

@@ -23,6 +23,9 @@ func (t *notices) first(what string) bool {
 	if _, ok := t.said[what]; ok || len(t.said) >= maxNotices {
 		return false
 	}
+	if t.said == nil {
+		t.said = map[string]struct{}{}
+	}
 	t.said[what] = struct{}{}
 	return true
 }

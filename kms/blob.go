@@ -191,9 +191,12 @@ func (b Blob) Check(d *Decrypted) error {
 	return nil
 }
 
-// Moved says that an answer names another key version than the one in front of
-// the blob, as it may after a key was migrated to another instance.
-func (b Blob) Moved(answer Origin) bool {
+// Moved returns the key version in front of the blob if an answer names another
+// one, as it may after a key was migrated to another instance; else nothing.
+func (b Blob) Moved(answer Origin) (from string) {
 	raw, err := blobBase64.DecodeString(b.Text)
-	return err == nil && len(raw) >= versionLen && isVersionID(raw[:versionLen]) && !strings.HasPrefix(string(raw), answer.KeyVersionID)
+	if err != nil || len(raw) < versionLen || !isVersionID(raw[:versionLen]) || strings.HasPrefix(string(raw), answer.KeyVersionID) {
+		return ""
+	}
+	return string(raw[:versionLen])
 }

@@ -26,8 +26,8 @@ func Open(ctx context.Context, by Decrypter, blob Blob, ec EncryptionContext, en
 		d.Wipe()
 		return o, err
 	}
-	if blob.Moved(d.Origin) {
-		o.Notes = append(o.Notes, fmt.Sprintf("the service answers with key version %s, the ciphertext begins with another one (a migrated key?)", d.KeyVersionID))
+	if from := blob.Moved(d.Origin); from != "" {
+		o.Notes = append(o.Notes, fmt.Sprintf("the ciphertext names key version %s, the service answered with %s: a migrated key?", from, d.KeyVersionID))
 	}
 	if encoding == Raw && base64OfPEM(d.Plaintext) {
 		o.Notes = append(o.Notes, "this is base64 of a PEM: encoding=auto serves the PEM itself")

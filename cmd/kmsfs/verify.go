@@ -2,19 +2,16 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
+	"github.com/kmsfs/kmsfs/fs"
 	"github.com/kmsfs/kmsfs/kms"
 )
 
@@ -23,9 +20,13 @@ func verifyCommand(p *program) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify DIR",
 		Short: "Decrypt every *.cipher file below a directory, and say which would fail",
-		Long: `verify decrypts every *.cipher file below DIR, a few at a time, and prints a
-line for each: ok with the key and the key version, or FAIL with the reason. No
-plaintext is shown. The exit code is 1 if any file fails.`,
+		Long: `verify says of every *.cipher file below DIR, and of every link, what a mount of
+DIR answers to a program that opens it. It walks DIR as a mount does, decrypts
+each file once, a few at a time, and prints a line for each, sorted by name: ok
+with the key and the key version, or with what a link leads to, or FAIL with the
+reason. What is mounted on a file or a directory of DIR is not seen by a mount:
+that is one FAIL, too. No plaintext is shown. The exit code is 1 if any line
+says FAIL.`,
 		Example: `  kmsfs verify /etc/nginx/certs`,
 		Args:    exactly("DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -37,25 +38,39 @@ plaintext is shown. The exit code is 1 if any file fails.`,
 		},
 	}
 	s.fromEnvironment(p.getenv, false)
-	s.addFlags(cmd.Flags(), false, "keys", "qps")
+	s.addFlags(cmd.Flags(), false, "keys", "qps", "plain")
 	return cmd
 }
 
 // verifying is one run of the verify command.
 type verifying struct {
 	*settings
-	p   *program
-	dir string
+	p      *program
+	dir    string
+	by     kms.Decrypter
+	survey *fs.Survey
 
-	mu         sync.Mutex // guards what follows, and the output
-	done, bad  int
-	total      int
-	onTerminal bool
-	lost       error // of the output
+	mu    sync.Mutex
+	files map[string]*verified // by source path; guarded by mu
 }
 
-// verifyAtOnce bounds how many files are decrypted at a time.
-const verifyAtOnce = 8
+// verified is what became of one ciphertext file. Links to it ask as well.
+type verified struct {
+	once   sync.Once
+	opened kms.Opened
+	err    error
+}
+
+// verdict is one line of the output.
+type verdict struct {
+	text string
+	bad  bool
+}
+
+const (
+	verifyAtOnce = 8    // files that are read and decrypted at a time
+	verifyAhead  = 1024 // lines that wait for the one before them
+)
 
 func (v *verifying) run(ctx context.Context) error {
 	client, err := v.p.verbClient(v.settings)
@@ -63,122 +78,117 @@ func (v *verifying) run(ctx context.Context) error {
 		return err
 	}
 	defer client.Close()
-	by, _, err := v.decrypter(client)
-	if err != nil {
+	if v.by, _, err = v.decrypter(client); err != nil {
 		return err
 	}
-	files, err := cipherFiles(v.dir + "/.") // the directory may be a link
-	if err != nil {
+	if v.survey, err = fs.NewSurvey(v.dir, v.plain); err != nil {
 		return failf("verify %s: %w", quote(v.dir), cause(err))
 	}
-	if len(files) == 0 {
+	defer v.survey.Close()
+	v.files = map[string]*verified{}
+	done, bad := 0, 0
+	var lost error // of the output
+	progress := v.progress()
+	for next := range v.verdicts(ctx) {
+		line := <-next
+		if done++; line.bad {
+			bad++
+		}
+		progress("")
+		if _, err := io.WriteString(v.p.stdout, line.text); err != nil {
+			lost = err
+		}
+		progress(fmt.Sprintf("%d of %d", done, len(v.survey.Names)))
+	}
+	progress("")
+	switch {
+	case lost != nil:
+		return failf("verify %s: write: %w", quote(v.dir), cause(lost))
+	case bad > 0:
+		return failf("verify %s: %d of %d files cannot be served", quote(v.dir), bad, done)
+	case len(v.files) == 0:
 		return failf("verify %s: no %s files", quote(v.dir), cipherSuffix)
-	}
-	v.total = len(files)
-	if f, ok := v.p.stderr.(*os.File); ok {
-		v.onTerminal = term.IsTerminal(int(f.Fd()))
-	}
-	var wg sync.WaitGroup
-	slots := make(chan struct{}, verifyAtOnce)
-	for _, file := range files {
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			origin, err := v.one(ctx, by, file)
-			v.report(file, origin, err)
-		})
-	}
-	wg.Wait()
-	v.progress(true)
-	if v.lost != nil {
-		return failf("verify %s: write: %w", quote(v.dir), cause(v.lost))
-	}
-	if v.bad > 0 {
-		return failf("verify %s: %d of %d files cannot be served", quote(v.dir), v.bad, v.total)
 	}
 	return nil
 }
 
-// cipherFiles lists what a mount of dir would decrypt, relative to it.
-func cipherFiles(dir string) ([]string, error) {
-	var files []string
-	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
-		if err != nil {
-			return err
+// verdicts judges all names, some at a time, and hands the lines out in the
+// order of the names.
+func (v *verifying) verdicts(ctx context.Context) <-chan chan verdict {
+	lines := make(chan chan verdict, verifyAhead)
+	go func() {
+		defer close(lines)
+		slots := make(chan struct{}, verifyAtOnce)
+		for _, name := range v.survey.Names {
+			line := make(chan verdict, 1)
+			lines <- line
+			slots <- struct{}{}
+			go func() {
+				line <- v.judge(ctx, name)
+				<-slots
+			}()
 		}
-		if e.Type().IsRegular() && strings.HasSuffix(e.Name(), cipherSuffix) && e.Name() != cipherSuffix {
-			rel, err := filepath.Rel(dir, path)
-			if err != nil {
-				return err
+	}()
+	return lines
+}
+
+func (v *verifying) judge(ctx context.Context, name string) verdict {
+	e := v.survey.Look(name)
+	file, what, err := name, "", e.Err
+	if e.Target != "" {
+		file, what = e.Target, "link to "+plainName(e.Target)
+	}
+	if err == nil && e.Blob.Text != "" {
+		var o kms.Opened
+		if o, err = v.decrypt(ctx, file, e.Blob); what == "" {
+			what = fmt.Sprintf("key %s  version %s", o.KeyID, o.KeyVersionID)
+			for _, note := range o.Notes {
+				what += "  (" + note + ")"
 			}
-			files = append(files, rel)
 		}
-		return nil
-	})
-	return files, err
+	}
+	if err == nil {
+		return verdict{fmt.Sprintf("ok    %s  %s\n", plainName(name), what), false}
+	}
+	why := oneLine(err.Error())
+	if e.Target != "" {
+		why = what + ": " + why
+	}
+	return verdict{fmt.Sprintf("FAIL  %s  %s\n", plainName(name), why), true}
 }
 
-func (v *verifying) one(ctx context.Context, by kms.Decrypter, file string) (kms.Origin, error) {
-	content, err := readCiphertext(filepath.Join(v.dir, file))
-	if err != nil {
-		return kms.Origin{}, cause(err)
-	}
-	blob, err := kms.ParseBlob(content)
-	if err != nil {
-		return kms.Origin{}, err
-	}
-	ec, err := v.contextFor(v.dir, filepath.Join(v.dir, file))
-	if err != nil {
-		return kms.Origin{}, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, v.timeout)
-	defer cancel()
-	o, err := kms.Open(ctx, by, blob, ec, v.encoding)
-	clear(o.Secret)
-	return o.Origin, err
-}
-
-// readCiphertext reads a file that nobody vouches for: it may have become a
-// FIFO since it was listed.
-func readCiphertext(path string) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if st, err := f.Stat(); err != nil {
-		return nil, err
-	} else if !st.Mode().IsRegular() {
-		return nil, errors.New("not a regular file")
-	}
-	return io.ReadAll(io.LimitReader(f, kms.MaxBlobFile+1))
-}
-
-func (v *verifying) report(file string, origin kms.Origin, err error) {
+// decrypt decrypts one file, and at most once, however many links lead to it.
+// There is no secret in what it returns.
+func (v *verifying) decrypt(ctx context.Context, file string, blob kms.Blob) (kms.Opened, error) {
 	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.done++
-	if v.onTerminal {
-		fmt.Fprint(v.p.stderr, "\r\x1b[K")
+	f := v.files[file]
+	if f == nil {
+		f = &verified{}
+		v.files[file] = f
 	}
-	line := fmt.Sprintf("ok    %s  key %s  version %s\n", plainName(file), origin.KeyID, origin.KeyVersionID)
-	if err != nil {
-		v.bad++
-		line = fmt.Sprintf("FAIL  %s  %s\n", plainName(file), oneLine(err.Error()))
-	}
-	if _, err := io.WriteString(v.p.stdout, line); err != nil {
-		v.lost = err
-	}
-	v.progress(false)
+	v.mu.Unlock()
+	f.once.Do(func() {
+		ec, err := v.contextFor(v.dir, filepath.Join(v.dir, file))
+		if err != nil {
+			f.err = err
+			return
+		}
+		ctx, cancel := context.WithTimeout(ctx, v.timeout)
+		defer cancel()
+		f.opened, f.err = kms.Open(ctx, v.by, blob, ec, v.encoding)
+		clear(f.opened.Secret)
+		f.opened.Secret = nil
+	})
+	return f.opened, f.err
 }
 
-// progress keeps a line on the terminal up to date; the last call removes it.
-func (v *verifying) progress(last bool) {
-	switch {
-	case !v.onTerminal:
-	case last:
-		fmt.Fprint(v.p.stderr, "\r\x1b[K")
-	default:
-		fmt.Fprintf(v.p.stderr, "\r\x1b[K%d of %d", v.done, v.total)
+// progress returns what keeps a line of text on the terminal up to date; an
+// empty text removes it. Elsewhere, and on a terminal without escape
+// sequences, it does nothing.
+func (v *verifying) progress() func(string) {
+	f, ok := v.p.stderr.(*os.File)
+	if t := v.p.getenv("TERM"); !ok || t == "" || t == "dumb" || !term.IsTerminal(int(f.Fd())) {
+		return func(string) {}
 	}
+	return func(text string) { fmt.Fprint(f, "\r\x1b[K", text) }
 }
