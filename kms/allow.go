@@ -2,10 +2,21 @@ package kms
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"time"
+)
+
+const (
+	// aliasFor is how long an answer about an alias is good: that of a key
+	// which is retired is moved to its successor.
+	aliasFor = 3 * time.Minute
+	// aliasRest is how often at most an alias is asked for anew, because of
+	// what another key encrypted or because there was no answer.
+	aliasRest = 5 * time.Second
 )
 
 // Resolver finds the id of the key that an alias names.
@@ -19,16 +30,26 @@ type Resolver interface {
 type Allowed struct {
 	d       Decrypter
 	aliases Resolver
+	ids     []string      // key ids that are allowed whatever an alias says
+	asking  chan struct{} // holds a value while somebody asks for aliases
 
-	mu  sync.Mutex
-	ids []string            // key ids that are allowed
-	due map[string]struct{} // aliases not resolved yet
+	mu    sync.Mutex
+	named []alias
 }
 
-// Allow limits d to the keys: ids, ARNs and aliases. An alias is resolved once,
-// at the first answer that needs it: until then there may be no network.
+// alias is what is known of one.
+type alias struct {
+	name  string
+	id    string    // of the key; empty: nobody knows, or there is none
+	asked time.Time // last, whatever the answer; zero: never
+	err   error     // of that time
+}
+
+// Allow limits d to the keys: ids, ARNs and aliases. An alias is resolved at the
+// first answer that needs it (until then there may be no network), every few
+// minutes, and when something was encrypted by a key that is not allowed.
 func Allow(d Decrypter, aliases Resolver, keys []string) (*Allowed, error) {
-	a := &Allowed{d: d, aliases: aliases, due: map[string]struct{}{}}
+	a := &Allowed{d: d, aliases: aliases, asking: make(chan struct{}, 1)}
 	for _, k := range keys {
 		name := k
 		if strings.HasPrefix(k, "acs:kms:") {
@@ -48,12 +69,12 @@ func Allow(d Decrypter, aliases Resolver, keys []string) (*Allowed, error) {
 		case name == "" || strings.ContainsAny(name, " \t\r\n"):
 			return nil, fmt.Errorf("%q is not a key id, an ARN or an alias", k)
 		case strings.HasPrefix(name, "alias/"):
-			a.due[name] = struct{}{}
+			a.named = append(a.named, alias{name: name})
 		default:
 			a.ids = append(a.ids, name)
 		}
 	}
-	if len(a.ids)+len(a.due) == 0 {
+	if len(a.ids)+len(a.named) == 0 {
 		return nil, fmt.Errorf("no keys")
 	}
 	return a, nil
@@ -73,37 +94,86 @@ func (a *Allowed) Decrypt(ctx context.Context, blob Blob, ec EncryptionContext) 
 }
 
 func (a *Allowed) judge(ctx context.Context, o Origin) error {
-	if a.has(o.KeyID) {
+	if slices.Contains(a.ids, o.KeyID) {
 		return nil
 	}
-	for _, alias := range a.unresolved() {
-		id, err := a.aliases.ResolveAlias(ctx, alias)
-		if err != nil {
-			return fmt.Errorf("resolve %s of keys=: %w", alias, err)
+	// Not shorter than aliasRest for what an alias allows, so that an outage
+	// costs no call for each answer.
+	for _, after := range []time.Duration{aliasFor, aliasRest} {
+		if err := a.ask(ctx, after); err != nil {
+			return err
 		}
-		a.mu.Lock()
-		delete(a.due, alias)
-		a.ids = append(a.ids, id)
-		a.mu.Unlock()
+		if a.allows(o.KeyID) {
+			return nil
+		}
 	}
-	if a.has(o.KeyID) {
-		return nil
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, n := range a.named {
+		if n.id == "" && n.err != nil && !gone(n.err) {
+			return fmt.Errorf("resolve %s of keys=: %w", n.name, n.err)
+		}
 	}
 	return &Error{Class: ErrDenied, Action: "Decrypt", RequestID: o.RequestID, Detail: fmt.Sprintf("it was encrypted by key %s, which is not one of keys=", o.KeyID)}
 }
 
-func (a *Allowed) has(id string) bool {
+func (a *Allowed) allows(id string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return slices.Contains(a.ids, id)
+	return slices.ContainsFunc(a.named, func(n alias) bool { return n.id == id })
 }
 
-func (a *Allowed) unresolved() []string {
+// ask resolves the aliases that were not asked for within a time. One caller
+// asks, the others wait and find the answers. What an alias named stands while
+// there is no other answer; an alias that is gone names nothing.
+func (a *Allowed) ask(ctx context.Context, after time.Duration) error {
+	if len(a.old(after)) == 0 {
+		return nil
+	}
+	select {
+	case a.asking <- struct{}{}:
+		defer func() { <-a.asking }()
+	case <-ctx.Done():
+		return &Error{Class: ErrTransient, Action: "DescribeKey", Detail: "out of time before the aliases of keys= were resolved", Cause: ctx.Err()}
+	}
+	for _, i := range a.old(after) {
+		id, err := a.aliases.ResolveAlias(ctx, a.named[i].name)
+		if ctx.Err() != nil && err != nil {
+			return &Error{Class: ErrTransient, Action: "DescribeKey", Detail: "out of time before the aliases of keys= were resolved", Cause: ctx.Err()}
+		}
+		a.mu.Lock()
+		n := &a.named[i]
+		switch {
+		case err == nil:
+			n.id = id
+		case gone(err):
+			n.id = ""
+		}
+		n.asked, n.err = time.Now(), err
+		a.mu.Unlock()
+	}
+	return nil
+}
+
+// gone says that an alias names no key (any more).
+func gone(err error) bool { return errors.Is(err, ErrKeyState) }
+
+// old are the places of the aliases to ask for. An answer that was none is asked
+// for again after a rest, whatever the time.
+func (a *Allowed) old(after time.Duration) (places []int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	var names []string
-	for name := range a.due {
-		names = append(names, name)
+	for i, n := range a.named {
+		wait := after
+		switch {
+		case n.err != nil && n.id == "" && !gone(n.err):
+			wait = time.Second // nothing can be judged before
+		case n.err != nil:
+			wait = aliasRest
+		}
+		if n.asked.IsZero() || time.Since(n.asked) >= wait {
+			places = append(places, i)
+		}
 	}
-	return names
+	return places
 }

@@ -15,6 +15,9 @@ var (
 	// ErrAuthentication: credentials, signature, clock or account were
 	// rejected. It says nothing about the ciphertext.
 	ErrAuthentication = errors.New("key service rejected our credentials")
+	// ErrConfiguration: the account, its instance or the endpoint is not set
+	// up for this call. It says nothing about the ciphertext or the identity.
+	ErrConfiguration = errors.New("key service is not set up for this")
 	// ErrDenied: the service knows who we are and does not allow this call.
 	ErrDenied = errors.New("access denied by the key service")
 	// ErrKeyState: the key or its version is disabled, pending deletion,
@@ -38,7 +41,7 @@ func ClassName(err error) string {
 		class error
 		name  string
 	}{
-		{ErrTransient, "transient"}, {ErrAuthentication, "authentication"}, {ErrDenied, "denied"}, {ErrKeyState, "key_state"},
+		{ErrTransient, "transient"}, {ErrAuthentication, "authentication"}, {ErrConfiguration, "configuration"}, {ErrDenied, "denied"}, {ErrKeyState, "key_state"},
 		{ErrBadCiphertext, "bad_ciphertext"}, {ErrBadAnswer, "bad_answer"}, {ErrInvalid, "invalid"},
 	} {
 		if errors.Is(err, c.class) {

@@ -117,7 +117,6 @@ func (g *Gate) Token(ctx context.Context) error {
 		}
 	}
 	g.calls.Add(1)
-	g.retries.Add(1)
 	return nil
 }
 

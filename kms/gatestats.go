@@ -4,7 +4,7 @@ import "time"
 
 // GateStats is what a Gate has counted since it was made, and how it stands.
 type GateStats struct {
-	Calls     uint64 // attempts, the retries included
+	Calls     uint64 // requests, the retries included
 	Retries   uint64
 	Waits     uint64 // attempts that could not begin at once
 	Throttled uint64 // attempts that the service throttled

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 func TestParseContext(t *testing.T) {
@@ -123,16 +125,22 @@ func (a *answering) Decrypt(context.Context, Blob, EncryptionContext) (*Decrypte
 }
 
 type resolving struct {
-	calls int
-	err   error
+	calls  int
+	prefix string
+	err    error
 }
 
 func (r *resolving) ResolveAlias(_ context.Context, alias string) (string, error) {
 	r.calls++
-	return "id-of-" + alias, r.err
+	if r.err != nil {
+		return "", r.err
+	}
+	return r.prefix + "id-of-" + alias, nil
 }
 
-func TestAllow(t *testing.T) {
+func TestAllow(t *testing.T) { synctest.Test(t, testAllow) }
+
+func testAllow(t *testing.T) {
 	aliases := &resolving{}
 	d := &answering{keyID: "k1"}
 	a, err := Allow(d, aliases, []string{"k1", "acs:kms:cn-hangzhou:123:key/k2", "alias/a", "acs:kms:cn-hangzhou:123:alias/b"})
@@ -165,6 +173,7 @@ func TestAllow(t *testing.T) {
 		t.Errorf("an alias that cannot be resolved: %v", err)
 	}
 	aliases.err, d.keyID = nil, "id-of-alias/a"
+	time.Sleep(time.Second)
 	if _, err := a.Decrypt(context.Background(), Blob{}, nil); err != nil {
 		t.Errorf("after it can: %v", err)
 	}
@@ -173,4 +182,65 @@ func TestAllow(t *testing.T) {
 			t.Errorf("%q is accepted", bad)
 		}
 	}
+}
+
+// An alias that is moved takes its authority along: the new key is served as
+// soon as something of it is read, the old one no more from then on, and after
+// some minutes whatever is read. An outage takes nothing from anybody, and a
+// flood of foreign files costs one call in a while.
+func TestAliasIsMoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		aliases := &resolving{}
+		d := &answering{}
+		a, err := Allow(d, aliases, []string{"alias/a"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		allowed := func(id string) bool {
+			d.keyID = id
+			_, err := a.Decrypt(t.Context(), Blob{}, nil)
+			if err != nil && !errors.Is(err, ErrDenied) {
+				t.Error(err)
+			}
+			return err == nil
+		}
+		if !allowed("id-of-alias/a") || allowed("new-id-of-alias/a") || aliases.calls != 1 {
+			t.Fatalf("%d calls", aliases.calls)
+		}
+		aliases.prefix = "new-"
+		time.Sleep(aliasRest)
+		if !allowed("id-of-alias/a") {
+			t.Error("refused before anybody knew")
+		}
+		if !allowed("new-id-of-alias/a") || allowed("id-of-alias/a") || aliases.calls != 2 {
+			t.Errorf("after the move, %d calls", aliases.calls)
+		}
+		aliases.prefix = "third-"
+		time.Sleep(aliasFor - time.Second)
+		if !allowed("new-id-of-alias/a") {
+			t.Error("refused early")
+		}
+		time.Sleep(time.Second)
+		if allowed("new-id-of-alias/a") {
+			t.Error("the alias is not looked at again")
+		}
+		aliases.err = &Error{Class: ErrTransient, Action: "DescribeKey"}
+		time.Sleep(aliasFor)
+		if !allowed("third-id-of-alias/a") {
+			t.Error("an outage refuses a key")
+		}
+		before := aliases.calls
+		for range 100 {
+			allowed("foreign")
+			time.Sleep(100 * time.Millisecond)
+		}
+		if n := aliases.calls - before; n > 2 {
+			t.Errorf("%d calls in 10 s", n)
+		}
+		aliases.err = &Error{Class: ErrKeyState, Action: "DescribeKey", Code: "Forbidden.AliasNotFound"}
+		time.Sleep(aliasRest)
+		if allowed("third-id-of-alias/a") {
+			t.Error("an alias that is gone allows its key")
+		}
+	})
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"time"
 
 	"github.com/kmsfs/kmsfs/kms"
 	"github.com/kmsfs/kmsfs/kms/aliyun"
@@ -53,7 +54,7 @@ func (s *settings) client(getenv func(string) string, log *slog.Logger) (*aliyun
 	}
 	c, err := aliyun.New(aliyun.Config{
 		Region: region, Endpoint: s.endpoint, CAFile: s.caFile, VPC: s.vpc,
-		AllowEmulator: s.allowEmulator, Credentials: source, Log: log,
+		AllowEmulator: s.allowEmulator, Credentials: source, Log: log, Repeat: s.token,
 	})
 	if errors.Is(err, aliyun.ErrBadRegion) && region == "" {
 		return nil, failf("choose endpoint: no region").hint("set ALIBABA_CLOUD_REGION_ID, for example to cn-hangzhou, or give --region or --endpoint")
@@ -91,18 +92,38 @@ func (p *program) verbClient(s *settings) (*aliyun.Client, error) {
 // decrypter puts before a client what guards it: the rate and the retries,
 // and the keys that are allowed.
 func (s *settings) decrypter(c *aliyun.Client) (kms.Decrypter, *kms.Gate, error) {
-	gate := kms.NewGate(c, kms.GateConfig{QPS: s.qps})
+	gate := kms.NewGate(c, kms.GateConfig{QPS: s.qps, Load: s.timeout, Attempt: s.attempt()})
+	s.gate = gate
 	if len(s.keys) == 0 {
 		return gate, gate, nil
 	}
-	allowed, err := kms.Allow(gate, aliasOf{c}, s.keys)
+	allowed, err := kms.Allow(gate, aliasOf{c, gate}, s.keys)
 	return allowed, gate, err
 }
 
-// aliasOf resolves aliases by asking the service for the key.
-type aliasOf struct{ *aliyun.Client }
+// attempt bounds one request: what is answered later than that could be served
+// to nobody.
+func (s *settings) attempt() time.Duration { return min(3*time.Second, s.ttl+s.stale) }
+
+// token is the leave of the gate, if there is one, to send a request once more.
+func (s *settings) token(ctx context.Context) error {
+	if s.gate == nil {
+		return nil
+	}
+	return s.gate.Token(ctx)
+}
+
+// aliasOf resolves aliases by asking the service for the key, at the rate of
+// the gate.
+type aliasOf struct {
+	*aliyun.Client
+	gate *kms.Gate
+}
 
 func (a aliasOf) ResolveAlias(ctx context.Context, alias string) (string, error) {
+	if err := a.gate.Token(ctx); err != nil {
+		return "", err
+	}
 	raw, err := a.DescribeKey(ctx, alias)
 	if err != nil {
 		return "", err

@@ -33,6 +33,8 @@ type settings struct {
 	logFile string
 
 	sloppy bool // mount -s: unknown options are passed over
+
+	gate *kms.Gate // before all calls, once there is one; set before the first call
 }
 
 // connection says which key service to speak to.

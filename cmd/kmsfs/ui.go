@@ -87,54 +87,51 @@ func (p *program) report(err error, codes exitCodes) int {
 // complain prints one error: a line, and a hint where there is one.
 func (p *program) complain(err error) {
 	fmt.Fprintf(p.stderr, "kmsfs: %s\n", oneLine(err.Error()))
-	tip := hintFor(err)
-	if f, ok := errors.AsType[*failure](err); ok && f.tip != "" {
-		tip = f.tip
-	}
-	if tip != "" {
+	if tip := hintFor(err); tip != "" {
 		fmt.Fprintf(p.stderr, "hint: %s\n", oneLine(tip))
 	}
 }
 
-// hintFor derives a hint from the class of an error.
+// hints are what to do about an error that does not bring a hint itself, the
+// first one that fits.
+var hints = []struct {
+	about error
+	hint  string
+}{
+	{aliyun.ErrNoCredentials, "set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET in the environment, or configure a profile with aliyun configure; on an ECS instance with a role, unset ALIBABA_CLOUD_ECS_METADATA_DISABLED"},
+	{aliyun.ErrHalfCredentials, "set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET in the environment, or configure a profile with aliyun configure; on an ECS instance with a role, unset ALIBABA_CLOUD_ECS_METADATA_DISABLED"},
+	{aliyun.ErrNoProfile, "aliyun configure list shows the profiles there are"},
+	{aliyun.ErrBadProfile, "kmsfs reads config.json as aliyun configure writes it, or an ini file"},
+	{aliyun.ErrBadSource, "choose one of profile or credentials_file, and ram_role; a path must be absolute"},
+	{aliyun.ErrUnsafeFile, "the file and its directories must belong to root or to you, and nobody else may write to them: chmod 600"},
+	{aliyun.ErrProcessRefused, "if that command is to run, with the rights of kmsfs: credential_process=allow"},
+	{aliyun.ErrUnsupportedMode, "modes that work: AK, StsToken, RamRoleArn, ChainableRamRoleArn, EcsRamRole, OIDC, CredentialsURI, CloudSSO, OAuth, External"},
+	{aliyun.ErrTestOnlyCA, "this is the certificate of the KMS emulator; if that is what you want, mount with -o allow_emulator, or set KMSFS_ALLOW_EMULATOR=1 for the other commands"},
+	{aliyun.ErrUnsafeEnvironment, "unset the variable: it would print secrets"},
+	{aliyun.ErrBadRegion, "a region looks like cn-hangzhou; set ALIBABA_CLOUD_REGION_ID or give --region"},
+	{aliyun.ErrBadEndpoint, "an endpoint looks like kms.cn-hangzhou.aliyuncs.com or 127.0.0.1:8443"},
+	{kms.ErrAuthentication, "check the access key, its secret and token, and the clock of this machine"},
+	{kms.ErrConfiguration, "see in the KMS console how the account, the instance and the endpoint are set up"},
+	{kms.ErrDenied, "the RAM policy of this identity must allow the call for this key"},
+	{kms.ErrKeyState, "see whether the key exists in this region and is enabled: aliyun kms DescribeKey --KeyId …"},
+	{kms.ErrBadCiphertext, "was it encrypted in this region, with the same encryption context and encoding, and copied whole?"},
+	{kms.ErrTransient, "check the endpoint, the network and the proxy settings, then try again"},
+	{fs.ErrPermission, "run as root, or as the owner of the file"},
+	{syscall.ENOSPC, "make room on that file system"},
+}
+
+// hintFor derives a hint from an error, the nearest one to the cause.
 func hintFor(err error) string {
-	switch {
-	case errors.Is(err, aliyun.ErrNoCredentials), errors.Is(err, aliyun.ErrHalfCredentials):
-		return "set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET in the environment, or configure a profile with aliyun configure; on an ECS instance with a role, unset ALIBABA_CLOUD_ECS_METADATA_DISABLED"
-	case errors.Is(err, aliyun.ErrNoProfile):
-		return "aliyun configure list shows the profiles there are"
-	case errors.Is(err, aliyun.ErrBadProfile):
-		return "kmsfs reads config.json as aliyun configure writes it, or an ini file"
-	case errors.Is(err, aliyun.ErrBadSource):
-		return "choose one of profile or credentials_file, and ram_role; a path must be absolute"
-	case errors.Is(err, aliyun.ErrUnsafeFile):
-		return "the file and its directories must belong to root or to you, and nobody else may write to them: chmod 600"
-	case errors.Is(err, aliyun.ErrProcessRefused):
-		return "if that command is to run, with the rights of kmsfs: credential_process=allow"
-	case errors.Is(err, aliyun.ErrUnsupportedMode):
-		return "modes that work: AK, StsToken, RamRoleArn, ChainableRamRoleArn, EcsRamRole, OIDC, CredentialsURI, CloudSSO, OAuth, External"
-	case errors.Is(err, aliyun.ErrTestOnlyCA):
-		return "this is the certificate of the KMS emulator; if that is what you want, mount with -o allow_emulator, or set KMSFS_ALLOW_EMULATOR=1 for the other commands"
-	case errors.Is(err, aliyun.ErrUnsafeEnvironment):
-		return "unset the variable: it would print secrets"
-	case errors.Is(err, aliyun.ErrBadRegion):
-		return "a region looks like cn-hangzhou; set ALIBABA_CLOUD_REGION_ID or give --region"
-	case errors.Is(err, aliyun.ErrBadEndpoint):
-		return "an endpoint looks like kms.cn-hangzhou.aliyuncs.com or 127.0.0.1:8443"
-	case errors.Is(err, kms.ErrAuthentication):
-		return "check the access key, its secret and token, and the clock of this machine"
-	case errors.Is(err, kms.ErrDenied):
-		return "the RAM policy of this identity must allow the call for this key"
-	case errors.Is(err, kms.ErrKeyState):
-		return "see whether the key exists in this region and is enabled: aliyun kms DescribeKey --KeyId …"
-	case errors.Is(err, kms.ErrBadCiphertext):
-		return "was it encrypted in this region, with the same encryption context and encoding, and copied whole?"
-	case errors.Is(err, kms.ErrTransient):
-		return "check the endpoint, the network and the proxy settings, then try again"
-	case errors.Is(err, fs.ErrPermission):
-		return "run as root, or as the owner of the file"
-	case errors.Is(err, syscall.ENOSPC):
-		return "make room on that file system"
+	if f, ok := errors.AsType[*failure](err); ok && f.tip != "" {
+		return f.tip
+	}
+	if e, ok := errors.AsType[*kms.Error](err); ok && e.Hint != "" {
+		return e.Hint
+	}
+	for _, h := range hints {
+		if errors.Is(err, h.about) {
+			return h.hint
+		}
 	}
 	return ""
 }

@@ -24,9 +24,9 @@ func verifyCommand(p *program) *cobra.Command {
 DIR answers to a program that opens it. It walks DIR as a mount does, decrypts
 each file once, a few at a time, and prints a line for each, sorted by name: ok
 with the key and the key version, or with what a link leads to, or FAIL with the
-reason. What is mounted on a file or a directory of DIR is not seen by a mount:
-that is one FAIL, too. No plaintext is shown. The exit code is 1 if any line
-says FAIL.`,
+reason. What is mounted on a file or a directory of DIR is out of a mount's
+reach, and a FAIL. No plaintext is shown. The exit code is 1 if any line says
+FAIL.`,
 		Example: `  kmsfs verify /etc/nginx/certs`,
 		Args:    exactly("DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {

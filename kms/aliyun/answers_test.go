@@ -12,7 +12,7 @@ import (
 )
 
 var classes = []error{
-	kms.ErrTransient, kms.ErrAuthentication, kms.ErrDenied, kms.ErrKeyState,
+	kms.ErrTransient, kms.ErrAuthentication, kms.ErrConfiguration, kms.ErrDenied, kms.ErrKeyState,
 	kms.ErrBadCiphertext, kms.ErrBadAnswer, kms.ErrInvalid,
 }
 

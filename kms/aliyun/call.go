@@ -33,7 +33,7 @@ type operation struct {
 // own.
 func (c *Client) call(ctx context.Context, op operation) error {
 	if ctx.Err() != nil {
-		return ended(ctx, op.action)
+		return ended(ctx, op.action, false)
 	}
 	to, err := c.destination(ctx)
 	if err != nil {
@@ -48,10 +48,15 @@ func (c *Client) call(ctx context.Context, op operation) error {
 		return err
 	}
 	// What was rejected was not done, so any operation may be repeated.
-	if newer, lackErr := c.lender.renew(ctx, lent); lackErr == nil && newer != lent && ctx.Err() == nil {
+	if newer, lackErr := c.lender.renew(ctx, lent); lackErr == nil && newer != lent && c.mayRepeat(ctx) {
 		return c.within(ctx, op, to, newer)
 	}
 	return err
+}
+
+// mayRepeat waits for the leave to send one more request, as long as ctx lasts.
+func (c *Client) mayRepeat(ctx context.Context) bool {
+	return ctx.Err() == nil && (c.cfg.Repeat == nil || c.cfg.Repeat(ctx) == nil)
 }
 
 // within runs an operation within the client's timeout and the caller's context.
@@ -62,8 +67,8 @@ func (c *Client) within(ctx context.Context, op operation, to destination, lent 
 	bounded, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	x, err := c.try(bounded, op, to, lent, c.pooled)
-	if err != nil && x.stale && op.repeatable && bounded.Err() == nil {
-		_, err = c.try(bounded, op, to, lent, c.fresh)
+	if err != nil && x.stale && op.repeatable && c.mayRepeat(bounded) {
+		x, err = c.try(bounded, op, to, lent, c.fresh)
 	}
 	var failure *kms.Error
 	switch {
@@ -72,20 +77,21 @@ func (c *Client) within(ctx context.Context, op operation, to destination, lent 
 	case errors.As(err, &failure) && failure.Status != 0:
 		return failure // an answer arrived, and says more than a late deadline
 	case ctx.Err() != nil:
-		return ended(ctx, op.action)
+		return ended(ctx, op.action, !x.connected.Load())
 	case bounded.Err() != nil:
-		return &kms.Error{Class: kms.ErrTransient, Action: op.action, Detail: "timed out after " + c.timeout.String()}
+		return &kms.Error{Class: kms.ErrTransient, Action: op.action, Detail: "timed out after " + c.timeout.String(), Unreached: !x.connected.Load()}
 	}
 	return err
 }
 
-// ended is the error of a call whose caller gave up.
-func ended(ctx context.Context, action string) error {
+// ended is the error of a call whose caller gave up, before there was a
+// connection to send on or after.
+func ended(ctx context.Context, action string, unreached bool) error {
 	detail := "canceled"
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		detail = "the caller's deadline passed"
 	}
-	return &kms.Error{Class: kms.ErrTransient, Action: action, Detail: detail, Cause: ctx.Err()}
+	return &kms.Error{Class: kms.ErrTransient, Action: action, Detail: detail, Unreached: unreached, Cause: ctx.Err()}
 }
 
 // try sends one request with an SDK client of its own, because a client is not

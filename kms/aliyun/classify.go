@@ -9,12 +9,14 @@ import (
 )
 
 // verdict is what an error code means: its class, the class for Decrypt where
-// that differs, and words of our own. The service's Message is never repeated:
-// for signature errors it quotes every parameter, Encrypt's plaintext included.
+// that differs, words of our own, and what to do beside what the class says. The
+// service's Message is never repeated: for signature errors it quotes every
+// parameter, Encrypt's plaintext included.
 type verdict struct {
 	class   error
 	decrypt error // nil: as class
 	detail  string
+	hint    string
 }
 
 // codes is the documented error table of the API, the gateway's codes, and
@@ -22,9 +24,9 @@ type verdict struct {
 // codes that start with it.
 var codes = map[string]verdict{
 	// The service or the quota. Throttling comes with 400 and with 429.
-	"Rejected.Throttling":         {class: kms.ErrTransient, detail: "throttled"},
-	"Throttling":                  {class: kms.ErrTransient, detail: "throttled"},
-	"Throttling.":                 {class: kms.ErrTransient, detail: "throttled"},
+	"Rejected.Throttling":         {class: kms.ErrTransient, detail: "throttled", hint: hintThrottled},
+	"Throttling":                  {class: kms.ErrTransient, detail: "throttled", hint: hintThrottled},
+	"Throttling.":                 {class: kms.ErrTransient, detail: "throttled", hint: hintThrottled},
 	"ServiceUnavailableTemporary": {class: kms.ErrTransient},
 	"ServiceUnavailable":          {class: kms.ErrTransient},
 	"InternalFailure":             {class: kms.ErrTransient},
@@ -32,24 +34,37 @@ var codes = map[string]verdict{
 
 	// Who we are: signature, clock, key, token, account. None of these says
 	// anything about a ciphertext or a CMK, so nothing may be purged.
-	"SignatureDoesNotMatch":             {class: kms.ErrAuthentication, detail: "the access key secret is wrong"},
-	"IncompleteSignature":               {class: kms.ErrAuthentication, detail: "the signature was not accepted"},
-	"SignatureNonceUsed":                {class: kms.ErrAuthentication, detail: "the request arrived twice"},
-	"IllegalTimestamp":                  {class: kms.ErrAuthentication, detail: "this machine's clock is wrong"},
-	"InvalidTimeStamp.":                 {class: kms.ErrAuthentication, detail: "this machine's clock is wrong"},
-	"InvalidAccessKeyId":                {class: kms.ErrAuthentication, detail: "the access key is unknown or its token has expired"},
-	"InvalidAccessKeyId.":               {class: kms.ErrAuthentication, detail: "the access key is unknown or its token has expired"},
-	"InvalidSecurityToken":              {class: kms.ErrAuthentication, detail: "the security token is invalid or has expired"},
-	"InvalidSecurityToken.":             {class: kms.ErrAuthentication, detail: "the security token is invalid or has expired"},
-	"MissingSecurityToken":              {class: kms.ErrAuthentication, detail: "the access key needs its security token"},
-	"Forbidden.AccessKey":               {class: kms.ErrAuthentication, detail: "the access key is disabled"},
-	"Forbidden.AccessKeyDisabled":       {class: kms.ErrAuthentication, detail: "the access key is disabled"},
-	"Forbidden.KmsServiceNotEnabled":    {class: kms.ErrAuthentication, detail: "KMS is not enabled for this account"},
-	"Forbidden.ProhibitedByRiskControl": {class: kms.ErrAuthentication, detail: "the account is under risk control"},
-	"Forbidden.InDebt":                  {class: kms.ErrAuthentication, detail: "the account has an overdue payment"},
-	"Forbidden.InDebtOverdue":           {class: kms.ErrAuthentication, detail: "the account has an overdue payment"},
-	"Forbidden.UbsmsInvalid":            {class: kms.ErrAuthentication, detail: "the account's business status forbids KMS"},
-	"Forbidden.UbsmsInvalid.":           {class: kms.ErrAuthentication, detail: "the account's business status forbids KMS"},
+	"SignatureDoesNotMatch":       {class: kms.ErrAuthentication, detail: "the access key secret is wrong"},
+	"IncompleteSignature":         {class: kms.ErrAuthentication, detail: "the signature was not accepted"},
+	"SignatureNonceUsed":          {class: kms.ErrAuthentication, detail: "the request arrived twice"},
+	"IllegalTimestamp":            {class: kms.ErrAuthentication, detail: "this machine's clock is wrong"},
+	"InvalidTimeStamp.":           {class: kms.ErrAuthentication, detail: "this machine's clock is wrong"},
+	"InvalidAccessKeyId":          {class: kms.ErrAuthentication, detail: "the access key is unknown or its token has expired"},
+	"InvalidAccessKeyId.":         {class: kms.ErrAuthentication, detail: "the access key is unknown or its token has expired"},
+	"InvalidSecurityToken":        {class: kms.ErrAuthentication, detail: "the security token is invalid or has expired"},
+	"InvalidSecurityToken.":       {class: kms.ErrAuthentication, detail: "the security token is invalid or has expired"},
+	"MissingSecurityToken":        {class: kms.ErrAuthentication, detail: "the access key needs its security token"},
+	"Forbidden.AccessKey":         {class: kms.ErrAuthentication, detail: "the access key is disabled"},
+	"Forbidden.AccessKeyDisabled": {class: kms.ErrAuthentication, detail: "the access key is disabled"},
+
+	// How the account, its instance and the endpoint are set up. Nothing of it
+	// is about a ciphertext, so nothing may be purged or called damaged.
+	"Rejected.UnsupportedOperation":     {class: kms.ErrConfiguration, detail: "not possible through this endpoint, or with this kind of key", hint: hintSwitch},
+	"UnsupportedOperation":              {class: kms.ErrConfiguration, detail: "not possible through this endpoint, or with this kind of key", hint: hintSwitch},
+	missingOfOldImage:                   {class: kms.ErrConfiguration, detail: "the instance asks for a parameter of its old protocol", hint: hintImage},
+	"Forbidden.DKMSInstance":            {class: kms.ErrConfiguration, detail: "the KMS instance does not serve this call", hint: hintInstance},
+	"Forbidden.DKMSInstanceNotAllowed":  {class: kms.ErrConfiguration, detail: "the KMS instance does not serve this call", hint: hintInstance},
+	"InDebt":                            {class: kms.ErrConfiguration, detail: "the account has an overdue payment", hint: hintDebt},
+	"Forbidden.InDebt":                  {class: kms.ErrConfiguration, detail: "the account has an overdue payment", hint: hintDebt},
+	"Forbidden.InDebtOverdue":           {class: kms.ErrConfiguration, detail: "the account has an overdue payment", hint: hintDebt},
+	"Forbidden.KmsServiceNotEnabled":    {class: kms.ErrConfiguration, detail: "KMS is not activated for this account", hint: hintService},
+	"Forbidden.UserNotEnabled":          {class: kms.ErrConfiguration, detail: "KMS is not activated for this account", hint: hintService},
+	"Forbidden.ProhibitedByRiskControl": {class: kms.ErrConfiguration, detail: "the account is under risk control", hint: hintAccount},
+	"Forbidden.UbsmsInvalid":            {class: kms.ErrConfiguration, detail: "the account's business status forbids KMS", hint: hintAccount},
+	"Forbidden.UbsmsInvalid.":           {class: kms.ErrConfiguration, detail: "the account's business status forbids KMS", hint: hintAccount},
+	"InvalidApi.NotFound":               {class: kms.ErrConfiguration, detail: "the endpoint does not know this action", hint: hintEndpoint},
+	"InvalidProduct.NotFound":           {class: kms.ErrConfiguration, detail: "the endpoint is not a KMS", hint: hintEndpoint},
+	"InvalidVersion":                    {class: kms.ErrConfiguration, detail: "the endpoint does not know this API version", hint: hintEndpoint},
 
 	// Known, and not allowed.
 	"Forbidden.NoPermission": {class: kms.ErrDenied},
@@ -72,8 +87,6 @@ var codes = map[string]verdict{
 	// documentation names no code for a damaged blob or a wrong context.
 	"InvalidParameter":               {class: kms.ErrInvalid, decrypt: kms.ErrBadCiphertext},
 	"ParseRequestParameterException": {class: kms.ErrInvalid, decrypt: kms.ErrBadCiphertext},
-	"Rejected.UnsupportedOperation":  {class: kms.ErrInvalid, decrypt: kms.ErrBadCiphertext, detail: "not possible with this kind of key"},
-	"UnsupportedOperation":           {class: kms.ErrInvalid, decrypt: kms.ErrBadCiphertext, detail: "not possible with this kind of key"},
 	"Unsupported.Origin":             {class: kms.ErrInvalid, decrypt: kms.ErrBadCiphertext, detail: "not possible with this kind of key"},
 	"Unsupported.Alias":              {class: kms.ErrInvalid, decrypt: kms.ErrBadCiphertext, detail: "not possible with an alias"},
 	"Unsupported.ProtectionLevel":    {class: kms.ErrInvalid, decrypt: kms.ErrBadCiphertext, detail: "not possible with this kind of key"},
@@ -87,10 +100,7 @@ var codes = map[string]verdict{
 	"InvalidImportToken":      {class: kms.ErrInvalid},
 	"ExpiredImportToken":      {class: kms.ErrInvalid},
 	"UnsupportedHTTPMethod":   {class: kms.ErrInvalid},
-	"InvalidApi.NotFound":     {class: kms.ErrInvalid, detail: "the endpoint does not know this action"},
-	"InvalidProduct.NotFound": {class: kms.ErrInvalid, detail: "the endpoint is not a KMS"},
 	"InvalidProtocol.NeedSsl": {class: kms.ErrInvalid, detail: "something on the way took TLS off"},
-	"InvalidVersion":          {class: kms.ErrInvalid, detail: "the endpoint does not know this API version"},
 }
 
 // rejected says whether the service did not take the access key or its token,
@@ -108,16 +118,40 @@ func rejected(err error) bool {
 	return false
 }
 
-// classify maps an answer that is no success to its class and our words.
-func classify(action string, status int, code string) (detail string, class error) {
+// missingOfOldImage stands for MissingParameter where the parameter is one of
+// those that only the instances' old protocol had.
+const missingOfOldImage = "MissingParameter x-kms-"
+
+// families are codes that are not documented for KMS but that other products
+// give for the same cause, by a piece in lower case.
+var families = []struct {
+	piece string
+	like  string
+}{
+	{"indebt", "InDebt"}, {"overdue", "InDebt"}, {"arrear", "InDebt"},
+	{"notenabled", "Forbidden.KmsServiceNotEnabled"}, {"notopen", "Forbidden.KmsServiceNotEnabled"},
+	{"notactiv", "Forbidden.KmsServiceNotEnabled"}, {"notsubscri", "Forbidden.KmsServiceNotEnabled"}, {"notpurchas", "Forbidden.KmsServiceNotEnabled"},
+	{"dkmsinstance", "Forbidden.DKMSInstance"}, {"kmsinstance", "Forbidden.DKMSInstance"},
+}
+
+// classify maps an answer that is no success to its class, and our words.
+func classify(action string, status int, code string) verdict {
 	v, known := lookUp(code)
 	switch {
 	case known && action == "Decrypt" && v.decrypt != nil:
-		return v.detail, v.decrypt
+		v.class = v.decrypt
+		return v
 	case known:
-		return v.detail, v.class
+		return v
 	}
-	return byStatus(action, status, code)
+	lower := strings.ToLower(code)
+	for _, f := range families {
+		if strings.Contains(lower, f.piece) && status < http.StatusInternalServerError {
+			return codes[f.like]
+		}
+	}
+	detail, class := byStatus(action, status, code)
+	return verdict{class: class, detail: detail}
 }
 
 // lookUp finds the code itself, else its longest family.

@@ -1,6 +1,7 @@
 package aliyun
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -31,6 +32,11 @@ type Config struct {
 	MaxConns      int           // connections to the service; 0: 32
 	Credentials   Lender        // nil or zero: New returns ErrNoCredentials
 	Log           *slog.Logger  // for the warnings; nil: none
+
+	// Repeat is asked before a request is sent again within one call, because
+	// of renewed credentials or of a connection that the server had closed;
+	// an error is a no. nil: yes.
+	Repeat func(context.Context) error
 }
 
 func (c Config) timeout() time.Duration {

@@ -25,9 +25,10 @@ type exchange struct {
 	transport http.RoundTripper
 	secrets   []string // credentials and parameters, which no answer may carry into an error
 
-	failure *kms.Error // what went wrong here; wins over the SDK's account of it
-	status  int        // the answer's; 0 before there is one
-	stale   bool       // a reused connection was closed before an answer
+	failure   *kms.Error  // what went wrong here; wins over the SDK's account of it
+	status    int         // the answer's; 0 before there is one
+	stale     bool        // a reused connection was closed before an answer
+	connected atomic.Bool // there was a connection to send on
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -63,7 +64,10 @@ func (x *exchange) roundTrip(r *http.Request) (seen []byte, failure *kms.Error) 
 	}
 	var reused, answered atomic.Bool // set by the connection's goroutine
 	trace := &httptrace.ClientTrace{
-		GotConn:              func(i httptrace.GotConnInfo) { reused.Store(i.Reused) },
+		GotConn: func(i httptrace.GotConnInfo) {
+			x.connected.Store(true)
+			reused.Store(i.Reused)
+		},
 		GotFirstResponseByte: func() { answered.Store(true) },
 	}
 	resp, err := x.transport.RoundTrip(r.WithContext(httptrace.WithClientTrace(x.ctx, trace)))
@@ -122,14 +126,16 @@ func (x *exchange) guard(r *http.Request) error {
 // unanswered describes a request that got no answer.
 func (x *exchange) unanswered(err error, reused, answered bool) *kms.Error {
 	if errors.Is(err, ErrBadProxy) {
-		return &kms.Error{Class: kms.ErrTransient, Detail: ErrBadProxy.Error()}
+		return &kms.Error{Class: kms.ErrTransient, Detail: ErrBadProxy.Error(), Unreached: true}
 	}
 	closed := connectionClosed(err)
 	x.stale = reused && !answered && closed
 	if answered && !closed && x.ctx.Err() == nil {
 		return &kms.Error{Class: kms.ErrBadAnswer, Detail: "answer is not HTTP"}
 	}
-	return &kms.Error{Class: kms.ErrTransient, Detail: describe(err, hostname(x.endpoint))}
+	host := hostname(x.endpoint)
+	detail := describe(err, host)
+	return &kms.Error{Class: kms.ErrTransient, Detail: detail, Hint: transportHint(detail, host), Unreached: !x.connected.Load()}
 }
 
 // refused makes the error of an answer with a status of 400 and above.
@@ -139,8 +145,19 @@ func (x *exchange) refused(body []byte) *kms.Error {
 	if code := p.text("Code", codeForm); !x.echoes(code) {
 		e.Code = code
 	}
-	e.Detail, e.Class = classify(x.op.action, e.Status, e.Code)
+	code := e.Code
+	if code == "MissingParameter" && mentions(body, "x-kms-") {
+		code = missingOfOldImage
+	}
+	v := classify(x.op.action, e.Status, code)
+	e.Detail, e.Class, e.Hint = v.detail, v.class, v.hint
 	return e
+}
+
+// mentions looks for a word in an error's Message, which is repeated nowhere.
+func mentions(body []byte, word string) bool {
+	p, err := pick(body, "Message")
+	return err == nil && bytes.Contains(p["Message"], []byte(word))
 }
 
 func (x *exchange) requestID(p picked) string {

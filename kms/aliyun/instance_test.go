@@ -121,7 +121,10 @@ func TestInstanceRegion(t *testing.T) {
 	}
 	_, err = c.Decrypt(context.Background(), blobOf(t, 1), nil)
 	clean(t, "no region", err)
-	wantClass(t, "no region", err, kms.ErrTransient)
+	wantClass(t, "no region", err, kms.ErrConfiguration)
+	if e, ok := errors.AsType[*kms.Error](err); !ok || e.Hint != hintRegion || !strings.Contains(e.Detail, "no region is set") {
+		t.Errorf("no region: %v, hint %q", err, e.Hint)
+	}
 	i.mu.Lock()
 	i.region = "cn-test"
 	i.mu.Unlock()

@@ -34,16 +34,16 @@ func TestKeyCallsClassified(t *testing.T) {
 		"ListAliasesByKeyId": kms.ErrKeyState, "DescribeKey": kms.ErrKeyState, "EnableKey": kms.ErrKeyState, "DisableKey": kms.ErrKeyState,
 	} {
 		for _, status := range []int{404, 409} {
-			if _, class := classify(action, status, "Some.New.Code"); !errors.Is(class, want) {
-				t.Errorf("%s, %d: %v, want %v", action, status, class, want)
+			if got := classify(action, status, "Some.New.Code"); !errors.Is(got.class, want) {
+				t.Errorf("%s, %d: %v, want %v", action, status, got.class, want)
 			}
 		}
 		for code, want := range map[string]error{
 			"Rejected.PendingDeletion": kms.ErrKeyState, "Forbidden.KeyNotFound": kms.ErrKeyState, "Rejected.StateModifiedFailed": kms.ErrKeyState,
 			"Forbidden.NoPermission": kms.ErrDenied, "InvalidParameter": kms.ErrInvalid, "Rejected.Throttling": kms.ErrTransient,
 		} {
-			if _, class := classify(action, 400, code); !errors.Is(class, want) {
-				t.Errorf("%s, %s: %v, want %v", action, code, class, want)
+			if got := classify(action, 400, code); !errors.Is(got.class, want) {
+				t.Errorf("%s, %s: %v, want %v", action, code, got.class, want)
 			}
 		}
 	}

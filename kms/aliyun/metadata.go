@@ -15,6 +15,9 @@ import (
 // metadataHost is where an instance learns about itself.
 const metadataHost = "100.100.100.200"
 
+// noRegion begins what is said of a region that is missing.
+const noRegion = "no region is set; "
+
 // lookup is the search for the region in the instance's metadata. It succeeds
 // once in the life of a source.
 type lookup struct {
@@ -65,7 +68,7 @@ func askRegion(allowV1 bool) (string, error) {
 		return "", err
 	}
 	if !regionForm.MatchString(region) || len(region) > 64 {
-		return "", &miss{kms.ErrTransient, "no region: the metadata service answered something else than a region"}
+		return "", &miss{kms.ErrTransient, noRegion + "the metadata service, which could tell it, answered something else than a region"}
 	}
 	return region, nil
 }
@@ -73,22 +76,26 @@ func askRegion(allowV1 bool) (string, error) {
 func askMetadata(client *http.Client, method, path, header, value string) (string, error) {
 	r, err := http.NewRequest(method, "http://"+metadataHost+path, nil)
 	if err != nil {
-		return "", &miss{kms.ErrTransient, "no region: the metadata service cannot be asked"}
+		return "", &miss{kms.ErrTransient, noRegion + "the metadata service, which could tell it, cannot be asked"}
 	}
 	if value != "" {
 		r.Header.Set(header, value)
 	}
 	resp, err := client.Do(r)
 	if err != nil {
-		return "", &miss{kms.ErrTransient, "no region: the metadata service: " + describe(err, metadataHost)}
+		return "", &miss{kms.ErrTransient, noRegion + "the metadata service, which could tell it: " + describe(err, metadataHost)}
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
 	switch {
 	case err != nil:
-		return "", &miss{kms.ErrTransient, "no region: the metadata service: " + describe(err, metadataHost)}
+		return "", &miss{kms.ErrTransient, noRegion + "the metadata service, which could tell it: " + describe(err, metadataHost)}
 	case resp.StatusCode != http.StatusOK:
-		return "", &miss{kms.ErrTransient, fmt.Sprintf("no region: the metadata service refused (HTTP status %d)", resp.StatusCode)}
+		class := kms.ErrTransient
+		if resp.StatusCode < 500 {
+			class = kms.ErrConfiguration
+		}
+		return "", &miss{class, fmt.Sprintf("%sthe metadata service, which could tell it, refused (HTTP status %d)", noRegion, resp.StatusCode)}
 	}
 	return strings.TrimSpace(string(body)), nil
 }

@@ -71,8 +71,7 @@ func TestRejectedForGood(t *testing.T) {
 			c.Credentials = sourceOf(func() (Credentials, time.Time, error) { return tt.draw(fetches.Add(1)) })
 		})
 		_, err := c.Decrypt(context.Background(), blobOf(t, 1), nil)
-		_, class := classify("Decrypt", 400, tt.code)
-		wantClass(t, name, err, class)
+		wantClass(t, name, err, classify("Decrypt", 400, tt.code).class)
 		if calls.Load() != tt.calls || fetches.Load() != tt.fetches {
 			t.Errorf("%s: %d calls, %d fetches; want %d, %d", name, calls.Load(), fetches.Load(), tt.calls, tt.fetches)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -209,9 +210,9 @@ func (*CredentialSource) LogValue() slog.Value { return slog.StringValue("redact
 // MarshalText keeps the secrets out of JSON and its like.
 func (*CredentialSource) MarshalText() ([]byte, error) { return []byte("redacted"), nil }
 
-// miss is why there are no credentials, in words of our own.
+// miss is why there are no credentials, or no region, in words of our own.
 type miss struct {
-	class  error // kms.ErrAuthentication or kms.ErrTransient
+	class  error // kms.ErrAuthentication, kms.ErrConfiguration or kms.ErrTransient
 	detail string
 }
 
@@ -220,12 +221,15 @@ func (m *miss) Error() string { return m.detail }
 // missing turns what a Lender returned into the error of a call.
 func missing(ctx context.Context, action string, err error) error {
 	if ctx.Err() != nil {
-		return ended(ctx, action)
+		return ended(ctx, action, false)
 	}
 	e := &kms.Error{Class: kms.ErrTransient, Action: action, Detail: "no credentials"}
 	var m *miss
 	if errors.As(err, &m) {
 		e.Class, e.Detail = m.class, m.detail
+	}
+	if strings.HasPrefix(e.Detail, noRegion) {
+		e.Hint = hintRegion
 	}
 	return e
 }
