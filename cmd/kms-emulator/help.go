@@ -22,6 +22,10 @@ usage: kms-emulator --state FILE --ca-out FILE [flags]
                   are answered 429 Rejected.Throttling (default 0: no limit)
   --blob-layout L layout of new ciphertext, current or 2019 (default current).
                   Decrypt takes both
+  --generation N  of new keys, 1 or 3 (default 1). 3 is KMS 3.0: key ids are
+                  key-…, of 25 and of 26 characters in turn (version ids of 36
+                  and 37), and a key belongs to an instance. Keys of both live
+                  in one state file
   --help          this text
 
 environment:

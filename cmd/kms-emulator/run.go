@@ -77,6 +77,7 @@ func parse(args []string, getenv func(string) string) (emulator.Config, error) {
 	fs.StringVar(&c.Admin, "admin", "", "")
 	fs.StringVar(&c.BlobLayout, "blob-layout", "current", "")
 	fs.IntVar(&c.QPS, "qps", 0, "")
+	fs.IntVar(&c.Generation, "generation", 1, "")
 	fs.Func("san", "", func(name string) error {
 		c.SAN = append(c.SAN, name)
 		return nil

@@ -28,8 +28,12 @@ type Config struct {
 	// AccessKeyID and AccessKeySecret are the only permanent access key.
 	// Both must be given. The admin server hands out temporary ones.
 	AccessKeyID, AccessKeySecret string
+	// Generation is that of new keys: 1, for which 0 stands, or 3, which is
+	// KMS 3.0 with its instances. Keys of both live in one state file.
+	Generation int
 	// BlobLayout is that of new ciphertext: "current", for which empty
-	// stands, or "2019". Decrypt takes both.
+	// stands, or "2019". Decrypt takes both. Generation 3 has only the
+	// current one.
 	BlobLayout string
 	// QPS bounds the cryptographic calls per second; 0 means no bound.
 	QPS int
@@ -38,9 +42,10 @@ type Config struct {
 	Log *log.Logger
 }
 
-func (c *Config) listen() string { return cmp.Or(c.Listen, "127.0.0.1:8443") }
-func (c *Config) region() string { return cmp.Or(c.Region, "cn-hangzhou") }
-func (c *Config) sealer() sealer { return layouts[cmp.Or(c.BlobLayout, "current")] }
+func (c *Config) listen() string  { return cmp.Or(c.Listen, "127.0.0.1:8443") }
+func (c *Config) region() string  { return cmp.Or(c.Region, "cn-hangzhou") }
+func (c *Config) generation() int { return cmp.Or(c.Generation, sharedGeneration) }
+func (c *Config) sealer() sealer  { return layouts[cmp.Or(c.BlobLayout, "current")] }
 
 var layouts = map[string]sealer{"current": sealBlob, "2019": sealNested}
 
@@ -62,6 +67,12 @@ func (c *Config) check() error {
 	}
 	if c.sealer() == nil {
 		return badConfig("choose blob layout: %q is neither current nor 2019", c.BlobLayout)
+	}
+	if g := c.generation(); g != sharedGeneration && g != instanceGeneration {
+		return badConfig("choose generation: %d is neither 1 nor 3", g)
+	}
+	if c.generation() == instanceGeneration && c.BlobLayout == "2019" {
+		return badConfig("choose blob layout: keys of generation 3 never had that of 2019")
 	}
 	if c.QPS < 0 {
 		return badConfig("limit calls: %d per second is below 0", c.QPS)

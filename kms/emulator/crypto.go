@@ -109,7 +109,7 @@ func (a *account) open(v view, p params, contextName string) (reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	blob, err := recogniseBlob(text)
+	raw, err := decodeBlob(text)
 	if err != nil {
 		return nil, err
 	}
@@ -117,20 +117,18 @@ func (a *account) open(v view, p params, contextName string) (reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	// An unknown version is also what another region's blob looks like. Its
-	// code is not documented either; chosen: Forbidden.KeyNotFound.
-	kv, k, err := v.version(blob.KeyVersionID)
+	n, err := v.head(raw)
 	if err != nil {
 		return nil, err
 	}
-	if err := k.usable(); err != nil {
+	if err := n.key.usable(); err != nil {
 		return nil, err
 	}
-	plaintext, err := openBlob(blob, kv.Material, aad)
+	plaintext, err := openBlob(raw[len(n.id):], n.version.Material, aad)
 	if err != nil {
 		return nil, err
 	}
-	return reply{"KeyId": k.ID, "KeyVersionId": blob.KeyVersionID, "Plaintext": plaintext}, nil
+	return reply{"KeyId": n.key.ID, "KeyVersionId": n.id, "Plaintext": plaintext}, nil
 }
 
 // reEncrypt decrypts and encrypts for another key, or under the newest version

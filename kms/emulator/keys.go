@@ -121,7 +121,7 @@ func (a *account) createKey(v view, p params) (reply, error) {
 	}
 	now := v.now.UTC().Truncate(time.Second)
 	k := &key{
-		ID:          newUUID(),
+		ID:          a.newKeyID(sequence),
 		Sequence:    sequence,
 		State:       stateEnabled,
 		Description: p["Description"],

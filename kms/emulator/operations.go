@@ -2,9 +2,7 @@ package emulator
 
 import (
 	"cmp"
-	"crypto/rand"
 	"errors"
-	"fmt"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -66,9 +64,10 @@ const accountID = "1234567890123456"
 
 // account is one account in one region.
 type account struct {
-	region string
-	db     *bolt.DB
-	sealer sealer
+	region     string
+	generation int
+	db         *bolt.DB
+	sealer     sealer
 
 	nextRotation atomic.Int64 // see keepRotation
 }
@@ -125,13 +124,4 @@ func (a *account) arn(resource string) string {
 
 func sortBy[T any, K cmp.Ordered](s []T, by func(T) K) {
 	slices.SortFunc(s, func(a, b T) int { return cmp.Compare(by(a), by(b)) })
-}
-
-// newUUID returns a random UUID in lower case.
-func newUUID() string {
-	var b [16]byte
-	rand.Read(b[:]) // never fails
-	b[6] = b[6]&0x0f | 0x40
-	b[8] = b[8]&0x3f | 0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }

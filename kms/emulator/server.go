@@ -61,7 +61,7 @@ func (s *Server) open(c *Config) error {
 	if err != nil {
 		return err
 	}
-	s.account.region, s.account.db, s.account.sealer = c.region(), db, c.sealer()
+	s.account.region, s.account.generation, s.account.db, s.account.sealer = c.region(), c.generation(), db, c.sealer()
 	if err := claimRegion(db, c.State, c.region()); err != nil {
 		return err
 	}
