@@ -5,6 +5,7 @@ import (
 	"log"
 	"net"
 	"regexp"
+	"slices"
 )
 
 // Config is what a Server needs. Nothing is read from the environment.
@@ -18,6 +19,20 @@ type Config struct {
 	// CAOut is where the authority's certificate is written as PEM, mode
 	// 0644; empty means nowhere.
 	CAOut string
+	// InstanceListen is the address of an instance's own endpoint; empty
+	// means none. It has an authority of its own.
+	InstanceListen string
+	// InstanceCAOut is where that authority's certificate is written.
+	InstanceCAOut string
+	// InstanceSAN holds further names for the instance's certificate.
+	InstanceSAN []string
+	// InstanceImage is the instance's version: "current", for which empty
+	// stands, or "old", which knows no client of the API for cryptography.
+	InstanceImage string
+	// InternetAccess is the switch for keys of an instance at the shared
+	// endpoint when the server starts: "on", for which empty stands, or "off".
+	// The admin server turns it.
+	InternetAccess string
 	// Region is the region that the server plays; empty means cn-hangzhou.
 	Region string
 	// SAN holds further host names or IP addresses for the server's
@@ -37,8 +52,8 @@ type Config struct {
 	BlobLayout string
 	// QPS bounds the cryptographic calls per second; 0 means no bound.
 	QPS int
-	// Log takes failures inside the server, never a parameter of a request;
-	// nil means nowhere.
+	// Log takes failures inside the server and the names of actions that it
+	// lacks, never a parameter of a request; nil means nowhere.
 	Log *log.Logger
 }
 
@@ -77,7 +92,10 @@ func (c *Config) check() error {
 	if c.QPS < 0 {
 		return badConfig("limit calls: %d per second is below 0", c.QPS)
 	}
-	for _, name := range c.SAN {
+	if err := c.checkInstance(); err != nil {
+		return err
+	}
+	for _, name := range slices.Concat(c.SAN, c.InstanceSAN) {
 		if net.ParseIP(name) == nil && !hostForm.MatchString(name) {
 			return badConfig("name server: %q is neither a host name nor an IP address", name)
 		}
@@ -98,12 +116,44 @@ func (c *Config) check() error {
 	return nil
 }
 
-// names returns every name and address of the server's certificate.
+func (c *Config) checkInstance() error {
+	if i := c.InstanceImage; i != "" && i != "current" && i != "old" {
+		return badConfig("choose instance image: %q is neither current nor old", i)
+	}
+	if a := c.InternetAccess; a != "" && a != "on" && a != "off" {
+		return badConfig("choose internet access: %q is neither on nor off", a)
+	}
+	if c.InstanceListen == "" {
+		if c.InstanceCAOut != "" || len(c.InstanceSAN) > 0 || c.InstanceImage != "" {
+			return badConfig("play instance: it has no address to listen on")
+		}
+		return nil
+	}
+	if _, _, err := net.SplitHostPort(c.InstanceListen); err != nil {
+		return badConfig("listen for instance on %s: not an address such as 127.0.0.1:8445", c.InstanceListen)
+	}
+	if c.CAOut != "" && c.InstanceCAOut == c.CAOut {
+		return badConfig("write certificate: %s cannot hold both authorities", c.CAOut)
+	}
+	return nil
+}
+
+// names returns every name and address of the shared endpoint's certificate.
 func (c *Config) names() []string {
-	names := []string{"127.0.0.1", "::1", "localhost", "kms." + c.region() + ".aliyuncs.com"}
-	host, _, _ := net.SplitHostPort(c.listen())
+	return slices.Concat(ownNames(c.listen()), []string{"kms." + c.region() + ".aliyuncs.com"}, locationNames, c.SAN)
+}
+
+// instanceNames returns those of the instance's.
+func (c *Config) instanceNames() []string {
+	return slices.Concat(ownNames(c.InstanceListen), []string{DefaultInstance + instanceDomain}, c.InstanceSAN)
+}
+
+// ownNames returns what a listener on an address is called on any machine.
+func ownNames(listen string) []string {
+	names := []string{"127.0.0.1", "::1", "localhost"}
+	host, _, _ := net.SplitHostPort(listen)
 	if ip := net.ParseIP(host); ip != nil && !ip.IsUnspecified() && !ip.IsLoopback() {
 		names = append(names, host)
 	}
-	return append(names, c.SAN...)
+	return names
 }

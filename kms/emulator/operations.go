@@ -20,6 +20,8 @@ type operation struct {
 	writes bool
 	dryRun bool // DryRun is among its parameters
 	crypto bool // counts towards the quota of cryptographic calls
+
+	sharedOnly bool // is not for an instance's own endpoint (documented)
 }
 
 // operations is every action this emulator knows.
@@ -47,7 +49,7 @@ var operations = map[string]operation{
 
 	"Encrypt":                         {run: (*account).encrypt, dryRun: true, crypto: true},
 	"Decrypt":                         {run: (*account).decrypt, dryRun: true, crypto: true},
-	"ReEncrypt":                       {run: (*account).reEncrypt, dryRun: true, crypto: true},
+	"ReEncrypt":                       {run: (*account).reEncrypt, dryRun: true, crypto: true, sharedOnly: true},
 	"GenerateDataKey":                 {run: (*account).generateDataKey, dryRun: true, crypto: true},
 	"GenerateDataKeyWithoutPlaintext": {run: (*account).generateDataKeyWithoutPlaintext, dryRun: true, crypto: true},
 
@@ -69,15 +71,18 @@ type account struct {
 	db         *bolt.DB
 	sealer     sealer
 
+	internetOff  atomic.Bool  // the switch of reachable
 	nextRotation atomic.Int64 // see keepRotation
 }
 
 // perform runs an action. Its error is an *apiError, or something that went
 // wrong inside.
-func (a *account) perform(action string, p params) (reply, error) {
-	op, ok := operations[action]
-	if !ok {
-		return nil, errNoSuchAPI
+func (a *account) perform(c *call) (reply, error) {
+	op, p := operations[c.action], c.params
+	if op.crypto {
+		if err := p.noFlatContext(); err != nil {
+			return nil, err
+		}
 	}
 	now := time.Now()
 	if err := a.keepRotation(now); err != nil {
@@ -85,6 +90,7 @@ func (a *account) perform(action string, p params) (reply, error) {
 	}
 	var out reply
 	step := func(v view) (err error) {
+		v.instance = c.at.instance
 		out, err = op.run(a, v, p)
 		return err
 	}
@@ -92,7 +98,7 @@ func (a *account) perform(action string, p params) (reply, error) {
 	if op.writes {
 		err = a.update(now, step)
 	} else {
-		err = a.db.View(func(tx *bolt.Tx) error { return step(view{tx, now}) })
+		err = a.db.View(func(tx *bolt.Tx) error { return step(view{tx: tx, now: now}) })
 	}
 	if err != nil {
 		return nil, err
