@@ -46,7 +46,7 @@ func openEndpoint(db *bolt.DB, by authorityName, address string, names []string)
 
 func (e *endpoint) url() string { return "https://" + e.listener.Addr().String() }
 
-// open listens, at the shared address and those that are configured, and writes
+// listen opens the shared endpoint and those that are configured, and writes
 // the certificates of the authorities.
 func (s *Server) listen(c *Config) (err error) {
 	if s.shared, err = openEndpoint(s.account.db, sharedAuthority, c.listen(), c.names()); err != nil {
