@@ -17,8 +17,7 @@ func TestGeneration3(t *testing.T) {
 	p := start(t, dir, "--generation", "3", "--internet-access=off", "--instance-listen", "127.0.0.1:0",
 		"--instance-ca-out", filepath.Join(dir, "instance-ca.pem"), "--instance-san", "kst.internal")
 	shared, instance := client(t, filepath.Join(dir, "ca.pem")), client(t, filepath.Join(dir, "instance-ca.pem"))
-	at := *p
-	at.url = p.instance
+	at := &process{t: t, url: p.instance}
 	for _, length := range []int{25, 26} {
 		key := p.call(shared, "CreateKey")["KeyMetadata"].(map[string]any)
 		keyID := key["KeyId"].(string)
