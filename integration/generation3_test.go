@@ -114,6 +114,13 @@ func TestInstanceEndpoint(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, blob)
 	}
+	// Its authority is one that only tests may trust.
+	guarded := l.Command("decrypt", "-")
+	guarded.Env = append(guarded.Env, "KMSFS_ENDPOINT="+l.InstanceEndpoint, "KMSFS_CA_FILE="+l.InstanceCAFile, "KMSFS_ALLOW_EMULATOR=")
+	guarded.Stdin = strings.NewReader(blob)
+	if out, err := guarded.CombinedOutput(); err == nil || !strings.Contains(string(out), "TEST ONLY") {
+		t.Errorf("without leave: %v\n%s", err, out)
+	}
 	for _, c := range []struct {
 		name, endpoint, ca, want string
 		on, ok                   bool

@@ -45,7 +45,7 @@ func (s *Server) locate(c *call) (reply, error) {
 			"Endpoint":    c.reachedAs(),
 			"Id":          region,
 			"Namespace":   accountID,
-			"Protocols":   map[string]any{"Protocols": []string{"HTTPS"}},
+			"Protocols":   map[string]any{"Protocols": []string{"HTTPS"}}, // and HTTP where there is one (seen)
 			"SerivceCode": service, // so spelt (seen)
 			"Type":        "openAPI",
 		})
