@@ -46,7 +46,7 @@ func (s *Server) locate(c *call) (reply, error) {
 			"Id":          region,
 			"Namespace":   accountID,
 			"Protocols":   map[string]any{"Protocols": []string{"HTTPS"}}, // and HTTP where there is one (seen)
-			"SerivceCode": service, // so spelt (seen)
+			"SerivceCode": service,                                        // so spelt (seen)
 			"Type":        "openAPI",
 		})
 	}
