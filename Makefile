@@ -2,6 +2,7 @@
 
 BIN     ?= bin
 KEEP    ?=
+GENERATION ?= 1
 README  ?=
 DESTDIR ?=
 PREFIX  ?= /usr/local
@@ -48,12 +49,12 @@ install: ## what make built, into DESTDIR and PREFIX (/usr/local)
 deb: build ## bin/kmsfs_VERSION_ARCH.deb
 	@packaging/deb.sh $(abspath $(BIN)) '$(VERSION)'
 
-demo: setup ## a private key that is never a file, up to a TLS handshake; KEEP=1 stays mounted until Ctrl-C
+demo: setup ## a private key that is never a file, up to a TLS handshake; KEEP=1 stays mounted until Ctrl-C, GENERATION=3 has a key of KMS 3.0
 	@start=$$(date +%s%3N) && \
 	$(MAKE) --no-print-directory --silent build && \
 	CGO_ENABLED=0 go build -buildvcs=false -o $(BIN)/ ./integration/demo && \
 	echo "built kmsfs, kms-emulator and the demonstration into $(BIN) in $$(($$(date +%s%3N) - start)) ms"
-	@exec $(BIN)/demo -bin $(BIN) $(if $(KEEP),-keep)
+	@exec $(BIN)/demo -bin $(BIN) -generation $(GENERATION) $(if $(KEEP),-keep)
 
 test: setup check ## all tests
 	go test -count=1 -timeout 18m ./integration/...

@@ -1,11 +1,9 @@
 package integration_test
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"strings"
@@ -98,58 +96,80 @@ func refuses(t *testing.T, c clients.Client, want clients.Refusal, action string
 }
 
 // Every foreign client makes a key and an alias, gets back byte for byte what
-// it encrypted, and recognises the errors that it knows how to recognise.
+// it encrypted, and recognises the errors that it knows how to recognise. It
+// does so with keys of both generations.
 func TestForeignClients(t *testing.T) {
-	l := newLab(t)
-	for i, f := range clients.All("clients", binDir) {
-		t.Run(f.Name, func(t *testing.T) {
-			to := target(t, l)
-			c := connect(t, f, to)
-			const description = "for <tests> & \"密\"\r\n"
-			made := ask(t, c, "CreateKey", "Description", description)
-			id := made.Text("KeyMetadata", "KeyId")
-			if id == "" || made.Text("KeyMetadata", "Description") != description {
-				t.Fatalf("made %v", made)
-			}
-			alias := fmt.Sprintf("alias/foreign/%d", i)
-			ask(t, c, "CreateAlias", "AliasName", alias, "KeyId", id)
+	eachGeneration(t, func(t *testing.T, l *lab.Lab) {
+		for i, f := range clients.All("clients", binDir) {
+			t.Run(f.Name, func(t *testing.T) {
+				foreignClient(t, l, f, fmt.Sprintf("alias/foreign/%d", i))
+			})
+		}
+	})
+}
 
-			blob := ""
-			for name, text := range oddPlaintexts {
-				sealed := ask(t, c, "Encrypt", "KeyId", alias, "Plaintext", text)
-				blob = sealed.Text("CiphertextBlob")
-				opened := ask(t, c, "Decrypt", "CiphertextBlob", blob)
-				if got := opened.Text("Plaintext"); got != text {
-					t.Errorf("%s: got %.60q, want %.60q", name, got, text)
-				}
-				if sealed.Text("KeyId") != id || opened.Text("KeyId") != id || opened.Text("KeyVersionId") != sealed.Text("KeyVersionId") {
-					t.Errorf("%s: sealed %v, opened %v", name, sealed, opened)
-				}
-			}
-			if out, err := l.Kmsfs(strings.NewReader(blob), "decrypt", "-"); err != nil || !isOdd(out) {
-				t.Errorf("kmsfs opens its ciphertext as %.60q, %v", out, err)
-			}
-			if !f.NoContext {
-				const context = `{"purpose":"a b+c*~","nom":"clé"}`
-				sealed := ask(t, c, "Encrypt", "KeyId", alias, "Plaintext", "bound", "EncryptionContext", context)
-				opened := ask(t, c, "Decrypt", "CiphertextBlob", sealed.Text("CiphertextBlob"), "EncryptionContext", context)
-				if opened.Text("Plaintext") != "bound" {
-					t.Errorf("with a context: %v", opened)
-				}
-				if answer, err := c.Call("Decrypt", map[string]string{"CiphertextBlob": sealed.Text("CiphertextBlob")}); err == nil {
-					t.Errorf("without its context: %v", answer)
-				}
-			}
-			list := ask(t, c, "ListAliasesByKeyId", "KeyId", id)["Aliases"].(map[string]any)["Alias"].([]any)
-			if len(list) != 1 || list[0].(map[string]any)["AliasName"] != alias {
-				t.Errorf("aliases %v", list)
-			}
-			refuses(t, c, f.NotFound, "Encrypt", map[string]string{"KeyId": "00000000-0000-4000-8000-000000000000", "Plaintext": "x"})
-
-			wrong := to
-			wrong.AccessKeySecret += "!"
-			refuses(t, connect(t, f, wrong), f.Mismatch, "Encrypt", map[string]string{"KeyId": alias, "Plaintext": "a b+c*~密\r\n"})
+// eachGeneration runs a test with an emulator of each generation.
+func eachGeneration(t *testing.T, test func(*testing.T, *lab.Lab)) {
+	for _, generation := range []string{"1", "3"} {
+		t.Run("generation "+generation, func(t *testing.T) {
+			test(t, newLab(t, "--generation", generation))
 		})
+	}
+}
+
+func foreignClient(t *testing.T, l *lab.Lab, f clients.Foreign, alias string) {
+	to := target(t, l)
+	c := connect(t, f, to)
+	const description = "for <tests> & \"密\"\r\n"
+	made := ask(t, c, "CreateKey", "Description", description)
+	id := made.Text("KeyMetadata", "KeyId")
+	if id == "" || made.Text("KeyMetadata", "Description") != description {
+		t.Fatalf("made %v", made)
+	}
+	ask(t, c, "CreateAlias", "AliasName", alias, "KeyId", id)
+
+	blob := ""
+	for name, text := range oddPlaintexts {
+		sealed := ask(t, c, "Encrypt", "KeyId", alias, "Plaintext", text)
+		blob = sealed.Text("CiphertextBlob")
+		opened := ask(t, c, "Decrypt", "CiphertextBlob", blob)
+		if got := opened.Text("Plaintext"); got != text {
+			t.Errorf("%s: got %.60q, want %.60q", name, got, text)
+		}
+		if sealed.Text("KeyId") != id || opened.Text("KeyId") != id || opened.Text("KeyVersionId") != sealed.Text("KeyVersionId") {
+			t.Errorf("%s: sealed %v, opened %v", name, sealed, opened)
+		}
+	}
+	if out, err := l.Kmsfs(strings.NewReader(blob), "decrypt", "-"); err != nil || !isOdd(out) {
+		t.Errorf("kmsfs opens its ciphertext as %.60q, %v", out, err)
+	}
+	contexts(t, c, f, alias)
+	list := ask(t, c, "ListAliasesByKeyId", "KeyId", id)["Aliases"].(map[string]any)["Alias"].([]any)
+	if len(list) != 1 || list[0].(map[string]any)["AliasName"] != alias {
+		t.Errorf("aliases %v", list)
+	}
+	refuses(t, c, f.NotFound, "Encrypt", map[string]string{"KeyId": "00000000-0000-4000-8000-000000000000", "Plaintext": "x"})
+
+	wrong := to
+	wrong.AccessKeySecret += "!"
+	refuses(t, connect(t, f, wrong), f.Mismatch, "Encrypt", map[string]string{"KeyId": alias, "Plaintext": "a b+c*~密\r\n"})
+}
+
+// contexts checks that a client's context counts, and that none is taken for
+// one that the service would not see.
+func contexts(t *testing.T, c clients.Client, f clients.Foreign, alias string) {
+	t.Helper()
+	const context = `{"purpose":"a b+c*~","nom":"clé"}`
+	sealed := ask(t, c, "Encrypt", "KeyId", alias, "Plaintext", "bound", "EncryptionContext", context)
+	opened := ask(t, c, "Decrypt", "CiphertextBlob", sealed.Text("CiphertextBlob"), "EncryptionContext", context)
+	if opened.Text("Plaintext") != "bound" {
+		t.Errorf("with a context: %v", opened)
+	}
+	if answer, err := c.Call("Decrypt", map[string]string{"CiphertextBlob": sealed.Text("CiphertextBlob")}); err == nil {
+		t.Errorf("without its context: %v", answer)
+	}
+	if f.Spread != (clients.Refusal{}) {
+		refuses(t, c, f.Spread, "Encrypt", map[string]string{"KeyId": alias, "Plaintext": "x", "EncryptionContext.app": "x"})
 	}
 }
 
@@ -182,31 +202,26 @@ func isOdd(s string) bool {
 // Temporary keys: a token is accepted with its own key and signature, and with
 // nothing else.
 func TestForeignClientsWithTokens(t *testing.T) {
-	admin := freeAddress(t)
-	l := newLab(t, "--admin", admin) // the later of two flags counts
-	resp, err := http.Post("http://"+admin+"/sts", "application/json", strings.NewReader(`{"ttl":"1h"}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	var key struct{ AccessKeyId, AccessKeySecret, SecurityToken string }
-	if err := json.NewDecoder(resp.Body).Decode(&key); err != nil || resp.StatusCode != 200 {
-		t.Fatalf("%v, %v", resp.Status, err)
-	}
-	for _, f := range clients.All("clients", binDir) {
-		t.Run(f.Name, func(t *testing.T) {
-			to := target(t, l)
-			to.AccessKeyID, to.AccessKeySecret, to.SecurityToken = key.AccessKeyId, key.AccessKeySecret, key.SecurityToken
-			sealed := ask(t, connect(t, f, to), "Encrypt", "KeyId", lab.Alias, "Plaintext", "temporary")
-			wrong := to
-			wrong.SecurityToken = key.SecurityToken[:40] + "x"
-			_, err := connect(t, f, wrong).Call("Decrypt", map[string]string{"CiphertextBlob": sealed.Text("CiphertextBlob")})
-			var refused *clients.Refusal
-			if !errors.As(err, &refused) || !strings.Contains(refused.Code+refused.Message, "InvalidSecurityToken.Malformed") {
-				t.Errorf("with another token: %v", err)
-			}
-		})
-	}
+	eachGeneration(t, func(t *testing.T, l *lab.Lab) {
+		token, err := l.Token("1h")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range clients.All("clients", binDir) {
+			t.Run(f.Name, func(t *testing.T) {
+				to := target(t, l)
+				to.AccessKeyID, to.AccessKeySecret, to.SecurityToken = token.AccessKeyId, token.AccessKeySecret, token.SecurityToken
+				sealed := ask(t, connect(t, f, to), "Encrypt", "KeyId", lab.Alias, "Plaintext", "temporary")
+				wrong := to
+				wrong.SecurityToken = token.SecurityToken[:40] + "x"
+				_, err := connect(t, f, wrong).Call("Decrypt", map[string]string{"CiphertextBlob": sealed.Text("CiphertextBlob")})
+				var refused *clients.Refusal
+				if !errors.As(err, &refused) || !strings.Contains(refused.Code+refused.Message, "InvalidSecurityToken.Malformed") {
+					t.Errorf("with another token: %v", err)
+				}
+			})
+		}
+	})
 }
 
 // freeAddress is a loopback address that nobody listens on.

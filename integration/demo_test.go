@@ -371,11 +371,18 @@ func TestMakeDemo(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		step int
-	}{{"to the end", 0}, {"interrupted", 5}} {
+		args []string
+		says string
+	}{
+		{"to the end", 0, nil, "CMK "},
+		{"interrupted", 5, nil, "CMK "},
+		{"generation 3", 0, []string{"GENERATION=3"}, "CMK key-hzz"},
+	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := newDemoRun(t)
 			// Not as a part of the make that may run this test.
-			cmd := exec.Command("env", "-u", "MAKEFLAGS", "-u", "MAKELEVEL", "make", "-C", "..", "demo", "BIN="+filepath.Join(d.top, "bin"))
+			cmd := exec.Command("env", append([]string{"-u", "MAKEFLAGS", "-u", "MAKELEVEL", "make", "-C", "..", "demo",
+				"BIN=" + filepath.Join(d.top, "bin")}, c.args...)...)
 			d.start(cmd)
 			if c.step > 0 {
 				d.untilStep(c.step)
@@ -383,8 +390,8 @@ func TestMakeDemo(t *testing.T) {
 			}
 			code := d.end()
 			d.leftovers()
-			if (code == 0) != (c.step == 0) {
-				t.Errorf("exit code %d\n%s", code, strings.Join(d.said, "\n"))
+			if said := strings.Join(d.said, "\n"); (code == 0) != (c.step == 0) || !strings.Contains(said, c.says) {
+				t.Errorf("exit code %d\n%s", code, said)
 			}
 		})
 	}

@@ -14,14 +14,38 @@ usage: kms-emulator --state FILE --ca-out FILE [flags]
   --listen ADDR   address of the API; port 0 picks one (default 127.0.0.1:8443)
   --region NAME   the region it plays (default cn-hangzhou)
   --san NAME      one more host name or IP address for its certificate; may be
-                  repeated. 127.0.0.1, ::1, localhost and
-                  kms.REGION.aliyuncs.com are always there
+                  repeated. 127.0.0.1, ::1, localhost,
+                  kms.REGION.aliyuncs.com, location.aliyuncs.com and
+                  location-readonly.aliyuncs.com are always there
   --admin ADDR    loopback address of the admin server, plain HTTP; port 0
                   picks one (default: no admin server)
   --qps N         cryptographic calls per second, all clients together; more
                   are answered 429 Rejected.Throttling (default 0: no limit)
   --blob-layout L layout of new ciphertext, current or 2019 (default current).
                   Decrypt takes both
+  --generation N  of new keys, 1 or 3 (default 1). 3 is KMS 3.0: key ids are
+                  key-…, of 25 and of 26 characters in turn (version ids of 36
+                  and 37), and a key belongs to an instance. Keys of both live
+                  in one state file
+  --internet-access on|off
+                  the switch of the console (default on). When off, keys of an
+                  instance do no cryptography at --listen: they answer 400
+                  UnsupportedOperation. The admin server turns it
+  --instance-listen ADDR
+                  address of an instance's own endpoint, for all keys of
+                  instances and for no others; port 0 picks one (default: none)
+  --instance-ca-out FILE
+                  where to write the certificate of its own authority;
+                  required then
+  --instance-san NAME
+                  one more name for its certificate, may be repeated.
+                  127.0.0.1, ::1, localhost and
+                  kst-hzz0emulator0example0.cryptoservice.kms.aliyuncs.com
+                  are always there; the id is that of the instance to which
+                  keys belong that name none
+  --instance-image current|old
+                  old answers cryptography with 400 MissingParameter, as images
+                  before 3.0.0 do (default current)
   --help          this text
 
 environment:
@@ -30,14 +54,18 @@ environment:
                   the same
 
 output:
-  admin http://ADDR    with --admin
-  ready https://ADDR   last, when clients may connect
+  admin http://ADDR      with --admin
+  instance https://ADDR  with --instance-listen
+  ready https://ADDR     last, when clients may connect
 
 clients:
   RPC requests signed with HMAC-SHA1, by GET or POST, parameters in the query
   or a form; requests signed with ACS3-HMAC-SHA256. Answers are JSON, with
   Format=XML they are XML. What it does where the service documents nothing
-  is said in the package documentation of kms/emulator
+  is said in the package documentation of kms/emulator. Actions of KMS that it
+  does not have answer 400 Emulator.NotEmulated, and are named on standard
+  error once; misspelt ones answer 404 InvalidApi.NotFound. It is also its
+  region's Location service, as far as DescribeEndpoints for kms
 
 admin:
   GET /stats      {"calls":{"Decrypt":5}}: requests that arrived, by action
@@ -49,6 +77,10 @@ admin:
                   (default 1h, at most 12h), rounded up to whole seconds.
                   Later it is InvalidSecurityToken.Expired: a code of other
                   products, unverified for KMS. Ends with the server
+  GET /internet-access
+                  {"on":true}
+  POST /internet-access
+                  {"on":false} turns the switch of --internet-access
   POST /faults    one more fault, as JSON:
                     action            applies to this action (default: any)
                     count             so many times (default: until deleted)

@@ -53,6 +53,9 @@ func serve(ctx context.Context, c emulator.Config, stdout, stderr io.Writer) err
 	if s.AdminURL() != "" {
 		fmt.Fprintln(stdout, "admin "+s.AdminURL())
 	}
+	if s.InstanceURL() != "" {
+		fmt.Fprintln(stdout, "instance "+s.InstanceURL())
+	}
 	if _, err := fmt.Fprintln(stdout, "ready "+s.URL()); err != nil {
 		s.Close()
 		return fmt.Errorf("print address: %w", err)
@@ -77,10 +80,19 @@ func parse(args []string, getenv func(string) string) (emulator.Config, error) {
 	fs.StringVar(&c.Admin, "admin", "", "")
 	fs.StringVar(&c.BlobLayout, "blob-layout", "current", "")
 	fs.IntVar(&c.QPS, "qps", 0, "")
-	fs.Func("san", "", func(name string) error {
-		c.SAN = append(c.SAN, name)
-		return nil
-	})
+	fs.IntVar(&c.Generation, "generation", 1, "")
+	fs.StringVar(&c.InternetAccess, "internet-access", "on", "")
+	fs.StringVar(&c.InstanceListen, "instance-listen", "", "")
+	fs.StringVar(&c.InstanceCAOut, "instance-ca-out", "", "")
+	fs.StringVar(&c.InstanceImage, "instance-image", "", "")
+	collect := func(flag string, into *[]string) {
+		fs.Func(flag, "", func(name string) error {
+			*into = append(*into, name)
+			return nil
+		})
+	}
+	collect("san", &c.SAN)
+	collect("instance-san", &c.InstanceSAN)
 	seeHelp := "see kms-emulator --help"
 	if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return c, err
@@ -94,6 +106,9 @@ func parse(args []string, getenv func(string) string) (emulator.Config, error) {
 		if required.value == "" {
 			return c, usageError{"parse flags: " + required.name + " is missing", seeHelp}
 		}
+	}
+	if c.InstanceListen != "" && c.InstanceCAOut == "" {
+		return c, usageError{"parse flags: --instance-ca-out is missing", "clients of --instance-listen need that certificate"}
 	}
 	for _, name := range []string{envID, envSecret} {
 		if getenv(name) == "" {
@@ -117,7 +132,7 @@ func hint(err error) string {
 	case errors.Is(err, emulator.ErrState):
 		return "--state names a file of this program and of its --region or one that does not exist yet, in a directory that you may write; one process at a time"
 	}
-	return "check --listen, --admin and --ca-out"
+	return "check --listen, --admin and --ca-out, and those of the instance"
 }
 
 // oneLine keeps a message on its line, whatever a file name holds.

@@ -16,7 +16,10 @@ type Foreign struct {
 	// client's contains; an empty Name or Recommend says nothing.
 	NotFound, Mismatch Refusal
 	NeedsNode          bool
-	NoContext          bool // it cannot send an EncryptionContext as JSON
+
+	// Spread is what it says when a context that it spread over parameters is
+	// refused; zero for a client that cannot send one so.
+	Spread Refusal
 }
 
 const (
@@ -24,6 +27,8 @@ const (
 	doesNotMatch = "SignatureDoesNotMatch"
 	keyText      = "The specified Key is not found."
 	rpcText      = "Specified signature is not matched with our calculation. server string to sign is:"
+	invalid      = "InvalidParameter"
+	spreadText   = `The specified parameter "EncryptionContext.app" is not valid.`
 	acs3Text     = "Specified signature does not match our calculation. server StringToSign is [ACS3-HMAC-SHA256\n"
 )
 
@@ -59,22 +64,23 @@ func popCore(dir string) []Foreign {
 			NeedsNode: true,
 			NotFound:  Refusal{Name: keyNotFound + "Error", Code: keyNotFound, Status: 404, Message: keyText + ", URL: https://"},
 			Mismatch:  Refusal{Name: doesNotMatch + "Error", Code: doesNotMatch, Status: 400, Message: rpcText + method + "&%2F&"},
+			Spread:    Refusal{Name: invalid + "Error", Code: invalid, Status: 400, Message: spreadText},
 		})
 	}
 	return all
 }
 
-// tea are npm @alicloud/kms20160120, RPC, which flattens a context into
-// parameters and keeps the status in its text alone, and @alicloud/openapi-client,
-// ACS3.
+// tea are npm @alicloud/kms20160120, RPC, which spreads a context over parameters
+// when it is given an object, not when it is given JSON, and keeps the status in
+// its text alone, and @alicloud/openapi-client, ACS3.
 func tea(dir string) []Foreign {
 	all := []Foreign{{
 		Name:      "kms20160120",
 		Start:     node(dir, "kms20160120.js"),
 		NeedsNode: true,
-		NoContext: true,
 		NotFound:  Refusal{Name: "Error", Code: keyNotFound + "Error", Message: "code: 404, " + keyText},
 		Mismatch:  Refusal{Name: "Error", Code: doesNotMatch + "Error", Message: "code: 400, " + rpcText + "POST&%2F&"},
+		Spread:    Refusal{Name: "Error", Code: invalid + "Error", Message: "code: 400, " + spreadText},
 	}}
 	for _, place := range []string{"query", "body"} {
 		all = append(all, Foreign{
@@ -83,6 +89,7 @@ func tea(dir string) []Foreign {
 			NeedsNode: true,
 			NotFound:  Refusal{Code: keyNotFound, Status: 404, Message: "code: 404, " + keyText},
 			Mismatch:  Refusal{Code: doesNotMatch, Status: 400, Message: "code: 400, " + acs3Text},
+			Spread:    Refusal{Code: invalid, Status: 400, Message: "code: 400, " + spreadText},
 		})
 	}
 	return all

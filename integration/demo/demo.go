@@ -18,10 +18,11 @@ const patience = 20 * time.Second
 
 // demo is one demonstration.
 type demo struct {
-	bin   string // directory of the programs
-	keep  bool
-	pause int // after this step
-	out   io.Writer
+	bin        string // directory of the programs
+	keep       bool
+	pause      int // after this step
+	generation int // of the key
+	out        io.Writer
 
 	dir  string // everything below it is the demonstration's
 	lab  *lab.Lab

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"os"
+	"strconv"
 
 	"github.com/kmsfs/kmsfs/integration/lab"
 )
@@ -19,7 +20,7 @@ func (d *demo) startEmulator(context.Context) (string, error) {
 		}
 		return d.lab.Stop()
 	})
-	l, err := lab.Start(d.bin, d.dir)
+	l, err := lab.Start(d.bin, d.dir, "--generation", strconv.Itoa(d.generation))
 	if err != nil {
 		return "", err
 	}

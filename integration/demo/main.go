@@ -22,6 +22,7 @@ func main() {
 	bin := flag.String("bin", "bin", "directory of kmsfs and kms-emulator")
 	d := &demo{out: os.Stdout}
 	flag.BoolVar(&d.keep, "keep", false, "stay mounted until Ctrl-C")
+	flag.IntVar(&d.generation, "generation", 1, "of the key: 1, or 3 for KMS 3.0")
 	flag.IntVar(&d.pause, "pause", 0, "wait for Ctrl-C after step `N`")
 	flag.Parse()
 	os.Exit(d.run(ctx, *bin))

@@ -54,6 +54,11 @@ type Lab struct {
 	CAFile   string
 	Network  string // path of the network namespace of all of it; empty: this one
 
+	// Of the instance's own endpoint, if the arguments of Start or
+	// StartEmulator have --instance-listen; else empty.
+	InstanceEndpoint string // host:port
+	InstanceCAFile   string
+
 	emulator *exec.Cmd
 	admin    string // URL
 	args     []string
@@ -81,9 +86,15 @@ func (l *Lab) StartEmulator(listen string, more ...string) error {
 		return err
 	}
 	defer log.Close()
-	cmd := l.command("kms-emulator", append([]string{
+	args := slices.Concat([]string{
 		"--listen", listen, "--admin", "127.0.0.1:0", "--region", Region,
-		"--state", filepath.Join(l.Dir, "kms.db"), "--ca-out", l.CAFile}, slices.Concat(l.args, more)...)...)
+		"--state", filepath.Join(l.Dir, "kms.db"), "--ca-out", l.CAFile}, l.args, more)
+	l.InstanceEndpoint, l.InstanceCAFile = "", ""
+	if slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "--instance-listen") }) {
+		l.InstanceCAFile = filepath.Join(l.Dir, "instance-ca.pem")
+		args = append(args, "--instance-ca-out", l.InstanceCAFile)
+	}
+	cmd := l.command("kms-emulator", args...)
 	cmd.Env = l.Env()
 	cmd.Stderr = log
 	// The emulator outlives neither a lab that is killed nor, with its own
@@ -103,6 +114,9 @@ func (l *Lab) StartEmulator(listen string, more ...string) error {
 		for s.Scan() {
 			if addr, ok := strings.CutPrefix(s.Text(), "admin "); ok {
 				l.admin = addr
+			}
+			if addr, ok := strings.CutPrefix(s.Text(), "instance https://"); ok {
+				l.InstanceEndpoint = addr
 			}
 			if addr, ok := strings.CutPrefix(s.Text(), "ready https://"); ok {
 				l.Endpoint = addr
@@ -248,6 +262,13 @@ func (l *Lab) Token(life string) (t Token, err error) {
 // ClearFaults ends all faults.
 func (l *Lab) ClearFaults() error {
 	_, err := l.adminRequest(http.MethodDelete, "/faults", nil)
+	return err
+}
+
+// SetInternetAccess turns the console's switch: whether keys of an instance do
+// cryptography at Endpoint.
+func (l *Lab) SetInternetAccess(on bool) error {
+	_, err := l.adminRequest(http.MethodPost, "/internet-access", []byte(fmt.Sprintf(`{"on":%v}`, on)))
 	return err
 }
 

@@ -19,6 +19,9 @@ const maxFault = 4 << 20
 //	POST /faults    one more fault, behind the others; 400 says what is wrong
 //	DELETE /faults  none any more; held requests go on as if none had been
 //	POST /sts       {"ttl":"2s"}: a temporary access key, in the form of STS
+//	GET /internet-access    {"on":true}: whether keys of an instance do
+//	                        cryptography at the shared endpoint
+//	POST /internet-access   {"on":false}: turn it
 func (s *Server) adminHandler() http.Handler {
 	mux := http.NewServeMux()
 	reply := func(w http.ResponseWriter, status int, v any) {
@@ -57,6 +60,18 @@ func (s *Server) adminHandler() http.Handler {
 			return
 		}
 		reply(w, http.StatusOK, s.auth.tokens.issue(ttl, time.Now()))
+	})
+	mux.HandleFunc("GET /internet-access", func(w http.ResponseWriter, r *http.Request) {
+		reply(w, http.StatusOK, map[string]any{"on": !s.account.internetOff.Load()})
+	})
+	mux.HandleFunc("POST /internet-access", func(w http.ResponseWriter, r *http.Request) {
+		on, err := parseInternetAccess(http.MaxBytesReader(w, r.Body, maxFault))
+		if err != nil {
+			reply(w, http.StatusBadRequest, map[string]any{"error": err.Error()})
+			return
+		}
+		s.account.internetOff.Store(!on)
+		reply(w, http.StatusOK, map[string]any{"on": on})
 	})
 	return mux
 }

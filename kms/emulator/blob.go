@@ -5,21 +5,23 @@ import (
 	"crypto/cipher"
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"slices"
-
-	"github.com/kmsfs/kmsfs/kms"
+	"strings"
 )
 
 const (
-	versionLen = 36 // a key version id as ASCII, the head of every blob
-	ivLen      = 12
+	ivLen   = 12
+	tagLen  = 16
+	minBlob = 36 + ivLen + tagLen // bytes of the shortest blob, of no plaintext
 )
 
 // sealer makes a CiphertextBlob in one of the layouts.
 type sealer func(versionID string, material []byte, plaintext string, aad []byte) (string, error)
 
 // sealBlob makes a CiphertextBlob in the current layout: base64(version id ‖
-// IV 12 ‖ AES-256-GCM ciphertext ‖ tag 16).
+// IV 12 ‖ AES-256-GCM ciphertext ‖ tag 16). Whatever the length of the id, it
+// is the head as it is.
 func sealBlob(versionID string, material []byte, plaintext string, aad []byte) (string, error) {
 	gcm, err := newGCM(material)
 	if err != nil {
@@ -31,36 +33,59 @@ func sealBlob(versionID string, material []byte, plaintext string, aad []byte) (
 	return base64.StdEncoding.EncodeToString(gcm.Seal(raw, iv, []byte(plaintext), aad)), nil
 }
 
-// recogniseBlob returns the layout of a CiphertextBlob parameter. White space
+// decodeBlob returns the bytes of a CiphertextBlob parameter. White space in or
 // around it, which an editor leaves in a file and some clients send on as %0A,
 // is refused with InvalidParameter: whether the service is lenient is not
 // known, so a client must not count on it.
-func recogniseBlob(text string) (kms.Blob, error) {
-	b, err := kms.ParseBlob([]byte(text))
-	if err != nil || b.Text != text {
-		return kms.Blob{}, errInvalid("CiphertextBlob")
+func decodeBlob(text string) ([]byte, error) {
+	// The decoder skips line breaks.
+	if strings.ContainsAny(text, "\r\n") {
+		return nil, errInvalid("CiphertextBlob")
 	}
-	return b, nil
+	raw, err := base64.StdEncoding.Strict().DecodeString(text)
+	if err != nil || len(raw) < minBlob {
+		return nil, errInvalid("CiphertextBlob")
+	}
+	return raw, nil
 }
 
-// openBlob returns the plaintext of a blob. What the service answers to a
-// damaged blob or another encryption context is not documented; 400
-// InvalidParameter is the choice of this package, and clients must not depend
-// on it.
-func openBlob(b kms.Blob, material, aad []byte) (string, error) {
-	if b.Layout == kms.LayoutNested {
-		return openNested(b, material, aad)
+// named is a key version that a blob names.
+type named struct {
+	id      string
+	version *version
+	key     *key
+}
+
+// head finds the version that a blob begins with: the longest id that exists.
+// An unknown one is also what another region's blob looks like. Its code is not
+// documented; chosen: Forbidden.KeyNotFound.
+func (v view) head(raw []byte) (n named, err error) {
+	for _, length := range versionLengths {
+		n.id = string(raw[:length])
+		n.version, n.key, err = v.version(n.id)
+		if !errors.Is(err, errKeyNotFound) {
+			return n, err
+		}
 	}
-	raw, err := base64.StdEncoding.DecodeString(b.Text)
-	if err != nil {
-		return "", errUndecryptable
+	return n, errKeyNotFound
+}
+
+// openBlob returns the plaintext of what a blob has behind its head. What the
+// service answers to a damaged blob or another encryption context is not
+// documented; 400 InvalidParameter is the choice of this package, and clients
+// must not depend on it.
+func openBlob(body, material, aad []byte) (string, error) {
+	if inner, ok := nestedBody(body); ok {
+		return openNested(inner, material, aad)
 	}
 	gcm, err := newGCM(material)
 	if err != nil {
 		return "", err
 	}
-	iv, sealed := raw[versionLen:versionLen+ivLen], raw[versionLen+ivLen:]
-	plaintext, err := gcm.Open(nil, iv, sealed, aad)
+	if len(body) < ivLen+tagLen {
+		return "", errInvalid("CiphertextBlob")
+	}
+	plaintext, err := gcm.Open(nil, body[:ivLen], body[ivLen:], aad)
 	if err != nil {
 		return "", errUndecryptable
 	}

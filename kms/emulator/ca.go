@@ -19,9 +19,17 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// caName is the common name of the authority. Clients that refuse test
-// authorities look for its last two words.
-const caName = "kmsfs emulator TEST ONLY"
+// authorityName is what an authority is called: in the state file, and in the
+// common name of its certificate. Clients that refuse test authorities look for
+// the last two words there.
+type authorityName struct{ record, common string }
+
+// Neither signs for the other's endpoint, so that a client that trusts the
+// wrong one is refused.
+var (
+	sharedAuthority   = authorityName{"ca", "kmsfs emulator TEST ONLY"}
+	instanceAuthority = authorityName{"instance-ca", "kmsfs emulator instance TEST ONLY"}
+)
 
 const (
 	caLife     = 10 * 365 * 24 * time.Hour
@@ -37,13 +45,14 @@ type authority struct {
 	key  *ecdsa.PrivateKey
 }
 
-// loadAuthority returns the authority of the state file, making one on first
+// loadAuthority returns an authority of the state file, making one on first
 // use and when the old one can no longer outlive a server certificate.
-func loadAuthority(db *bolt.DB) (*authority, error) {
+func loadAuthority(db *bolt.DB, name authorityName) (*authority, error) {
 	var a *authority
+	certRecord, keyRecord := []byte(name.record+"-cert"), []byte(name.record+"-key")
 	err := db.Update(func(tx *bolt.Tx) (err error) {
 		meta := tx.Bucket(bucketMeta)
-		certDER, keyDER := meta.Get([]byte("ca-cert")), meta.Get([]byte("ca-key"))
+		certDER, keyDER := meta.Get(certRecord), meta.Get(keyRecord)
 		if certDER != nil && keyDER != nil {
 			if a, err = parseAuthority(certDER, keyDER); err != nil {
 				return err
@@ -52,13 +61,13 @@ func loadAuthority(db *bolt.DB) (*authority, error) {
 				return nil
 			}
 		}
-		if certDER, keyDER, err = makeAuthority(); err != nil {
+		if certDER, keyDER, err = makeAuthority(name.common); err != nil {
 			return err
 		}
-		if err := meta.Put([]byte("ca-cert"), certDER); err != nil {
+		if err := meta.Put(certRecord, certDER); err != nil {
 			return err
 		}
-		if err := meta.Put([]byte("ca-key"), keyDER); err != nil {
+		if err := meta.Put(keyRecord, keyDER); err != nil {
 			return err
 		}
 		a, err = parseAuthority(certDER, keyDER)
@@ -85,7 +94,7 @@ func parseAuthority(certDER, keyDER []byte) (*authority, error) {
 	return &authority{cert, key}, nil
 }
 
-func makeAuthority() (certDER, keyDER []byte, err error) {
+func makeAuthority(commonName string) (certDER, keyDER []byte, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, nil, err
@@ -93,7 +102,7 @@ func makeAuthority() (certDER, keyDER []byte, err error) {
 	now := time.Now()
 	template := &x509.Certificate{
 		SerialNumber:          serialNumber(),
-		Subject:               pkix.Name{CommonName: caName, Organization: []string{"TEST ONLY"}},
+		Subject:               pkix.Name{CommonName: commonName, Organization: []string{"TEST ONLY"}},
 		NotBefore:             now.Add(-clockSlack),
 		NotAfter:              now.Add(caLife),
 		IsCA:                  true,
@@ -135,7 +144,11 @@ func (a *authority) serverCertificate(names []string) (tls.Certificate, error) {
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, nil
 }
 
 // pem is the authority's certificate as clients load it.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"mime"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -21,7 +22,9 @@ const (
 
 // call is a request as it arrived: taken apart, and nothing in it believed.
 type call struct {
+	at                 *endpoint
 	method, path, host string
+	arrived            string // local address of the connection
 	header             http.Header
 
 	query    params // of the URL alone
@@ -37,12 +40,16 @@ type call struct {
 // readCall takes a request apart. The call is never nil, and holds what could
 // be read when there is an error. It consumes the body, so that a client that
 // goes away afterwards is noticed.
-func readCall(w http.ResponseWriter, r *http.Request) (*call, *apiError) {
+func readCall(at *endpoint, w http.ResponseWriter, r *http.Request) (*call, *apiError) {
 	c := &call{
+		at:     at,
 		method: r.Method, path: r.URL.Path, host: r.Host, header: r.Header,
 		query: params{}, params: params{}, bodyHash: emptyHash,
 		// RPC clients send x-acs-action too; it counts for nothing there.
 		acs3: hasACSAuthorization(r.Header),
+	}
+	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
+		c.arrived = local.String()
 	}
 	err := c.readParams(w, r)
 	c.action, c.version = c.params["Action"], c.params["Version"]

@@ -64,12 +64,16 @@ var catalogue = []apiError{
 	{http.StatusNotFound, "InvalidApi.NotFound", "Specified api is not found,please check your url and method.", true},
 	{http.StatusNotFound, "InvalidProduct.NotFound", "Specified product is not found.", true},
 	{http.StatusNotFound, "InvalidProtocol.NeedSsl", "Your request is denied as lack of ssl protect.", true},
+	{http.StatusNotFound, "InvalidRegionId", "The specified region does not exist.", true}, // the Location service's (its status was not seen)
 
 	// What the gateway says of security tokens: codes known from other
 	// products, neither documented nor seen for KMS.
 	{http.StatusBadRequest, "InvalidSecurityToken.Expired", "Specified SecurityToken is expired.", true},
 	{http.StatusBadRequest, "InvalidSecurityToken.Malformed", "Specified SecurityToken is malformed.", true},
 	{http.StatusBadRequest, "InvalidSecurityToken.MismatchWithAccessKey", "Specified SecurityToken mismatch with the AccessKey.", true},
+
+	// This package's own: nothing of the service has such a name.
+	{http.StatusBadRequest, "Emulator.NotEmulated", "This emulator does not have the action.", false},
 }
 
 // listed returns the error of a code, or nil.

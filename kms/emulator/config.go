@@ -5,6 +5,7 @@ import (
 	"log"
 	"net"
 	"regexp"
+	"slices"
 )
 
 // Config is what a Server needs. Nothing is read from the environment.
@@ -18,6 +19,20 @@ type Config struct {
 	// CAOut is where the authority's certificate is written as PEM, mode
 	// 0644; empty means nowhere.
 	CAOut string
+	// InstanceListen is the address of an instance's own endpoint; empty
+	// means none. It has an authority of its own.
+	InstanceListen string
+	// InstanceCAOut is where that authority's certificate is written.
+	InstanceCAOut string
+	// InstanceSAN holds further names for the instance's certificate.
+	InstanceSAN []string
+	// InstanceImage is the instance's version: "current", for which empty
+	// stands, or "old", which knows no client of the API for cryptography.
+	InstanceImage string
+	// InternetAccess is the switch for keys of an instance at the shared
+	// endpoint when the server starts: "on", for which empty stands, or "off".
+	// The admin server turns it.
+	InternetAccess string
 	// Region is the region that the server plays; empty means cn-hangzhou.
 	Region string
 	// SAN holds further host names or IP addresses for the server's
@@ -28,19 +43,24 @@ type Config struct {
 	// AccessKeyID and AccessKeySecret are the only permanent access key.
 	// Both must be given. The admin server hands out temporary ones.
 	AccessKeyID, AccessKeySecret string
+	// Generation is that of new keys: 1, for which 0 stands, or 3, which is
+	// KMS 3.0 with its instances. Keys of both live in one state file.
+	Generation int
 	// BlobLayout is that of new ciphertext: "current", for which empty
-	// stands, or "2019". Decrypt takes both.
+	// stands, or "2019". Decrypt takes both. Generation 3 has only the
+	// current one.
 	BlobLayout string
 	// QPS bounds the cryptographic calls per second; 0 means no bound.
 	QPS int
-	// Log takes failures inside the server, never a parameter of a request;
-	// nil means nowhere.
+	// Log takes failures inside the server and the names of actions that it
+	// lacks, never a parameter of a request; nil means nowhere.
 	Log *log.Logger
 }
 
-func (c *Config) listen() string { return cmp.Or(c.Listen, "127.0.0.1:8443") }
-func (c *Config) region() string { return cmp.Or(c.Region, "cn-hangzhou") }
-func (c *Config) sealer() sealer { return layouts[cmp.Or(c.BlobLayout, "current")] }
+func (c *Config) listen() string  { return cmp.Or(c.Listen, "127.0.0.1:8443") }
+func (c *Config) region() string  { return cmp.Or(c.Region, "cn-hangzhou") }
+func (c *Config) generation() int { return cmp.Or(c.Generation, sharedGeneration) }
+func (c *Config) sealer() sealer  { return layouts[cmp.Or(c.BlobLayout, "current")] }
 
 var layouts = map[string]sealer{"current": sealBlob, "2019": sealNested}
 
@@ -63,10 +83,19 @@ func (c *Config) check() error {
 	if c.sealer() == nil {
 		return badConfig("choose blob layout: %q is neither current nor 2019", c.BlobLayout)
 	}
+	if g := c.generation(); g != sharedGeneration && g != instanceGeneration {
+		return badConfig("choose generation: %d is neither 1 nor 3", g)
+	}
+	if c.generation() == instanceGeneration && c.BlobLayout == "2019" {
+		return badConfig("choose blob layout: keys of generation 3 never had that of 2019")
+	}
 	if c.QPS < 0 {
 		return badConfig("limit calls: %d per second is below 0", c.QPS)
 	}
-	for _, name := range c.SAN {
+	if err := c.checkInstance(); err != nil {
+		return err
+	}
+	for _, name := range slices.Concat(c.SAN, c.InstanceSAN) {
 		if net.ParseIP(name) == nil && !hostForm.MatchString(name) {
 			return badConfig("name server: %q is neither a host name nor an IP address", name)
 		}
@@ -87,12 +116,44 @@ func (c *Config) check() error {
 	return nil
 }
 
-// names returns every name and address of the server's certificate.
+func (c *Config) checkInstance() error {
+	if i := c.InstanceImage; i != "" && i != "current" && i != "old" {
+		return badConfig("choose instance image: %q is neither current nor old", i)
+	}
+	if a := c.InternetAccess; a != "" && a != "on" && a != "off" {
+		return badConfig("choose internet access: %q is neither on nor off", a)
+	}
+	if c.InstanceListen == "" {
+		if c.InstanceCAOut != "" || len(c.InstanceSAN) > 0 || c.InstanceImage != "" {
+			return badConfig("play instance: it has no address to listen on")
+		}
+		return nil
+	}
+	if _, _, err := net.SplitHostPort(c.InstanceListen); err != nil {
+		return badConfig("listen for instance on %s: not an address such as 127.0.0.1:8445", c.InstanceListen)
+	}
+	if c.CAOut != "" && c.InstanceCAOut == c.CAOut {
+		return badConfig("write certificate: %s cannot hold both authorities", c.CAOut)
+	}
+	return nil
+}
+
+// names returns every name and address of the shared endpoint's certificate.
 func (c *Config) names() []string {
-	names := []string{"127.0.0.1", "::1", "localhost", "kms." + c.region() + ".aliyuncs.com"}
-	host, _, _ := net.SplitHostPort(c.listen())
+	return slices.Concat(ownNames(c.listen()), []string{"kms." + c.region() + ".aliyuncs.com"}, locationNames, c.SAN)
+}
+
+// instanceNames returns those of the instance's.
+func (c *Config) instanceNames() []string {
+	return slices.Concat(ownNames(c.InstanceListen), []string{DefaultInstance + instanceDomain}, c.InstanceSAN)
+}
+
+// ownNames returns what a listener on an address is called on any machine.
+func ownNames(listen string) []string {
+	names := []string{"127.0.0.1", "::1", "localhost"}
+	host, _, _ := net.SplitHostPort(listen)
 	if ip := net.ParseIP(host); ip != nil && !ip.IsUnspecified() && !ip.IsLoopback() {
 		names = append(names, host)
 	}
-	return append(names, c.SAN...)
+	return names
 }

@@ -61,8 +61,11 @@ var (
 	errThrottled        = mustList("Rejected.Throttling")
 	errInternal         = mustList("InternalFailure")
 	errDryRun           = mustList("DryRunOperationError")
+	errUnsupportedHere  = mustList("UnsupportedOperation") // but elsewhere
+	errNotEmulated      = mustList("Emulator.NotEmulated")
 
 	errNoSuchAPI     = mustList("InvalidApi.NotFound")
+	errNoSuchRegion  = mustList("InvalidRegionId")
 	errAccessKey     = mustList("InvalidAccessKeyId.NotFound")
 	errNonceUsed     = mustList("SignatureNonceUsed")
 	errTimeExpired   = mustList("InvalidTimeStamp.Expired")
@@ -76,6 +79,10 @@ var (
 // EncryptionContext. What the service says to these is not documented; chosen:
 // its general text for a parameter, without a name.
 var errUndecryptable = mustList("InvalidParameter")
+
+// errOldImage is what an instance of before version 3.0.0 answers (documented,
+// with the three c's).
+var errOldImage = errMissing("x-kms-acccesskeyid")
 
 func errParse(text string) *apiError {
 	return mustList("ParseRequestParameterException").saying(text)

@@ -64,7 +64,7 @@ func parseFault(r io.Reader) (fault, error) {
 	if _, err := d.Token(); err != io.EOF {
 		return f, errors.New("more than one JSON value")
 	}
-	if _, known := operations[f.Action]; f.Action != "" && !known {
+	if f.Action != "" && !exists(f.Action) {
 		return f, fmt.Errorf("unknown action %q", f.Action)
 	}
 	if f.Count != nil && *f.Count < 1 {

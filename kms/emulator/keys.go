@@ -76,6 +76,9 @@ func (a *account) metadata(k *key) map[string]string {
 	if k.rotation() != rotationDisabled {
 		m["RotationInterval"] = strconv.FormatInt(k.RotationSeconds, 10) + "s"
 	}
+	if k.Instance != "" {
+		m["DKMSInstanceId"] = k.Instance
+	}
 	if k.rotation() == rotationEnabled {
 		m["NextRotationDate"] = k.NextRotation.Format(timeLayout)
 	}
@@ -107,6 +110,10 @@ func (a *account) createKey(v view, p params) (reply, error) {
 	if err != nil {
 		return nil, err
 	}
+	instance, err := a.instanceOf(p)
+	if err != nil {
+		return nil, err
+	}
 	tags, err := parseTags(p["Tags"])
 	if err != nil {
 		return nil, err
@@ -121,12 +128,13 @@ func (a *account) createKey(v view, p params) (reply, error) {
 	}
 	now := v.now.UTC().Truncate(time.Second)
 	k := &key{
-		ID:          newUUID(),
+		ID:          a.newKeyID(sequence),
 		Sequence:    sequence,
 		State:       stateEnabled,
 		Description: p["Description"],
 		Protection:  protection,
 		Created:     now,
+		Instance:    instance,
 		Tags:        tags,
 	}
 	if err := v.addVersion(k, now); err != nil {

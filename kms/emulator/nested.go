@@ -1,12 +1,11 @@
 package emulator
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
 	"encoding/base64"
-
-	"github.com/kmsfs/kmsfs/kms"
 )
 
 const (
@@ -29,15 +28,22 @@ func sealNested(versionID string, material []byte, plaintext string, aad []byte)
 	return base64.StdEncoding.EncodeToString([]byte(versionID + base64.StdEncoding.EncodeToString(inner))), nil
 }
 
-func openNested(b kms.Blob, material, aad []byte) (string, error) {
-	raw, err := base64.StdEncoding.DecodeString(b.Text)
-	if err != nil {
-		return "", errUndecryptable
+// nestedBody decodes what a blob of 2019 has behind its head. The current
+// layout looks like it with a chance below 2^-64.
+func nestedBody(body []byte) ([]byte, bool) {
+	// The decoder skips line breaks.
+	if bytes.ContainsAny(body, "\r\n") {
+		return nil, false
 	}
-	inner, err := base64.StdEncoding.DecodeString(string(raw[versionLen:]))
-	if err != nil {
-		return "", errUndecryptable
+	inner, err := base64.StdEncoding.Strict().DecodeString(string(body))
+	if err != nil || len(inner) < nestedRandom+nestedZeros+tagLen {
+		return nil, false
 	}
+	zeros := inner[nestedRandom : nestedRandom+nestedZeros]
+	return inner, bytes.Equal(zeros, make([]byte, nestedZeros))
+}
+
+func openNested(inner, material, aad []byte) (string, error) {
 	gcm, err := newNestedGCM(material)
 	if err != nil {
 		return "", err

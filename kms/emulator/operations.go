@@ -2,9 +2,7 @@ package emulator
 
 import (
 	"cmp"
-	"crypto/rand"
 	"errors"
-	"fmt"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -22,6 +20,8 @@ type operation struct {
 	writes bool
 	dryRun bool // DryRun is among its parameters
 	crypto bool // counts towards the quota of cryptographic calls
+
+	sharedOnly bool // is not for an instance's own endpoint (documented)
 }
 
 // operations is every action this emulator knows.
@@ -49,7 +49,7 @@ var operations = map[string]operation{
 
 	"Encrypt":                         {run: (*account).encrypt, dryRun: true, crypto: true},
 	"Decrypt":                         {run: (*account).decrypt, dryRun: true, crypto: true},
-	"ReEncrypt":                       {run: (*account).reEncrypt, dryRun: true, crypto: true},
+	"ReEncrypt":                       {run: (*account).reEncrypt, dryRun: true, crypto: true, sharedOnly: true},
 	"GenerateDataKey":                 {run: (*account).generateDataKey, dryRun: true, crypto: true},
 	"GenerateDataKeyWithoutPlaintext": {run: (*account).generateDataKeyWithoutPlaintext, dryRun: true, crypto: true},
 
@@ -66,19 +66,23 @@ const accountID = "1234567890123456"
 
 // account is one account in one region.
 type account struct {
-	region string
-	db     *bolt.DB
-	sealer sealer
+	region     string
+	generation int
+	db         *bolt.DB
+	sealer     sealer
 
+	internetOff  atomic.Bool  // the switch of reachable
 	nextRotation atomic.Int64 // see keepRotation
 }
 
 // perform runs an action. Its error is an *apiError, or something that went
 // wrong inside.
-func (a *account) perform(action string, p params) (reply, error) {
-	op, ok := operations[action]
-	if !ok {
-		return nil, errNoSuchAPI
+func (a *account) perform(c *call) (reply, error) {
+	op, p := operations[c.action], c.params
+	if op.crypto {
+		if err := p.noFlatContext(); err != nil {
+			return nil, err
+		}
 	}
 	now := time.Now()
 	if err := a.keepRotation(now); err != nil {
@@ -86,6 +90,7 @@ func (a *account) perform(action string, p params) (reply, error) {
 	}
 	var out reply
 	step := func(v view) (err error) {
+		v.instance = c.at.instance
 		out, err = op.run(a, v, p)
 		return err
 	}
@@ -93,7 +98,7 @@ func (a *account) perform(action string, p params) (reply, error) {
 	if op.writes {
 		err = a.update(now, step)
 	} else {
-		err = a.db.View(func(tx *bolt.Tx) error { return step(view{tx, now}) })
+		err = a.db.View(func(tx *bolt.Tx) error { return step(view{tx: tx, now: now}) })
 	}
 	if err != nil {
 		return nil, err
@@ -125,13 +130,4 @@ func (a *account) arn(resource string) string {
 
 func sortBy[T any, K cmp.Ordered](s []T, by func(T) K) {
 	slices.SortFunc(s, func(a, b T) int { return cmp.Compare(by(a), by(b)) })
-}
-
-// newUUID returns a random UUID in lower case.
-func newUUID() string {
-	var b [16]byte
-	rand.Read(b[:]) // never fails
-	b[6] = b[6]&0x0f | 0x40
-	b[8] = b[8]&0x3f | 0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }

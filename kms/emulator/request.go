@@ -9,6 +9,8 @@ import (
 	"time"
 )
 
+const kmsVersion = "2016-01-20"
+
 // answer is an HTTP answer before it is sent.
 type answer struct {
 	status      int
@@ -44,10 +46,15 @@ func marshal(v any) []byte {
 	return bytes.TrimRight(b.Bytes(), "\n")
 }
 
-// handle answers one request of the KMS API. A fault comes before anything
-// is looked at but the name of the action, and faulted calls are counted too.
-func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
-	c, parseErr := readCall(w, r)
+// handler answers the requests of an endpoint.
+func (s *Server) handler(at *endpoint) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.handle(at, w, r) })
+}
+
+// handle answers one request of the API. A fault comes before anything is
+// looked at but the name of the action, and faulted calls are counted too.
+func (s *Server) handle(at *endpoint, w http.ResponseWriter, r *http.Request) {
+	c, parseErr := readCall(at, w, r)
 	s.stats.count(c.action)
 
 	f, cleared := s.faults.take(c.action)
@@ -123,20 +130,39 @@ func (s *Server) perform(c *call, parseErr *apiError) (reply, error) {
 	if c.version == "" {
 		return nil, errMissing(c.envelopeName("Version"))
 	}
-	if c.version != "2016-01-20" {
-		return nil, errInvalid(c.envelopeName("Version"))
+	switch c.version {
+	case kmsVersion:
+		return s.performKMS(c)
+	case locationVersion:
+		return s.locate(c)
 	}
-	op, known := operations[c.action]
-	if !known {
+	return nil, errInvalid(c.envelopeName("Version"))
+}
+
+func (s *Server) performKMS(c *call) (reply, error) {
+	op, emulated := operations[c.action]
+	if !emulated && !notEmulated[c.action] {
 		return nil, errNoSuchAPI
+	}
+	// An old image does not find the access key that the signature is to be
+	// checked with.
+	if c.at.instance && s.oldImage && op.crypto {
+		return nil, errOldImage
 	}
 	if err := s.auth.check(c); err != nil {
 		return nil, err
 	}
-	if op.crypto && !s.quota.take(time.Now()) {
+	if !emulated {
+		return nil, s.lacks(c.action)
+	}
+	if c.at.instance && op.sharedOnly {
+		return nil, errUnsupportedHere
+	}
+	// An instance has no such bound (documented: best effort, and no error).
+	if op.crypto && !c.at.instance && !s.quota.take(time.Now()) {
 		return nil, errThrottled
 	}
-	return s.account.perform(c.action, c.params)
+	return s.account.perform(c)
 }
 
 // send writes an answer. With cut >= 0 it announces the full length, sends at

@@ -2,9 +2,11 @@ package emulator
 
 import (
 	"bytes"
+	"crypto/x509"
 	"encoding/json"
 	"encoding/xml"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -16,6 +18,11 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
+// fuzzEndpoint has no listener.
+func fuzzEndpoint(instance bool) *endpoint {
+	return &endpoint{instance: instance, leaf: new(x509.Certificate)}
+}
+
 // fuzzServer answers without a network.
 func fuzzServer(f *testing.F) *Server {
 	db, err := openState(filepath.Join(f.TempDir(), "state"))
@@ -24,7 +31,7 @@ func fuzzServer(f *testing.F) *Server {
 	}
 	f.Cleanup(func() { db.Close() })
 	db.NoSync = true // nothing here is to survive
-	s := &Server{}
+	s := &Server{log: log.New(io.Discard, "", 0)}
 	s.account.region, s.account.db, s.account.sealer = "cn-hangzhou", db, sealBlob
 	s.auth.accessKeyID, s.auth.accessKeySecret = "ak", "sk"
 	return s
@@ -35,12 +42,12 @@ func fuzzServer(f *testing.F) *Server {
 // or an error with a code of the catalogue and its status.
 func FuzzRequest(f *testing.F) {
 	s := fuzzServer(f)
-	made, err := s.account.perform("CreateKey", nil)
+	made, err := try(&s.account, "CreateKey", nil)
 	if err != nil {
 		f.Fatal(err)
 	}
 	id := made["KeyMetadata"].(map[string]string)["KeyId"]
-	sealed, err := s.account.perform("Encrypt", params{"KeyId": id, "Plaintext": "a\x00b"})
+	sealed, err := try(&s.account, "Encrypt", params{"KeyId": id, "Plaintext": "a\x00b"})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -52,8 +59,13 @@ func FuzzRequest(f *testing.F) {
 	f.Add("POST", "Tags=[{\"TagKey\":\"a\"}]&KeyId=KEY&Format=None", "", "", "TagResource", byte(2))
 	f.Add("PUT", "%zz", "{}", "application/json", "CreateKey", byte(0))
 	f.Add("GET", "Action=CreateKey&Format=XML&Description=%00%ff", "", "", "", byte(1))
+	f.Add("GET", "Action=DescribeEndpoints&Version=2015-06-12&Id=cn-hangzhou&ServiceCode=kms&Format=XML", "", "", "", byte(1))
+	f.Add("POST", "Action=Encrypt&Plaintext=x&KeyId=KEY&EncryptionContext.a=b", "", "", "", byte(1))
+	f.Add("POST", "Action=GetSecretValue", "", "", "", byte(5))
 	for action := range operations {
-		f.Add("POST", "Action="+action+"&KeyId=KEY&KeyVersionId=x&AliasName=alias/a&DryRun=true", "", "", "", byte(1))
+		for _, signed := range []byte{1, 5} {
+			f.Add("POST", "Action="+action+"&KeyId=KEY&KeyVersionId=x&AliasName=alias/a&DryRun=true", "", "", "", signed)
+		}
 	}
 	f.Fuzz(func(t *testing.T, method, query, body, contentType, header string, signed byte) {
 		query = strings.ReplaceAll(query, "KEY", id)
@@ -61,11 +73,15 @@ func FuzzRequest(f *testing.F) {
 		r.Method, r.URL.RawQuery = method, query
 		r.Header.Set("Content-Type", contentType)
 		now := time.Now().UTC().Format(timeLayout)
+		at := fuzzEndpoint(signed&4 != 0)
 		switch signed % 4 {
 		case 1: // RPC
-			v := "AccessKeyId=ak&SignatureMethod=HMAC-SHA1&SignatureVersion=1.0&Version=2016-01-20&Timestamp=" + now
+			v := "AccessKeyId=ak&SignatureMethod=HMAC-SHA1&SignatureVersion=1.0&Timestamp=" + now
+			if !strings.Contains(query, "Version="+locationVersion) {
+				v += "&Version=" + kmsVersion
+			}
 			r.URL.RawQuery = strings.TrimPrefix(query+"&"+v, "&")
-			c, _ := readCall(httptest.NewRecorder(), r)
+			c, _ := readCall(at, httptest.NewRecorder(), r)
 			r.Body = io.NopCloser(strings.NewReader(body))
 			r.URL.RawQuery += "&Signature=" + url.QueryEscape(rpcSignature("sk", stringToSign(method, c.params)))
 		case 2: // ACS3
@@ -74,7 +90,7 @@ func FuzzRequest(f *testing.F) {
 			}
 			const names = "host;x-acs-action;x-acs-content-sha256;x-acs-date;x-acs-version"
 			r.Header.Set("Authorization", "ACS3-HMAC-SHA256 Credential=ak,SignedHeaders="+names+",Signature=0")
-			c, _ := readCall(httptest.NewRecorder(), r)
+			c, _ := readCall(at, httptest.NewRecorder(), r)
 			r.Body = io.NopCloser(strings.NewReader(body))
 			if claimed, err := c.acs3Claim(); err == nil {
 				r.Header.Set("Authorization", "ACS3-HMAC-SHA256 Credential=ak,SignedHeaders="+names+",Signature="+claimed.sign("sk"))
@@ -83,7 +99,7 @@ func FuzzRequest(f *testing.F) {
 			r.Header.Set("Authorization", header)
 		}
 		w := httptest.NewRecorder()
-		s.handle(w, r)
+		s.handle(at, w, r)
 		wellFormed(t, w.Result(), w.Body.Bytes())
 		if w.Code == http.StatusOK {
 			s.forgetKeys(t, id)

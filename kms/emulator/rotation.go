@@ -153,7 +153,7 @@ func (a *account) keepRotation(now time.Time) error {
 func (a *account) update(now time.Time, change func(view) error) error {
 	stored := false
 	err := a.db.Update(func(tx *bolt.Tx) error {
-		v := view{tx, now}
+		v := view{tx: tx, now: now}
 		if err := v.sweep(); err != nil {
 			return err
 		}

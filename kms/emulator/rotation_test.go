@@ -104,9 +104,9 @@ func TestRotationPolicyRefuses(t *testing.T) {
 	a := testAccount(t, filepath.Join(t.TempDir(), "state"))
 	id := must(t, a, "CreateKey", nil)["KeyMetadata"].(map[string]string)["KeyId"]
 	must(t, a, "CreateAlias", params{"AliasName": "alias/a", "KeyId": id})
-	try := func(want *apiError, p params) {
+	refused := func(want *apiError, p params) {
 		t.Helper()
-		if _, err := a.perform("UpdateRotationPolicy", p); err == nil || want.Code != err.(*apiError).Code {
+		if _, err := try(a, "UpdateRotationPolicy", p); err == nil || want.Code != err.(*apiError).Code {
 			t.Errorf("%v: %v, want %v", p, err, want)
 		}
 	}
@@ -116,16 +116,16 @@ func TestRotationPolicyRefuses(t *testing.T) {
 		"63072001s": "InvalidParameter", "7": "InvalidParameter", "7w": "InvalidParameter", "-7d": "InvalidParameter",
 		"07d": "InvalidParameter", "7.5d": "InvalidParameter", "999999999d": "InvalidParameter", "9999999999999999999s": "InvalidParameter",
 	} {
-		_, err := a.perform("UpdateRotationPolicy", params{"KeyId": id, "EnableAutomaticRotation": "true", "RotationInterval": interval})
+		_, err := try(a, "UpdateRotationPolicy", params{"KeyId": id, "EnableAutomaticRotation": "true", "RotationInterval": interval})
 		if got, _ := err.(*apiError); (got == nil) != (code == "") || got != nil && got.Code != code {
 			t.Errorf("%q: %v, want %q", interval, err, code)
 		}
 	}
-	try(errMissing("EnableAutomaticRotation"), params{"KeyId": id, "RotationInterval": "7d"})
-	try(errUnsupportedAlias, params{"KeyId": "alias/a", "EnableAutomaticRotation": "false"})
-	try(errKeyNotFound, params{"KeyId": "none", "EnableAutomaticRotation": "false"})
+	refused(errMissing("EnableAutomaticRotation"), params{"KeyId": id, "RotationInterval": "7d"})
+	refused(errUnsupportedAlias, params{"KeyId": "alias/a", "EnableAutomaticRotation": "false"})
+	refused(errKeyNotFound, params{"KeyId": "none", "EnableAutomaticRotation": "false"})
 	must(t, a, "DisableKey", params{"KeyId": id})
-	try(errDisabled, params{"KeyId": id, "EnableAutomaticRotation": "false"})
+	refused(errDisabled, params{"KeyId": id, "EnableAutomaticRotation": "false"})
 }
 
 // A file from before rotation knows one version of each key.

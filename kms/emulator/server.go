@@ -2,13 +2,13 @@ package emulator
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"log"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
@@ -21,21 +21,23 @@ const (
 
 // Server is one emulated KMS: one account, one region, one permanent access key.
 type Server struct {
-	account account
-	auth    authenticator
-	quota   quota
-	stats   stats
-	faults  faults
+	account  account
+	auth     authenticator
+	quota    quota
+	stats    stats
+	faults   faults
+	told     once
+	oldImage bool // of the instance
 
-	caPEM []byte
-	log   *log.Logger
+	log *log.Logger
 
-	listener, adminListener net.Listener // the latter nil without admin
-	closeOnce               sync.Once
-	closeErr                error
+	shared, instance *endpoint    // the latter nil without an instance
+	adminListener    net.Listener // nil without admin
+	closeOnce        sync.Once
+	closeErr         error
 }
 
-// New opens the state file, writes the authority's certificate and starts to
+// New opens the state file, writes the authorities' certificates and starts to
 // listen: clients may connect from now on, and are answered once Serve runs.
 // Its errors are of class ErrConfig or ErrState, or come from the system. The
 // caller ends with Serve or Close.
@@ -48,6 +50,8 @@ func New(c Config) (*Server, error) {
 		s.log = log.New(io.Discard, "", 0)
 	}
 	s.quota.perSecond = c.QPS
+	s.oldImage = c.InstanceImage == "old"
+	s.account.internetOff.Store(c.InternetAccess == "off")
 	s.auth.accessKeyID, s.auth.accessKeySecret = c.AccessKeyID, c.AccessKeySecret
 	if err := s.open(&c); err != nil {
 		s.Close()
@@ -61,47 +65,23 @@ func (s *Server) open(c *Config) error {
 	if err != nil {
 		return err
 	}
-	s.account.region, s.account.db, s.account.sealer = c.region(), db, c.sealer()
+	s.account.region, s.account.generation, s.account.db, s.account.sealer = c.region(), c.generation(), db, c.sealer()
 	if err := claimRegion(db, c.State, c.region()); err != nil {
 		return err
 	}
-	ca, err := loadAuthority(db)
-	if err != nil {
-		return &stateError{fmt.Errorf("load authority: %w", err)}
-	}
-	s.caPEM = ca.pem()
-	cert, err := ca.serverCertificate(c.names())
-	if err != nil {
-		return fmt.Errorf("make certificate: %w", err)
-	}
-	if c.Admin != "" {
-		if s.adminListener, err = net.Listen("tcp", c.Admin); err != nil {
-			return fmt.Errorf("listen for admin: %w", err)
-		}
-		// localhost is whatever the resolver says.
-		if a, ok := s.adminListener.Addr().(*net.TCPAddr); !ok || !a.IP.IsLoopback() {
-			return badConfig("listen for admin on %s: not a loopback address", c.Admin)
-		}
-	}
-	tcp, err := net.Listen("tcp", c.listen())
-	if err != nil {
-		return fmt.Errorf("listen for clients: %w", err)
-	}
-	s.listener = tls.NewListener(tcp, &tls.Config{
-		Certificates: []tls.Certificate{cert},
-		MinVersion:   tls.VersionTLS12,
-		NextProtos:   []string{"http/1.1"},
-	})
-	if c.CAOut != "" {
-		if err := writeFile(c.CAOut, s.caPEM); err != nil {
-			return fmt.Errorf("write certificate: %w", err)
-		}
-	}
-	return nil
+	return s.listen(c)
 }
 
 // URL is where the KMS API is, as https://ADDR.
-func (s *Server) URL() string { return "https://" + s.listener.Addr().String() }
+func (s *Server) URL() string { return s.shared.url() }
+
+// InstanceURL is where the instance is, as https://ADDR; empty without one.
+func (s *Server) InstanceURL() string {
+	if s.instance == nil {
+		return ""
+	}
+	return s.instance.url()
+}
 
 // AdminURL is where the admin server is, as http://ADDR; empty without one.
 func (s *Server) AdminURL() string {
@@ -111,8 +91,16 @@ func (s *Server) AdminURL() string {
 	return "http://" + s.adminListener.Addr().String()
 }
 
-// CAPEM is the certificate of the authority that clients must trust.
-func (s *Server) CAPEM() []byte { return s.caPEM }
+// CAPEM is the certificate of the authority that clients of URL must trust.
+func (s *Server) CAPEM() []byte { return s.shared.caPEM }
+
+// InstanceCAPEM is that for clients of InstanceURL; nil without an instance.
+func (s *Server) InstanceCAPEM() []byte {
+	if s.instance == nil {
+		return nil
+	}
+	return s.instance.caPEM
+}
 
 // Serve answers until ctx ends, then gives requests under way half a second,
 // and closes everything. Requests that a fault holds end without an answer.
@@ -136,7 +124,9 @@ func (s *Server) Serve(ctx context.Context) error {
 			BaseContext:       func(net.Listener) context.Context { return ctx },
 		}] = l
 	}
-	add(http.HandlerFunc(s.handle), s.listener)
+	for _, e := range s.endpoints() {
+		add(s.handler(e), e.listener)
+	}
 	if s.adminListener != nil {
 		add(s.adminHandler(), s.adminListener)
 	}
@@ -176,16 +166,21 @@ func (s *Server) Serve(ctx context.Context) error {
 // never served; Serve does it itself.
 func (s *Server) Close() error {
 	s.closeOnce.Do(func() {
-		for _, l := range []net.Listener{s.listener, s.adminListener} {
-			if l != nil {
-				l.Close() // Serve may have closed it already
-			}
+		for _, e := range s.endpoints() {
+			e.listener.Close() // Serve may have closed it already
+		}
+		if s.adminListener != nil {
+			s.adminListener.Close()
 		}
 		if s.account.db != nil {
 			s.closeErr = s.account.db.Close()
 		}
 	})
 	return s.closeErr
+}
+
+func (s *Server) endpoints() []*endpoint {
+	return slices.DeleteFunc([]*endpoint{s.shared, s.instance}, func(e *endpoint) bool { return e == nil })
 }
 
 func (s *Server) logf(format string, a ...any) { s.log.Printf(format, a...) }

@@ -14,7 +14,8 @@ import (
 // timeLayout is how the service writes a time, always in UTC.
 const timeLayout = "2006-01-02T15:04:05Z"
 
-// stateFormat is the version of the records below.
+// stateFormat is the version of the records below. What they lacked once has a
+// zero value that means what those files meant.
 const stateFormat = "1"
 
 var (
@@ -44,6 +45,7 @@ type key struct {
 	RotationSeconds int64     `json:"rotationSeconds,omitempty"`
 	NextRotation    time.Time `json:"nextRotation,omitzero"`
 
+	Instance          string            `json:"instance,omitempty"`  // that it belongs to
 	Protected         bool              `json:"protected,omitempty"` // from deletion
 	ProtectionComment string            `json:"protectionComment,omitempty"`
 	Tags              map[string]string `json:"tags,omitempty"`
@@ -123,6 +125,8 @@ func claimRegion(db *bolt.DB, path, region string) error {
 type view struct {
 	tx  *bolt.Tx
 	now time.Time
+
+	instance bool // for a request to an instance's own endpoint
 }
 
 func (v view) key(id string) (*key, error) {

@@ -17,7 +17,7 @@ type stats struct {
 }
 
 func (s *stats) count(action string) {
-	if _, known := operations[action]; !known {
+	if !exists(action) {
 		action = unknownAction
 	}
 	s.mu.Lock()

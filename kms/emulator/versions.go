@@ -25,7 +25,7 @@ func (v view) addVersion(k *key, created time.Time) error {
 	if k.PrimaryVersion != "" {
 		ids = k.versionIDs()
 	}
-	id := newUUID()
+	id := k.newVersionID()
 	kv := &version{KeyID: k.ID, Material: make([]byte, keyBytes), Created: created}
 	rand.Read(kv.Material) // never fails
 	k.Versions, k.PrimaryVersion = append(slices.Clone(ids), id), id

@@ -35,6 +35,8 @@ func element(b *bytes.Buffer, name string, v any) {
 		xml.EscapeText(b, []byte(v)) // a Buffer takes everything
 	case int:
 		b.WriteString(strconv.Itoa(v))
+	case bool:
+		b.WriteString(strconv.FormatBool(v))
 	case map[string]any:
 		elements(b, v)
 	case map[string]string:
@@ -47,13 +49,22 @@ func element(b *bytes.Buffer, name string, v any) {
 
 func elements[V any](b *bytes.Buffer, m map[string]V) {
 	for _, name := range slices.Sorted(maps.Keys(m)) {
-		if list, ok := any(m[name]).([]map[string]string); ok {
-			for _, item := range list {
-				element(b, name, item)
-			}
-			continue
+		switch list := any(m[name]).(type) {
+		case []map[string]string:
+			repeat(b, name, list)
+		case []map[string]any:
+			repeat(b, name, list)
+		case []string:
+			repeat(b, name, list)
+		default:
+			element(b, name, list)
 		}
-		element(b, name, m[name])
+	}
+}
+
+func repeat[V any](b *bytes.Buffer, name string, list []V) {
+	for _, item := range list {
+		element(b, name, item)
 	}
 }
 

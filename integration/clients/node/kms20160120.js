@@ -11,7 +11,11 @@ const lower = (s) => s[0].toLowerCase() + s.slice(1);
 serve(
   async (action, params) => {
     const request = new kms[`${action}Request`]({});
-    for (const [name, value] of Object.entries(params)) request[lower(name)] = value;
+    for (const [name, value] of Object.entries(params)) {
+      const [field, key] = name.split('.');
+      if (key === undefined) request[lower(field)] = value;
+      else request[lower(field)] = { ...request[lower(field)], [key]: value }; // Map.key is a member of an object
+    }
     return tea.toMap(await client[lower(action)](request));
   },
   (err) => ({
