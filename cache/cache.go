@@ -3,9 +3,9 @@
 //
 // What it promises:
 //
-//   - The TTL is a hard bound, counted from the moment before the load began.
-//     Neither use, nor a reload, nor a lease, nor a suspended machine, nor a
-//     clock set back stretches it. Past it, for as long as Config.Stale says and
+//   - The TTL is a hard bound, counted from the moment before the load began, or
+//     Loaded.Asked. Neither use, nor a reload, nor a lease, nor a slow load, nor
+//     a suspended machine, nor a clock set back stretches it. Past it, for as long as Config.Stale says and
 //     no longer, a plaintext is served only while a new load finds no answer.
 //   - What is used again and again is reloaded before its TTL ends, and nobody
 //     waits for that; what nobody uses is not.
@@ -37,6 +37,8 @@ var (
 	ErrClosed = errors.New("cache: closed")
 	// ErrFull means that the plaintext does not fit, now or ever.
 	ErrFull = errors.New("cache: full")
+	// ErrLate means that the load took longer than its plaintext may live.
+	ErrLate = errors.New("cache: the answer came later than its ttl")
 	// ErrPurged means that the key was purged during each of several loads.
 	ErrPurged = errors.New("cache: purged while loading")
 )
@@ -54,14 +56,17 @@ type Loaded struct {
 	Group string
 	// Origin is opaque; Lease.Origin gives it back.
 	Origin string
+	// Asked is when the question began whose answer this is, if that was
+	// after the start of the load; zero: it was not.
+	Asked time.Time
 	// Since, taken from another Lease, says that this plaintext was made
-	// from that one and must not outlive it. Zero: the start of this load.
+	// from that one and must not outlive it. Zero: it was not.
 	Since Instant
 }
 
 // Loader fetches one plaintext. It must return soon after ctx ends. After a
-// purge, or for a caller who came late to a slow load, it is called again, and
-// then the first call may still be on its way out. One that hit is kept for
+// purge it is called again, and then the first call may still be on its way
+// out. One that hit is kept for
 // the reload, so it must hold neither plaintext nor a Lease.
 type Loader func(ctx context.Context) (Loaded, error)
 
@@ -177,8 +182,7 @@ func New(cfg Config) (*Cache, error) {
 	return c, nil
 }
 
-// maxAttempts bounds how often one Get asks again, because of a purge or
-// because it came late to a slow load.
+// maxAttempts bounds how often one Get asks again because of a purge.
 const maxAttempts = 3
 
 // Get returns a lease on the plaintext of k, and calls load if nothing fresh
@@ -186,12 +190,9 @@ const maxAttempts = 3
 // the waiting does: its result is kept for the next caller.
 //
 // A failed load is the same error for everybody who waited, unless something
-// stale may be served instead. A caller is never served by a load that began a
-// TTL or longer before its call: it waits for that load to end and then asks
-// again. A load that itself takes longer than the TTL serves those who waited
-// for it, and is kept for as long as it may be stale.
+// stale may be served instead. One whose answer is older than the TTL when it
+// comes has failed, too: nobody is served it, except as what is stale.
 func (c *Cache) Get(ctx context.Context, k Key, load Loader) (*Lease, error) {
-	var asked Instant
 	for attempt := range maxAttempts {
 		c.mu.Lock()
 		if c.closed {
@@ -199,9 +200,6 @@ func (c *Cache) Get(ctx context.Context, k Key, load Loader) (*Lease, error) {
 			return nil, ErrClosed
 		}
 		now := c.look()
-		if attempt == 0 {
-			asked = now
-		}
 		kept := c.find(k, now)
 		if kept != nil && (kept.state != stale || now.since(kept.missed) < staleAgain) {
 			if attempt == 0 && kept.state != stale {
@@ -212,7 +210,7 @@ func (c *Cache) Get(ctx context.Context, k Key, load Loader) (*Lease, error) {
 			c.mu.Unlock()
 			return l, nil
 		}
-		e, joined, err := c.join(ctx, k, load, now, asked)
+		e, err := c.join(ctx, k, load, now)
 		patience := forever
 		if kept != nil && e != nil {
 			patience = max(0, staleAfter-now.since(e.born))
@@ -221,10 +219,10 @@ func (c *Cache) Get(ctx context.Context, k Key, load Loader) (*Lease, error) {
 		if err != nil {
 			return nil, err
 		}
-		if joined && c.joined != nil {
+		if c.joined != nil {
 			c.joined(e.ctx, ctx)
 		}
-		lease, err := c.wait(ctx, e, joined, patience)
+		lease, err := c.wait(ctx, e, patience)
 		if lease != nil || err != nil {
 			return lease, err
 		}

@@ -30,7 +30,9 @@ const (
 // leases is 0, and is wiped once the entry is dead and leases is 0.
 type entry struct {
 	key  Key
-	born Instant // before the load began, or Loaded.Since if that is earlier
+	born Instant // from when its time counts: before the load began, then Loaded.Asked, or Loaded.Since if that is earlier
+	// began is when its load did.
+	began time.Time
 
 	// Guarded by Cache.mu; err and bytes may be read without it by those
 	// who hold a lease, once done is closed.

@@ -1,7 +1,6 @@
 package cache
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"sync"
@@ -117,40 +116,87 @@ func TestLoadTimeout(t *testing.T) {
 	})
 }
 
-// A load slower than the TTL serves those who asked within a TTL of its start,
-// once; who came later asks again, once; nothing is kept; nothing loops.
+// A load slower than the TTL serves nobody, whenever he came: it has failed.
+// Nothing is kept, nothing loops.
 func TestLoadSlowerThanTTL(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := open(t, Config{TTL: time.Second})
+		c := open(t, Config{TTL: time.Second, Remember: func(error) time.Duration { return time.Second }})
 		var calls atomic.Int64
 		load := func(context.Context) (Loaded, error) {
-			n := calls.Add(1)
+			calls.Add(1)
 			time.Sleep(3 * time.Second)
-			return Loaded{Plaintext: []byte{byte(n)}}, nil
+			return Loaded{Plaintext: []byte("secret")}, nil
 		}
 		start := time.Now()
 		var wg sync.WaitGroup
-		for _, who := range []struct {
-			at   time.Duration
-			want byte
-			end  time.Duration
-		}{{0, 1, 3 * time.Second}, {500 * time.Millisecond, 1, 3 * time.Second}, {time.Second, 2, 6 * time.Second}, {2 * time.Second, 2, 6 * time.Second}} {
+		for _, at := range []time.Duration{0, 500 * time.Millisecond, time.Second, 2 * time.Second, 3500 * time.Millisecond} {
 			wg.Go(func() {
-				time.Sleep(who.at)
-				l, err := c.Get(t.Context(), key(1), load)
-				if err != nil {
-					t.Error(err)
-					return
+				time.Sleep(at)
+				if _, err := c.Get(t.Context(), key(1), load); !errors.Is(err, ErrLate) || time.Since(start) != max(at, 3*time.Second) {
+					t.Errorf("at %v: %v at %v", at, err, time.Since(start))
 				}
-				if b := l.Bytes(); !bytes.Equal(b, []byte{who.want}) || time.Since(start) != who.end || l.Hit() {
-					t.Errorf("at %v: load %d at %v", who.at, b[0], time.Since(start))
-				}
-				l.Release()
 			})
 		}
 		wg.Wait()
-		if s := c.Stats(); calls.Load() != 2 || s.Entries != 0 || s.Bytes != 0 || s.Wiped != 2 {
+		if s := c.Stats(); calls.Load() != 1 || s.Entries != 0 || s.Bytes != 0 {
 			t.Errorf("%d loads, %+v", calls.Load(), s)
+		}
+	})
+}
+
+// The time counts from when the question began, if the load waited before that:
+// neither longer nor shorter. A machine that slept meanwhile makes it shorter.
+func TestAskedAfterTheStart(t *testing.T) {
+	for name, asleep := range map[string]time.Duration{"awake": 0, "asleep": time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			c := open(t, Config{TTL: 2 * time.Second})
+			m := new(machine)
+			m.plugInto(c)
+			load := func(context.Context) (Loaded, error) {
+				time.Sleep(5 * time.Second)
+				asked := time.Now()
+				time.Sleep(time.Second)
+				m.tamper(c, func(x *machine) { x.asleep += asleep })
+				return Loaded{Plaintext: []byte("secret"), Asked: asked}, nil
+			}
+			l, err := c.Get(t.Context(), key(1), load)
+			if asleep > 0 {
+				if !errors.Is(err, ErrLate) {
+					t.Errorf("%s: %v", name, err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.Release()
+			time.Sleep(time.Second - time.Millisecond)
+			if c.Stats().Entries != 1 {
+				t.Error("dead before its time")
+			}
+			time.Sleep(2 * time.Millisecond)
+			if c.Stats().Entries != 0 {
+				t.Error("alive after its time")
+			}
+		})
+	}
+}
+
+// What is past its TTL when it comes, but not past what may be stale, is served
+// as that.
+func TestLoadSlowerThanTTLButNotStale(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := open(t, Config{TTL: time.Second, Stale: 10 * time.Second})
+		l, err := c.Get(t.Context(), key(1), func(context.Context) (Loaded, error) {
+			time.Sleep(3 * time.Second)
+			return Loaded{Plaintext: []byte("secret")}, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Release()
+		if !l.Stale() || c.Stats().StaleServed != 1 {
+			t.Errorf("stale %v, %+v", l.Stale(), c.Stats())
 		}
 	})
 }

@@ -15,32 +15,27 @@ var (
 	errPurged   = errors.New("cache: ask again after a purge") // stays inside
 )
 
-// join finds or starts the load of k. It runs under Cache.mu. The caller who
-// joined holds a lease from now on; one who did not may only wait for done.
-func (c *Cache) join(ctx context.Context, k Key, load Loader, now, asked Instant) (e *entry, joined bool, err error) {
+// join finds or starts the load of k, and gives the caller a lease on it. It
+// runs under Cache.mu.
+func (c *Cache) join(ctx context.Context, k Key, load Loader, now Instant) (*entry, error) {
 	if err := c.remembered(k, now); err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	c.stats.Misses++
 	e, found := c.loading[k]
 	if !found {
 		e = c.start(ctx, k, load, now)
-		e.leases++
-		return e, true, nil
 	}
-	if asked.since(e.born) < c.ttl {
-		e.leases++
-		return e, true, nil
-	}
-	return e, false, nil
+	e.leases++
+	return e, nil
 }
 
 // start begins the load of k. Nobody is loading it.
 func (c *Cache) start(ctx context.Context, k Key, load Loader, now Instant) *entry {
-	e := &entry{key: k, born: now, done: make(chan struct{}), place: -1}
+	e := &entry{key: k, born: now, began: c.clock.monotonic(now), done: make(chan struct{}), place: -1}
 	e.ctx, e.cancel = context.WithTimeout(context.WithoutCancel(ctx), c.loadTimeout)
 	if len(c.loading) == 0 {
 		c.purges.forget()
@@ -57,10 +52,8 @@ const forever = time.Duration(math.MaxInt64)
 // wait waits for e's load, or for ctx to end. When the load finds no answer, or
 // none within patience, what is kept is the answer. Neither lease nor error:
 // ask again.
-func (c *Cache) wait(ctx context.Context, e *entry, joined bool, patience time.Duration) (*Lease, error) {
-	if joined {
-		defer c.leave(e)
-	}
+func (c *Cache) wait(ctx context.Context, e *entry, patience time.Duration) (*Lease, error) {
+	defer c.leave(e)
 	var late <-chan time.Time
 	if patience != forever {
 		t := time.NewTimer(patience)
@@ -86,11 +79,13 @@ func (c *Cache) wait(ctx context.Context, e *entry, joined bool, patience time.D
 		switch {
 		case errors.Is(e.err, errPurged):
 			return nil, nil
-		case e.err == nil && joined:
+		case e.err == nil:
 			c.mu.Lock()
 			defer c.mu.Unlock()
-			e.leases++ // beside the one that leave ends
-			return &Lease{c: c, e: e}, nil
+			if c.late(e, c.look()) { // it was not when the load ended
+				return nil, ErrLate
+			}
+			return c.lease(e, false), nil
 		case e.cause == Unavailable:
 			if l := c.instead(e.key); l != nil {
 				return l, nil
@@ -120,6 +115,9 @@ func (c *Cache) load(ctx context.Context, e *entry, seq uint64, load Loader) {
 // settle publishes what was loaded: to those who wait, and to later callers
 // unless a purge came in between or its time has passed already.
 func (c *Cache) settle(e *entry, got Loaded, seq uint64) error {
+	if c.tooLate(e, got) {
+		return ErrLate // before anybody is evicted for it
+	}
 	bytes, cell, err := c.allot(e.key, len(got.Plaintext))
 	if err != nil {
 		return err
@@ -142,16 +140,36 @@ func (c *Cache) settle(e *entry, got Loaded, seq uint64) error {
 	delete(c.loading, e.key)
 	e.bytes, e.cell = bytes, cell
 	e.group, e.origin = got.Group, got.Origin
-	e.born = e.born.earlier(got.Since)
-	if now := c.look(); now.since(e.born) < c.ttl+c.stale {
-		c.keep(e, now)
-	} else {
-		e.state = dead
-		c.stats.Expired++
-		c.reap(e)
-	}
+	c.keep(e, c.look())
+	c.look() // it may be stale already
 	close(e.done)
 	return nil
+}
+
+// tooLate dates e from what its load brought, and says whether nobody may be
+// served that any more.
+func (c *Cache) tooLate(e *entry, got Loaded) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.look()
+	e.born = c.asked(e, got.Asked, now).earlier(got.Since)
+	if !c.late(e, now) {
+		return false
+	}
+	c.stats.Expired++
+	return true
+}
+
+func (c *Cache) late(e *entry, now Instant) bool { return now.since(e.born) >= c.ttl+c.stale }
+
+// asked is the moment from which e's time counts. The monotonic clock stands
+// still in suspend: when the machine slept during the load, it is the start.
+func (c *Cache) asked(e *entry, at time.Time, now Instant) Instant {
+	took := c.clock.monotonic(now).Sub(e.began)
+	if at.IsZero() || !at.After(e.began) || now.boot-e.born.boot > int64(took)+maxSkew {
+		return e.born
+	}
+	return Instant{boot: e.born.boot + int64(at.Sub(e.began)), wall: c.clock.readWall(at)}
 }
 
 func wipeAll(p []byte) { clear(p[:cap(p)]) }

@@ -267,6 +267,11 @@ func (m *model) get(t *testing.T, c *Cache, o op) error {
 		f.boot, f.wall = m.clocks()
 		m.failed[o.Key] = f
 		return nil
+	case m.tooOld(e, modelTTL):
+		if !errors.Is(err, ErrLate) {
+			return fmt.Errorf("%v instead of ErrLate", err)
+		}
+		return nil
 	case e.cell > modelMax || !m.evict(e.cell):
 		if !errors.Is(err, ErrFull) {
 			return fmt.Errorf("%v instead of ErrFull", err)

@@ -32,13 +32,13 @@ func loadStatus(err error) fuse.Status {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return fuse.EINTR
-	case errors.Is(err, kms.ErrDenied), errors.Is(err, kms.ErrAuthentication):
+	case errors.Is(err, kms.ErrDenied), errors.Is(err, kms.ErrAuthentication), errors.Is(err, kms.ErrConfiguration):
 		return fuse.EACCES
 	case errors.Is(err, kms.ErrKeyState):
 		return fuse.Status(syscall.EKEYREVOKED)
 	case errors.Is(err, kms.ErrBadCiphertext):
 		return fuse.Status(syscall.EBADMSG)
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, cache.ErrLate):
 		return fuse.Status(syscall.ETIMEDOUT)
 	case errors.Is(err, cache.ErrFull):
 		return fuse.Status(syscall.ENOMEM)

@@ -93,7 +93,7 @@ func (f *FS) load(ctx context.Context, h *handle) (cache.Loaded, error) {
 	if f.cfg.Encoding == kms.Raw {
 		f.sizes.learnVersion(h.blob, o.KeyVersionID, len(o.Secret))
 	}
-	return cache.Loaded{Plaintext: o.Secret, Group: cmp.Or(h.blob.KeyVersionID, o.KeyVersionID), Origin: o.RequestID}, nil
+	return cache.Loaded{Plaintext: o.Secret, Asked: o.Asked, Group: cmp.Or(h.blob.KeyVersionID, o.KeyVersionID), Origin: o.RequestID}, nil
 }
 
 // groupOf is the key version of a handle's ciphertext; empty as long as nobody

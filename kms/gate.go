@@ -83,7 +83,14 @@ func NewGate(d Decrypter, cfg GateConfig) *Gate {
 // Decrypt implements Decrypter.
 func (g *Gate) Decrypt(ctx context.Context, blob Blob, ec EncryptionContext) (*Decrypted, error) {
 	c := content(maphash.String(g.seed, blob.Text))
-	return pass(ctx, g, "Decrypt", c, func(ctx context.Context) (*Decrypted, error) { return g.next.Decrypt(ctx, blob, ec) })
+	return pass(ctx, g, "Decrypt", c, func(ctx context.Context) (*Decrypted, error) {
+		asked := time.Now()
+		d, err := g.next.Decrypt(ctx, blob, ec)
+		if err == nil {
+			d.Asked = asked
+		}
+		return d, err
+	})
 }
 
 // Encrypter is one whose calls pass the same gate, beside those of Decrypt.

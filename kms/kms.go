@@ -1,6 +1,9 @@
 package kms
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Decrypter turns one ciphertext blob back into its plaintext.
 //
@@ -39,6 +42,7 @@ type Origin struct {
 // Wipe as soon as it has no more use for it.
 type Decrypted struct {
 	Plaintext []byte
+	Asked     time.Time // when the request began; zero: who knows
 	Origin
 }
 

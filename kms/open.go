@@ -3,11 +3,13 @@ package kms
 import (
 	"context"
 	"fmt"
+	"time"
 )
 
 // Opened is the secret of a blob. The caller owns Secret and clears it.
 type Opened struct {
 	Secret []byte
+	Asked  time.Time // as in Decrypted
 	Origin
 	// Notes are what somebody should know although the secret is good, one
 	// sentence each, without a byte of it.
@@ -21,7 +23,7 @@ func Open(ctx context.Context, by Decrypter, blob Blob, ec EncryptionContext, en
 	if err != nil {
 		return Opened{}, err
 	}
-	o := Opened{Origin: d.Origin}
+	o := Opened{Asked: d.Asked, Origin: d.Origin}
 	if err := blob.Check(d); err != nil {
 		d.Wipe()
 		return o, err

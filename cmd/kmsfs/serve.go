@@ -17,9 +17,13 @@ import (
 	"github.com/kmsfs/kmsfs/kms"
 )
 
-// badFor is how long a ciphertext that the service could not open is not sent
-// again.
-const badFor = 3 * time.Second
+const (
+	// failedFor is how long the failure of a load is the answer for its file:
+	// a reader in a loop, or a kernel that reads again, costs no second call.
+	failedFor = time.Second
+	// badFor is the same for a ciphertext that the service could not open.
+	badFor = 3 * time.Second
+)
 
 // serve mounts and answers until the filesystem is unmounted or a signal
 // ends it. ready is told once, when the mount answers; nil in the foreground.
@@ -74,7 +78,7 @@ func (m *mounting) serve(ctx context.Context, ready *readiness, in inheritance) 
 	files, err := fs.New(fs.Config{
 		Source: m.source, Mountpoint: m.point, Device: m.device, Shared: m.shared, Lifeline: in.line, Decrypter: decrypter, Cache: plaintexts,
 		Context: m.context, BindNames: m.bind, Encoding: m.encoding,
-		FileMode: m.fileMode, DirMode: m.dirMode, UID: m.uid, GID: m.gid, AllowOther: m.allowOther, Plain: m.plain, Fast: m.fast, Log: log,
+		FileMode: m.fileMode, DirMode: m.dirMode, UID: m.uid, GID: m.gid, AllowOther: m.allowOther, Plain: m.plain, Fast: m.fast, Log: log, Warn: known.warn,
 	})
 	if err != nil {
 		return err
@@ -173,21 +177,21 @@ func (m *mounting) end(files *fs.FS, ended <-chan struct{}, warn func(string, ..
 	return nil
 }
 
-// rememberFor keeps a ciphertext that cannot be opened from costing a call at
-// every open.
+// rememberFor keeps a failure from costing a call at every open.
 func rememberFor(err error) time.Duration {
 	if errors.Is(err, kms.ErrBadCiphertext) || errors.Is(err, kms.ErrBadAnswer) {
 		return badFor
 	}
-	return 0
+	return failedFor
 }
 
 // troubleOf says what the failure of a call means for the plaintext that is in
-// the cache. Rejected credentials say nothing about it; an implausible answer
-// comes from somebody, so it is not silence either.
+// the cache. Rejected credentials and an account that is not set up say nothing
+// about it; an implausible answer comes from somebody, so it is not silence
+// either.
 func troubleOf(err error) cache.Trouble {
 	switch {
-	case errors.Is(err, kms.ErrTransient), errors.Is(err, kms.ErrAuthentication):
+	case errors.Is(err, kms.ErrTransient), errors.Is(err, kms.ErrAuthentication), errors.Is(err, kms.ErrConfiguration), errors.Is(err, cache.ErrLate):
 		return cache.Unavailable
 	case errors.Is(err, kms.ErrDenied), errors.Is(err, kms.ErrKeyState), errors.Is(err, kms.ErrBadCiphertext):
 		return cache.Refused
