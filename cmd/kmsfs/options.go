@@ -144,6 +144,9 @@ func (s *settings) addFlags(flags *pflag.FlagSet, mount bool, more ...string) {
 			f.NoOptDefVal = "true"
 		}
 	}
+	if !mount {
+		flags.BoolVarP(&s.verbose, "verbose", "v", false, "warn of an endpoint, authorities or a proxy that are not the usual ones, and of credentials files that others can read")
+	}
 }
 
 // optionFlag is a row of the table as a flag.

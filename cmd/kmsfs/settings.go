@@ -32,7 +32,8 @@ type settings struct {
 
 	logFile string
 
-	sloppy bool // mount -s: unknown options are passed over
+	sloppy  bool // mount -s: unknown options are passed over
+	verbose bool // a command says what a mount logs of its connection
 }
 
 // connection says which key service to speak to.
