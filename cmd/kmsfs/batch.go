@@ -5,11 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
-	"os/signal"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/kmsfs/kmsfs/kms"
@@ -68,13 +65,6 @@ func (e *encrypting) batch(client kms.Encrypter, gate *kms.Gate, list []*task, m
 // run does the tasks, a few at a time, until all are done, ctx ends, or it is
 // clear that no other would succeed.
 func (b *batch) run(ctx context.Context) error {
-	ends := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
-	if !signal.Ignored(syscall.SIGHUP) { // as under nohup
-		ends = append(ends, syscall.SIGHUP)
-	}
-	ctx, stop := signal.NotifyContext(ctx, ends...)
-	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends the process as usual
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, encryptAtOnce)
 	for i, t := range b.list {

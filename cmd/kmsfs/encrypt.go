@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/signal"
+	"syscall"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -89,8 +91,22 @@ func (e *encrypting) run(ctx context.Context, args []string) error {
 		return err
 	}
 	defer client.Close()
+	ctx, stop := untilSignal(ctx)
+	defer stop()
 	gate := kms.NewGate(client, kms.GateConfig{QPS: e.qps, Load: e.timeout})
 	return e.batch(client, gate, e.tasks(args), len(args) > 1 || e.recursive).run(ctx)
+}
+
+// untilSignal ends with the signals that mean to end the process. The second one
+// does.
+func untilSignal(ctx context.Context) (context.Context, context.CancelFunc) {
+	ends := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // as under nohup
+		ends = append(ends, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(ctx, ends...)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
 }
 
 // seal makes a ciphertext of what is to be encrypted.
