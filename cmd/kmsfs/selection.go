@@ -32,6 +32,9 @@ func (e *encrypting) tasks(args []string) []*task {
 		if abs, err := filepath.Abs(t.out); err == nil && !t.toStdout() {
 			id = abs
 		}
+		if t.err != nil {
+			id = "not done: " + t.file // it makes nothing
+		}
 		if !seen[id] {
 			seen[id] = true
 			tasks = append(tasks, t)
@@ -43,13 +46,13 @@ func (e *encrypting) tasks(args []string) []*task {
 		case arg == "-":
 			add(e.task(arg))
 		case err == nil && st.IsDir() && !e.recursive:
-			add(&task{file: arg, out: arg, err: failf("is a directory").hint("--recursive encrypts the files beneath it")})
+			add(&task{file: arg, err: failf("is a directory").hint("--recursive encrypts the files beneath it")})
 		case err == nil && st.IsDir():
 			e.beneath(arg, add)
 		case strings.HasSuffix(arg, cipherSuffix) && e.missing:
 			// Of a second run with * in it: nothing is missing here.
 		case strings.HasSuffix(arg, cipherSuffix) && !e.force:
-			add(&task{file: arg, out: arg, err: errSealed})
+			add(&task{file: arg, err: errSealed})
 		default:
 			add(e.task(arg))
 		}
@@ -63,7 +66,7 @@ func (e *encrypting) beneath(dir string, add func(*task)) {
 	filepath.WalkDir(dir+"/.", func(path string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
-			add(&task{file: filepath.Clean(path), out: path, err: cause(err)})
+			add(&task{file: filepath.Clean(path), err: cause(err)})
 		case !entry.Type().IsRegular() || strings.HasSuffix(path, cipherSuffix) || strings.HasPrefix(entry.Name(), tempPrefix):
 		default:
 			add(e.task(path))
