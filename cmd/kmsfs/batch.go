@@ -30,13 +30,14 @@ type batch struct {
 	many       bool // more than one file was asked for
 	onTerminal bool
 
-	mu      sync.Mutex // guards what follows, and the output
-	results []result   // beside list
-	shown   int        // results whose messages are out
-	done    int
-	last    time.Time       // when a file was encrypted, or the run began
-	halted  bool            // no further file is begun
-	hints   map[string]bool // that have been given
+	mu       sync.Mutex // guards what follows, and the output
+	results  []result   // beside list
+	shown    int        // results whose messages are out
+	done     int
+	last     time.Time       // when a file was encrypted, or the run began
+	unserved int             // files since then that found no service
+	halted   bool            // no further file is begun
+	hints    map[string]bool // that have been given
 }
 
 // result is what has become of a task.
@@ -148,12 +149,12 @@ func (b *batch) finish(ctx context.Context, i int, err error) {
 		r.state = present
 	case err == nil:
 		r.state = encrypted
-		b.last = time.Now()
+		b.last, b.unserved = time.Now(), 0
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
 		return // called off
 	default:
 		r.state, r.err = failed, err
-		b.halted = b.halted || b.hopeless(err)
+		b.halted = b.hopeless(err) || b.halted
 	}
 	b.done++
 	if !b.many {
@@ -172,8 +173,11 @@ func (b *batch) finish(ctx context.Context, i int, err error) {
 // hopeless tells whether an error is no file's own: the next one would fail
 // alike.
 func (b *batch) hopeless(err error) bool {
-	return errors.Is(err, kms.ErrAuthentication) || errors.Is(err, kms.ErrDenied) || errors.Is(err, kms.ErrKeyState) ||
-		errors.Is(err, kms.ErrTransient) && b.gate.Stats().Breaker != kms.BreakerClosed
+	if errors.Is(err, kms.ErrTransient) {
+		b.unserved++
+		return b.unserved >= encryptAtOnce || b.gate.Stats().Breaker != kms.BreakerClosed
+	}
+	return errors.Is(err, kms.ErrAuthentication) || errors.Is(err, kms.ErrDenied) || errors.Is(err, kms.ErrKeyState)
 }
 
 // erase removes the line that says how far the run is.

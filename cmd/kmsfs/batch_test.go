@@ -138,6 +138,18 @@ func TestHopelessRunEnds(t *testing.T) {
 			}
 		})
 	}
+	// One that takes every call and answers none: the timeout is shorter than
+	// an attempt, so that the breaker learns nothing.
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		code, _, said := encryptAll(t, t.Context(), 200, func(ctx context.Context, _ string) error {
+			<-ctx.Done()
+			return &kms.Error{Class: kms.ErrTransient, Action: "Encrypt", Cause: ctx.Err()}
+		}, func(e *encrypting) { e.timeout = 2 * time.Second })
+		if code != 1 || time.Since(begun) > 5*time.Second || !strings.HasSuffix(said, "\n0 encrypted, 200 left: run again with --missing\n") {
+			t.Errorf("exit code %d after %v\n%s", code, time.Since(begun), said)
+		}
+	})
 	synctest.Test(t, func(t *testing.T) {
 		odd := encrypter(func(_ context.Context, plaintext string) error {
 			time.Sleep(time.Duration(len(plaintext)) * 50 * time.Millisecond) // shorter ones are first

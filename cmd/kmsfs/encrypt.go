@@ -159,11 +159,15 @@ func (e *encrypting) one(ctx context.Context, t *task, by seal) error {
 
 // check says what of a secret the service would not take.
 func (e *encrypting) check(secret []byte, longest int) error {
-	_, unsealed := kms.ParseBlob(secret)
+	sealed := false
+	if !e.force {
+		_, err := kms.ParseBlob(secret)
+		sealed = err == nil
+	}
 	switch {
 	case len(secret) == 0:
 		return failf("it is empty").hint("the service encrypts at least one byte")
-	case unsealed == nil && !e.force:
+	case sealed:
 		return errSealed
 	case len(secret) > longest:
 		return failf("longer than %d bytes", longest).hint("the service encrypts no more than that in one piece; split the file, or keep only its secret part here")

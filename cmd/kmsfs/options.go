@@ -145,7 +145,7 @@ func (s *settings) addFlags(flags *pflag.FlagSet, mount bool, more ...string) {
 		}
 	}
 	if !mount {
-		flags.BoolVarP(&s.verbose, "verbose", "v", false, "warn of an endpoint, authorities or a proxy that are not the usual ones, and of credentials files that others can read")
+		flags.BoolVarP(&s.verbose, "verbose", "v", false, "warn of an unusual endpoint, ca_file or proxy, and of a credentials file that others can read")
 	}
 }
 
