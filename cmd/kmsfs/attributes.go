@@ -34,9 +34,10 @@ func keepAttributes(old string, next *os.File) (lost string, err error) {
 		lost = fmt.Sprintf("its owner is uid %d now, no longer %d", own.Uid, st.Uid)
 	}
 	if !sameGroup {
-		// The permissions of one group are not another's.
-		mode &^= 0o070
-		lost = join(lost, fmt.Sprintf("its group is gid %d now, no longer %d, and without permissions", own.Gid, st.Gid))
+		// The permissions of one group are not another's: that one is
+		// among the others.
+		mode = mode&^0o070 | mode&0o007<<3
+		lost = join(lost, fmt.Sprintf("its group is gid %d now, no longer %d, with the permissions of others", own.Gid, st.Gid))
 	}
 	// The directory may have given it an ACL, which chmod would widen.
 	_ = unix.Fremovexattr(fd, accessACL)

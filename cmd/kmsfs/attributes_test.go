@@ -106,7 +106,7 @@ func TestOwnerIsLost(t *testing.T) {
 	}
 	defer next.Close()
 	lost, err := keepAttributes(path, next)
-	if err != nil || !strings.Contains(lost, "owner is uid 0 now, no longer 33") || !strings.Contains(lost, "gid 0 now, no longer 34, and without permissions") {
+	if err != nil || !strings.Contains(lost, "owner is uid 0 now, no longer 33") || !strings.Contains(lost, "gid 0 now, no longer 34, with the permissions of others") {
 		t.Errorf("%q, %v", lost, err)
 	}
 }

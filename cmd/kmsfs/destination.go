@@ -14,11 +14,8 @@ const longestName = 255 // bytes, on every file system of Linux that counts
 // checkDestination says before a call is paid why a file could not be written
 // under this name. What is there already may be replaced or not.
 func checkDestination(out string, replace bool) error {
-	dir, name := filepath.Split(out)
-	if dir == "" {
-		dir = "."
-	}
-	if len(name) > longestName {
+	dir := filepath.Dir(out)
+	if len(filepath.Base(out)) > longestName {
 		return failf("%s: the name is longer than %d bytes", quote(out), longestName).hint("choose a shorter name with --output")
 	}
 	switch st, err := os.Lstat(out); {
