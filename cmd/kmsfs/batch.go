@@ -135,7 +135,8 @@ func (w *watched) waiting() bool {
 		return true
 	}
 	e, ok := errors.AsType[*kms.Error](w.last)
-	return ok && errors.Is(e, kms.ErrTransient) && (e.Status == http.StatusTooManyRequests || strings.Contains(strings.ToLower(e.Code), "throttl"))
+	return ok && errors.Is(e, kms.ErrTransient) &&
+		(e.Status == http.StatusTooManyRequests || strings.Contains(strings.ToLower(e.Code), "throttl"))
 }
 
 // finish notes what has become of a task. Messages keep the order of the

@@ -199,6 +199,36 @@ func TestCalledOff(t *testing.T) {
 	})
 }
 
+// A ciphertext is not encrypted once more; a secret that only looks like
+// something is.
+func TestCheckSecret(t *testing.T) {
+	blob, err := encrypter(func(context.Context, string) error { return nil }).Encrypt(t.Context(), "", []byte("secret"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	random := base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{0xa7, 0x01, 0x9c}, 32))
+	for _, c := range []struct {
+		secret string
+		force  bool
+		want   string
+	}{
+		{"secret", false, ""},
+		{blob.Blob, false, errSealed.Error()},
+		{"\n" + blob.Blob + "\n", false, errSealed.Error()},
+		{blob.Blob, true, ""},
+		{random, false, ""}, // a key in base64
+		{"", false, "empty"},
+		{"\xff", false, "not UTF-8"},
+		{strings.Repeat("x", kms.MaxPlaintext+1), false, "longer than 6144"},
+	} {
+		e := &encrypting{settings: &settings{}, force: c.force}
+		err := e.check([]byte(c.secret), kms.MaxPlaintext)
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%.20q: %v, want %q", c.secret, err, c.want)
+		}
+	}
+}
+
 // Nothing but the rate: only that is waited for.
 func TestWaiting(t *testing.T) {
 	for _, c := range []struct {

@@ -82,7 +82,8 @@ func (e *encrypting) run(ctx context.Context, args []string) error {
 	case e.key == "":
 		return usagef("encrypt: no key").hint("give --key with a key id or an alias such as alias/Apollo/WorkKey")
 	case e.missing && e.force:
-		return usagef("encrypt: --missing and --force exclude each other").hint("--missing replaces a ciphertext that is older than its plaintext, --force every one")
+		return usagef("encrypt: --missing and --force exclude each other").
+			hint("--missing replaces a ciphertext that is older than its plaintext, --force every one")
 	case e.output != "" && (len(args) > 1 || e.recursive):
 		return usagef("encrypt: --output is for a single file").hint("without --output each FILE becomes FILE.cipher")
 	}
@@ -161,8 +162,9 @@ func (e *encrypting) one(ctx context.Context, t *task, by seal) error {
 func (e *encrypting) check(secret []byte, longest int) error {
 	sealed := false
 	if !e.force {
-		_, err := kms.ParseBlob(secret)
-		sealed = err == nil
+		// One that names a key version: other base64 may be a secret.
+		blob, err := kms.ParseBlob(secret)
+		sealed = err == nil && blob.KeyVersionID != ""
 	}
 	switch {
 	case len(secret) == 0:
