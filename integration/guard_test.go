@@ -280,6 +280,7 @@ func TestKeyCommands(t *testing.T) {
 		{"describe-key " + id, `"KeyState": "Enabled"`},
 		{"list-keys", `"TotalCount": 2`},
 		{"list-keys --output table", "KeyArn"},
+		{"list-keys --page-size 100", `"PageSize": 100`},
 		{"list-keys --page-size 1 --page-number 2", `"PageNumber": 2`},
 		{"list-aliases", lab.Alias},
 		{"list-aliases --output table", "AliasName"},

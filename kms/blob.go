@@ -191,12 +191,21 @@ func (b Blob) Check(d *Decrypted) error {
 	return nil
 }
 
-// Moved returns the key version in front of the blob if an answer names another
-// one, as it may after a key was migrated to another instance; else nothing.
-func (b Blob) Moved(answer Origin) (from string) {
+// VersionHead is what the blob begins with, if that can be a key version id: the
+// first 36 bytes of one that may be longer. Else it is empty.
+func (b Blob) VersionHead() string {
 	raw, err := blobBase64.DecodeString(b.Text)
-	if err != nil || len(raw) < versionLen || !isVersionID(raw[:versionLen]) || strings.HasPrefix(string(raw), answer.KeyVersionID) {
+	if err != nil || len(raw) < versionLen || !isVersionID(raw[:versionLen]) {
 		return ""
 	}
 	return string(raw[:versionLen])
+}
+
+// Moved returns the head of the blob if an answer names another key version, as
+// it may after a key was migrated to another instance; else nothing.
+func (b Blob) Moved(answer Origin) (from string) {
+	if head := b.VersionHead(); !strings.HasPrefix(answer.KeyVersionID, head) && !strings.HasPrefix(head, answer.KeyVersionID) {
+		return head
+	}
+	return ""
 }

@@ -6,10 +6,10 @@ set -eu
 
 packages="gcc libc6-dev fuse3 systemd-sysv systemd-container dbus nginx-light openssl curl ca-certificates util-linux procps iproute2 nftables gdb e2fsprogs nodejs npm
 	bsdextrautils cpio file git jq make openssh-client perl python3 rsync xxd xz-utils
-	apache2-bin haproxy openssh-server postgresql redis-tools stunnel4"
+	apache2-bin haproxy openssh-server postgresql redis-tools sshfs stunnel4"
 programs="gcc fusermount3 systemctl systemd-nspawn nginx openssl curl mount ps ss nft gcore mkfs.ext4 node npm
 	hexdump cpio file git jq make ssh-keygen perl python3 rsync xxd xz
-	apache2 haproxy sshd psql redis-check-rdb stunnel4"
+	apache2 haproxy sshd psql redis-check-rdb sshfs stunnel4"
 case "$*" in
 '') ;;
 bench)

@@ -76,15 +76,19 @@ func lent(getenv func(string) string) string {
 	return path
 }
 
-// verbClient is client for a command that makes its calls and ends.
+// verbClient is client for a command that makes its calls and ends. What a mount
+// warns of once, a command would repeat at every call of a script: it is said
+// when it is asked for.
 func (p *program) verbClient(s *settings) (*aliyun.Client, error) {
 	s.allowEmulator = p.getenv("KMSFS_ALLOW_EMULATOR") == "1"
 	c, err := s.client(p.getenv, nil)
 	if err != nil {
 		return nil, err
 	}
-	for _, w := range c.Warnings() {
-		p.warn(w)
+	if s.verbose {
+		for _, w := range c.Warnings() {
+			p.warn(w)
+		}
 	}
 	return c, nil
 }

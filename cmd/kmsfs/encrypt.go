@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/signal"
+	"syscall"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -26,11 +28,19 @@ same as aliyun kms Encrypt gives. - reads standard input; its ciphertext goes
 to --output, or to standard output.
 
 The service takes text (UTF-8) of at most 6144 bytes; with --encoding base64
-any bytes, at most 4608. An existing file is kept unless --force is given. The
-plaintext file is not removed; better it never exists:
-openssl genpkey … | kmsfs encrypt --key … --output key.pem.cipher -`,
+any bytes, at most 4608. An existing file is kept unless --force is given; what
+replaces it has its owner, permissions and ACL. The plaintext file is not
+removed; better it never exists:
+openssl genpkey … | kmsfs encrypt --key … --output key.pem.cipher -
+
+Of many files, a few are encrypted at a time, and throttling is waited out. A
+file that cannot be encrypted does not keep the others from it; when the service
+cannot be reached or refuses the key or the credentials, no further file is
+begun. Ctrl-C leaves whole files only. --missing goes on where a run has ended:
+it passes over what has a ciphertext that is no older, and over *.cipher.`,
 		Example: `  kmsfs encrypt --key alias/Apollo/WorkKey certs/key.pem
-  openssl genpkey -algorithm RSA | kmsfs encrypt --key alias/Apollo/WorkKey --output certs/key.pem.cipher -`,
+  openssl genpkey -algorithm RSA | kmsfs encrypt --key alias/Apollo/WorkKey --output certs/key.pem.cipher -
+  kmsfs encrypt --key alias/Apollo/WorkKey --recursive --missing certs`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usagef("read command line: FILE is missing").hint("usage: %s", cmd.UseLine())
@@ -48,26 +58,33 @@ openssl genpkey … | kmsfs encrypt --key … --output key.pem.cipher -`,
 	cmd.Flags().StringVarP(&e.key, "key", "k", "", "key id, ARN, or alias/… (required)")
 	cmd.Flags().StringVar(&e.output, "output", "", "where the ciphertext goes, for a single FILE; - is standard output")
 	cmd.Flags().StringVar(&e.source, "source", "", "with --bind name: the directory that will be mounted")
-	cmd.Flags().BoolVar(&e.force, "force", false, "replace an existing file")
-	s.addFlags(cmd.Flags(), false)
+	cmd.Flags().BoolVarP(&e.recursive, "recursive", "r", false, "encrypt the regular files beneath a directory, other than *.cipher")
+	cmd.Flags().BoolVar(&e.missing, "missing", false, "encrypt only what has no ciphertext, or an older one")
+	cmd.Flags().BoolVar(&e.force, "force", false, "replace an existing file, and encrypt also what is a ciphertext already")
+	s.addFlags(cmd.Flags(), false, "qps")
 	return cmd
 }
 
 // encrypting is one run of the encrypt command.
 type encrypting struct {
 	*settings
-	p      *program
-	key    string
-	output string
-	source string
-	force  bool
+	p         *program
+	key       string
+	output    string
+	source    string
+	recursive bool
+	missing   bool
+	force     bool
 }
 
-func (e *encrypting) run(ctx context.Context, files []string) error {
-	if e.key == "" {
+func (e *encrypting) run(ctx context.Context, args []string) error {
+	switch {
+	case e.key == "":
 		return usagef("encrypt: no key").hint("give --key with a key id or an alias such as alias/Apollo/WorkKey")
-	}
-	if e.output != "" && len(files) > 1 {
+	case e.missing && e.force:
+		return usagef("encrypt: --missing and --force exclude each other").
+			hint("--missing replaces a ciphertext that is older than its plaintext, --force every one")
+	case e.output != "" && (len(args) > 1 || e.recursive):
 		return usagef("encrypt: --output is for a single file").hint("without --output each FILE becomes FILE.cipher")
 	}
 	client, err := e.p.verbClient(e.settings)
@@ -75,74 +92,106 @@ func (e *encrypting) run(ctx context.Context, files []string) error {
 		return err
 	}
 	defer client.Close()
-	// One bad file does not keep the others from being encrypted.
-	failed := 0
-	for i, file := range files {
-		err := e.one(ctx, client, file)
-		if err == nil {
-			continue
-		}
-		if failed++; i == len(files)-1 && failed == 1 {
-			return err // printed by run
-		}
-		e.p.complain(err)
-	}
-	if failed > 0 {
-		return exitError(verbCodes[ordinary])
-	}
-	return nil
+	ctx, stop := untilSignal(ctx)
+	defer stop()
+	e.gate = kms.NewGate(client, kms.GateConfig{QPS: e.qps, Load: e.timeout})
+	return e.batch(client, e.gate, e.tasks(args), len(args) > 1 || e.recursive).run(ctx)
 }
 
-func (e *encrypting) one(ctx context.Context, to kms.Encrypter, file string) error {
-	out := e.output
-	if out == "" && file != "-" {
-		out = file + cipherSuffix
+// untilSignal ends with the signals that mean to end the process. The second one
+// does.
+func untilSignal(ctx context.Context) (context.Context, context.CancelFunc) {
+	ends := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // as under nohup
+		ends = append(ends, syscall.SIGHUP)
 	}
-	toStdout := out == "" || out == "-"
-	if !toStdout {
-		switch st, err := os.Lstat(out); {
-		case err == nil && !st.Mode().IsRegular():
-			return failf("encrypt %s: %s is not a regular file", quote(file), quote(out)).hint("give - for standard output, or the file that a link leads to")
-		case err == nil && !e.force:
-			return exists("encrypt", file, out)
+	ctx, stop := signal.NotifyContext(ctx, ends...)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
+}
+
+// seal makes a ciphertext of what is to be encrypted.
+type seal func(ctx context.Context, plaintext []byte, ec kms.EncryptionContext) (*kms.Encrypted, error)
+
+// one does one task. What can be seen beforehand costs no call.
+func (e *encrypting) one(ctx context.Context, t *task, by seal) error {
+	if t.err != nil {
+		return e.failed(t, t.err)
+	}
+	if !t.toStdout() {
+		if err := checkDestination(t.out, t.replace); err != nil {
+			return e.failed(t, err)
 		}
 	}
-	ec, err := e.contextFor(e.source, out)
+	ec, err := e.contextFor(e.source, t.out)
 	if err != nil {
 		return err
 	}
 	longest := e.encoding.MaxSecret()
-	secret, err := readSecret(e.p, file, longest)
+	secret, err := readWithin(ctx, e.p, t.file, longest)
 	defer clear(secret)
 	if err != nil {
-		return failf("encrypt %s: %w", quote(file), cause(err))
+		return e.failed(t, cause(err))
 	}
-	switch {
-	case len(secret) == 0:
-		return failf("encrypt %s: it is empty", quote(file)).hint("the service encrypts at least one byte")
-	case len(secret) > longest:
-		return failf("encrypt %s: longer than %d bytes", quote(file), longest).hint("the service encrypts no more than that in one piece; split the file, or keep only its secret part here")
-	case e.encoding == kms.Raw && !utf8.Valid(secret):
-		return failf("encrypt %s: not UTF-8 text", quote(file)).hint("the service takes text only; encrypt with --encoding base64, and mount with the option encoding=base64")
+	if err := e.check(secret, longest); err != nil {
+		return e.failed(t, err)
 	}
 	plaintext := e.encoding.Encode(secret)
 	defer clear(plaintext)
-	ctx, cancel := context.WithTimeout(ctx, e.timeout)
-	defer cancel()
-	c, err := to.Encrypt(ctx, e.key, plaintext, ec)
+	c, err := by(ctx, plaintext, ec)
 	if err != nil {
-		return failf("encrypt %s: %w", quote(file), err)
+		return e.failed(t, err)
 	}
-	if toStdout {
-		_, err := io.WriteString(e.p.stdout, c.Blob+lineEnd(e.p.stdout))
-		return err
+	if t.toStdout() {
+		if _, err := io.WriteString(e.p.stdout, c.Blob+lineEnd(e.p.stdout)); err != nil {
+			return e.failed(t, err)
+		}
+		return nil
 	}
-	if err := writeNew(out, []byte(c.Blob), e.force); errors.Is(err, os.ErrExist) {
-		return exists("encrypt", file, out)
+	lost, err := writeNew(t.out, []byte(c.Blob), t.replace, kernelNaming)
+	if errors.Is(err, os.ErrExist) {
+		return e.failed(t, errTaken)
 	} else if err != nil {
-		return failf("encrypt %s: write: %w", quote(file), cause(err))
+		return failf("encrypt %s: write: %w", quote(t.file), cause(err))
+	}
+	t.lost = lost
+	return nil
+}
+
+// check says what of a secret the service would not take.
+func (e *encrypting) check(secret []byte, longest int) error {
+	sealed := false
+	if !e.force {
+		// One that names a key version: other base64 may be a secret.
+		blob, err := kms.ParseBlob(secret)
+		sealed = err == nil && blob.VersionHead() != ""
+	}
+	switch {
+	case len(secret) == 0:
+		return failf("it is empty").hint("the service encrypts at least one byte")
+	case sealed:
+		return errSealed
+	case len(secret) > longest:
+		return failf("longer than %d bytes", longest).hint("the service encrypts no more than that in one piece; split the file, or keep only its secret part here")
+	case e.encoding != kms.Base64 && !utf8.Valid(secret):
+		return failf("not UTF-8 text").hint("the service takes text only; encrypt with --encoding base64, and mount with the option encoding=base64")
 	}
 	return nil
+}
+
+// failed is the message about a task, with what the error knows to do about it.
+func (e *encrypting) failed(t *task, err error) error {
+	switch {
+	case err == errTaken:
+		return exists("encrypt", t.file, t.out)
+	case err == errSealed:
+		return failf("encrypt %s: %w", quote(t.file), err).hint("--force would encrypt it once more")
+	}
+	f := failf("encrypt %s: %w", quote(t.file), err)
+	if inner, ok := errors.AsType[*failure](err); ok {
+		f.tip, f.class = inner.tip, inner.class
+	}
+	return f
 }
 
 func exists(verb, file, out string) error {

@@ -72,8 +72,8 @@ func (m *mounting) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if m.directory, err = os.Getwd(); err != nil {
-		return failf("find working directory: %w", err)
+	if m.directory, err = m.workingDirectory(); err != nil {
+		return err
 	}
 	if in.line != nil {
 		if err := m.absolute(in.line.Device); err != nil {
@@ -96,6 +96,23 @@ func (m *mounting) run(ctx context.Context) error {
 		return m.hold(ready)
 	}
 	return startBackground(m.p, m.device)
+}
+
+// workingDirectory is where the command line was written. One that has been
+// removed is none, and is needed only for a relative path: without one, the
+// processes of the mount find each other's paths from the root.
+func (m *mounting) workingDirectory() (string, error) {
+	directory, err := os.Getwd()
+	if err == nil {
+		return directory, nil
+	}
+	for _, path := range []string{m.source, m.point, m.caFile, m.logFile} {
+		if path != "" && !filepath.IsAbs(path) {
+			return "", failf("find %s: the working directory: %w", quote(path), errors.Unwrap(err)).
+				hint("the directory has been removed; change to another one, or give absolute paths")
+		}
+	}
+	return "/", nil
 }
 
 // absolute makes the paths independent of the working directory, and touches

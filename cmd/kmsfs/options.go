@@ -144,6 +144,9 @@ func (s *settings) addFlags(flags *pflag.FlagSet, mount bool, more ...string) {
 			f.NoOptDefVal = "true"
 		}
 	}
+	if !mount {
+		flags.BoolVarP(&s.verbose, "verbose", "v", false, "warn of an unusual endpoint, ca_file or proxy, and of a credentials file that others can read")
+	}
 }
 
 // optionFlag is a row of the table as a flag.

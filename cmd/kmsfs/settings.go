@@ -32,7 +32,8 @@ type settings struct {
 
 	logFile string
 
-	sloppy bool // mount -s: unknown options are passed over
+	sloppy  bool // mount -s: unknown options are passed over
+	verbose bool // a command says what a mount logs of its connection
 
 	gate *kms.Gate // before all calls, once there is one; set before the first call
 }

@@ -85,9 +85,16 @@ func (p *program) report(err error, codes exitCodes) int {
 }
 
 // complain prints one error: a line, and a hint where there is one.
-func (p *program) complain(err error) {
+func (p *program) complain(err error) { p.complainOnce(err, nil) }
+
+// complainOnce leaves out the hints that have been given, and adds its own to
+// them.
+func (p *program) complainOnce(err error, given map[string]bool) {
 	fmt.Fprintf(p.stderr, "kmsfs: %s\n", oneLine(err.Error()))
-	if tip := hintFor(err); tip != "" {
+	if tip := hintFor(err); tip != "" && !given[tip] {
+		if given != nil {
+			given[tip] = true
+		}
 		fmt.Fprintf(p.stderr, "hint: %s\n", oneLine(tip))
 	}
 }

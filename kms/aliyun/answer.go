@@ -9,12 +9,27 @@ import (
 	"regexp"
 )
 
-// maxAnswer bounds an answer. The longest honest one, 6144 bytes of plaintext
-// all written as \u escapes, has 37 KiB.
-const maxAnswer = 64 << 10
+const (
+	// maxAnswer bounds an answer. The longest honest one, 6144 bytes of
+	// plaintext all written as \u escapes, has 37 KiB.
+	maxAnswer = 64 << 10
+	// maxList bounds an answer that is a page of a list. The longest honest
+	// one names 100 aliases of 261 characters twice each, and has 336 KiB if
+	// all of them are \u escapes.
+	maxList = 512 << 10
+)
+
+// longest bounds the answer to an operation.
+func (op operation) longest() int64 {
+	switch op.action {
+	case "ListKeys", "ListAliases", "ListAliasesByKeyId":
+		return maxList
+	}
+	return maxAnswer
+}
 
 var (
-	errTooLong     = fmt.Errorf("answer longer than %d bytes", maxAnswer)
+	errTooLong     = errors.New("answer too long")
 	errCut         = errors.New("answer cut short")
 	errNoRequestID = errors.New("member RequestId is missing or malformed")
 )
@@ -27,13 +42,14 @@ var (
 )
 
 // readAnswer reads a body into one buffer that never grows, so that wiping it
-// leaves no earlier copy behind. length is the Content-Length, or -1.
-func readAnswer(body io.Reader, length int64) ([]byte, error) {
-	if length > maxAnswer {
+// leaves no earlier copy behind. length is the Content-Length, or -1; longest is
+// the bound.
+func readAnswer(body io.Reader, length, longest int64) ([]byte, error) {
+	if length > longest {
 		return nil, errTooLong
 	}
 	if length < 0 {
-		length = maxAnswer
+		length = longest
 	}
 	buf := make([]byte, length+1) // one more byte, to see the end
 	n := 0

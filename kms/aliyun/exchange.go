@@ -76,7 +76,7 @@ func (x *exchange) roundTrip(r *http.Request) (seen []byte, failure *kms.Error) 
 	}
 	defer resp.Body.Close()
 	x.status = resp.StatusCode
-	body, err := readAnswer(resp.Body, resp.ContentLength)
+	body, err := readAnswer(resp.Body, resp.ContentLength, x.op.longest())
 	defer clear(body)
 	switch {
 	case resp.StatusCode < 200 || 300 <= resp.StatusCode && resp.StatusCode < 400:

@@ -8,12 +8,11 @@ import (
 	sdkkms "github.com/aliyun/alibaba-cloud-sdk-go/services/kms"
 )
 
-// maxPage is the most entries asked for at once. The service allows 100; a page
-// of 100 aliases of the greatest length would not fit into maxAnswer.
-const maxPage = 50
+// maxPage is the most entries that the service gives at once.
+const maxPage = 100
 
 // ListKeys returns one page of the keys, verbatim. Pages count from 1 and have
-// 1 to 50 entries; 0 stands for the service's own choice.
+// 1 to 100 entries; 0 stands for the service's own choice.
 func (c *Client) ListKeys(ctx context.Context, page, size int) (json.RawMessage, error) {
 	const action = "ListKeys"
 	form, err := pageForm(action, page, size)

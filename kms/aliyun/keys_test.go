@@ -2,11 +2,15 @@ package aliyun
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/kmsfs/kmsfs/kms"
+	"github.com/kmsfs/kmsfs/kms/emulator"
 )
 
 // What cannot be asked for is not sent.
@@ -15,7 +19,7 @@ func TestKeyCallsNotSent(t *testing.T) {
 	ctx := context.Background()
 	for name, call := range map[string]func() error{
 		"page":      func() error { _, err := c.ListKeys(ctx, -1, 1); return err },
-		"size":      func() error { _, err := c.ListAliases(ctx, 1, 51); return err },
+		"size":      func() error { _, err := c.ListAliases(ctx, 1, 101); return err },
 		"no size":   func() error { _, err := c.ListAliases(ctx, 1, -1); return err },
 		"no key":    func() error { _, err := c.ListAliasesByKeyID(ctx, "", 1, 1); return err },
 		"describe":  func() error { _, err := c.DescribeKey(ctx, ""); return err },
@@ -51,4 +55,64 @@ func TestKeyCallsClassified(t *testing.T) {
 	c, _ := service(t, answering(200, `{"RequestId":"r","KeyMetadata":{}}`))
 	_, err := c.DescribeKey(context.Background(), keyID)
 	wantClass(t, "no key", err, kms.ErrBadAnswer)
+}
+
+// A page of as many aliases as the service gives at once is read whole, also
+// when each has the greatest length.
+func TestLongestPage(t *testing.T) {
+	dir := t.TempDir()
+	s, err := emulator.New(emulator.Config{Listen: "127.0.0.1:0", State: dir + "/kms.db", CAOut: dir + "/ca.pem", AccessKeyID: accessKey, AccessKeySecret: secretKey})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ctx) }()
+	c := clientFor(t, strings.TrimPrefix(s.URL(), "https://"), dir+"/ca.pem", func(cfg *Config) {
+		cfg.AllowEmulator = true
+		cfg.Credentials = Credentials{accessKey, secretKey, ""}
+	})
+	defer func() {
+		c.Close()
+		stop()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	}()
+	raw, err := c.CreateKey(ctx, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var made struct{ KeyMetadata struct{ KeyId string } }
+	if err := json.Unmarshal(raw, &made); err != nil {
+		t.Fatal(err)
+	}
+	for i := range maxPage {
+		name := fmt.Sprintf("alias/%03d", i) + strings.Repeat("\U00020000", 252)
+		if _, err := c.CreateAlias(ctx, name, made.KeyMetadata.KeyId); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, list := range map[string]func() (json.RawMessage, error){
+		"ListAliases":        func() (json.RawMessage, error) { return c.ListAliases(ctx, 1, maxPage) },
+		"ListAliasesByKeyId": func() (json.RawMessage, error) { return c.ListAliasesByKeyID(ctx, made.KeyMetadata.KeyId, 1, maxPage) },
+	} {
+		raw, err := list()
+		var page struct {
+			Aliases struct{ Alias []struct{ AliasName string } }
+		}
+		if err == nil {
+			err = json.Unmarshal(raw, &page)
+		}
+		if err != nil || len(page.Aliases.Alias) != maxPage || len(raw) <= maxAnswer {
+			t.Errorf("%s: %d aliases in %d bytes, %v", name, len(page.Aliases.Alias), len(raw), err)
+		}
+	}
+	// No other answer may be as long.
+	c, _ = service(t, answering(200, `{"RequestId":"r","KeyMetadata":{"KeyId":"k"},"x":"`+strings.Repeat("x", maxAnswer)+`"}`))
+	_, err = c.DescribeKey(ctx, keyID)
+	wantClass(t, "describe", err, kms.ErrBadAnswer)
+	c, _ = service(t, answering(200, `{"RequestId":"r","x":"`+strings.Repeat("x", maxList)+`"}`))
+	_, err = c.ListKeys(ctx, 1, 1)
+	wantClass(t, "list", err, kms.ErrBadAnswer)
 }

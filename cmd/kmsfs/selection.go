@@ -1,0 +1,104 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// task is one file to be encrypted.
+type task struct {
+	file    string // - is standard input
+	out     string // where the ciphertext goes; empty or -: standard output
+	err     error  // why it is not even begun
+	present bool   // its ciphertext is there, and was asked for only if not
+	replace bool   // what is there may be replaced
+	lost    string // what could not be kept of it
+}
+
+func (t *task) toStdout() bool { return t.out == "" || t.out == "-" }
+
+// errSealed: encrypted once more, a file would have to be decrypted twice.
+var errSealed = errors.New("it is a ciphertext already")
+
+// tasks finds the files that the arguments name, each once, in their order.
+func (e *encrypting) tasks(args []string) []*task {
+	var tasks []*task
+	seen := map[string]bool{}
+	add := func(t *task) {
+		id := t.out
+		if abs, err := filepath.Abs(t.out); err == nil && !t.toStdout() {
+			id = abs
+		}
+		if t.err != nil {
+			id = "not done: " + t.file // it makes nothing
+		}
+		if !seen[id] {
+			seen[id] = true
+			tasks = append(tasks, t)
+		}
+	}
+	for _, arg := range args {
+		st, err := os.Stat(arg)
+		switch {
+		case arg == "-":
+			add(e.task(arg))
+		case err == nil && st.IsDir() && !e.recursive:
+			add(&task{file: arg, err: failf("is a directory").hint("--recursive encrypts the files beneath it")})
+		case err == nil && st.IsDir():
+			e.beneath(arg, add)
+		case strings.HasSuffix(arg, cipherSuffix) && e.missing:
+			// Of a second run with * in it: nothing is missing here.
+		case strings.HasSuffix(arg, cipherSuffix) && !e.force:
+			add(&task{file: arg, err: errSealed})
+		default:
+			add(e.task(arg))
+		}
+	}
+	return tasks
+}
+
+// beneath adds the regular files beneath a directory, which may be a link
+// itself. Links are not followed: they may lead to a file twice, or out.
+func (e *encrypting) beneath(dir string, add func(*task)) {
+	filepath.WalkDir(dir+"/.", func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			add(&task{file: filepath.Clean(path), err: cause(err)})
+		case !entry.Type().IsRegular() || strings.HasSuffix(path, cipherSuffix) || strings.HasPrefix(entry.Name(), tempPrefix):
+		default:
+			add(e.task(path))
+		}
+		return nil
+	})
+}
+
+func (e *encrypting) task(file string) *task {
+	t := &task{file: file, out: e.output, replace: e.force}
+	if t.out == "" && file != "-" {
+		t.out = file + cipherSuffix
+		t.err = checkOrigin(file)
+	}
+	if e.missing && t.err == nil && !t.toStdout() {
+		if there, err := os.Lstat(t.out); err == nil {
+			t.present = t.isPresent(there)
+			t.replace = true
+		}
+	}
+	return t
+}
+
+// isPresent tells whether what is there is a ciphertext and no older than its
+// plaintext. An empty file is none: writing it was cut short.
+func (t *task) isPresent(there fs.FileInfo) bool {
+	if !there.Mode().IsRegular() || there.Size() == 0 {
+		return false
+	}
+	if t.file == "-" {
+		return true
+	}
+	plain, err := os.Stat(t.file)
+	return err == nil && (!plain.Mode().IsRegular() || !there.ModTime().Before(plain.ModTime()))
+}
