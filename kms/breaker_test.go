@@ -280,7 +280,7 @@ func TestProbeIsNotLost(t *testing.T) {
 // and then no more: for the first load where there is not even a connection, for
 // three ciphertexts where a connection brings no answer.
 func TestBreakerOpensForOneReaderInTurn(t *testing.T) {
-	const load = 10 * time.Second
+	const load, short = 10 * time.Second, 2 * time.Second // shorter than an attempt
 	for name, c := range map[string]struct {
 		service service
 		bound   time.Duration // of all that is waited for
@@ -291,14 +291,21 @@ func TestBreakerOpensForOneReaderInTurn(t *testing.T) {
 			_ = latency(ctx, time.Hour)
 			return &Error{Class: ErrTransient, Action: "Decrypt", Detail: "timed out", Unreached: true}
 		}, load, 1},
-		"no answer": {hang, 2*load + 5*time.Second, 3},
+		"no answer":                   {hang, 2*load + 5*time.Second, 3},
+		"no answer within a deadline": {hang, 3 * short, 3},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			g := c.service.gate(GateConfig{Load: load})
+			deadline := load
+			if c.bound < load {
+				deadline = short
+			}
+			g := c.service.gate(GateConfig{Load: deadline})
 			begun, slow := time.Now(), 0
 			for i := range 8 {
 				at := time.Now()
-				if err := open(g, 0, fmt.Sprint(i)); !errors.Is(err, ErrTransient) {
+				ctx, cancel := context.WithTimeout(t.Context(), deadline)
+				_, err := g.Decrypt(ctx, Blob{Text: fmt.Sprint(i)}, nil)
+				if cancel(); !errors.Is(err, ErrTransient) {
 					t.Errorf("%s: %v", name, err)
 				}
 				if time.Since(at) > 0 {

@@ -245,7 +245,7 @@ func call[T any](ctx context.Context, p permit, c content, do func(context.Conte
 		// Not the caller's deadline, so it must not look like that.
 		err = &Error{Class: ErrTransient, Action: p.ticket.action, Detail: "timed out after " + g.attempt.String(), Unreached: unreached(err)}
 	}
-	v = judge(ctx, err)
+	v = judge(ctx, err, time.Since(p.ticket.begun))
 	return answer, v, err
 }
 

@@ -35,11 +35,14 @@ type verdict struct {
 	words     string
 }
 
-// judge reads a verdict from the error of an attempt. Throttling has no class
+// judge reads a verdict from the error of an attempt that took so long. One that
+// the deadline of its load has cut off is silence, too, if there was time for an
+// answer; who calls off a load says nothing. Throttling has no class
 // of its own: its status is 429, and whichever status a service prefers, its
 // code has the word in it.
-func judge(ctx context.Context, err error) verdict {
+func judge(ctx context.Context, err error, took time.Duration) verdict {
 	var e *Error
+	heard := ctx.Err() == nil || ctx.Err() == context.DeadlineExceeded && took >= retryLeast
 	switch {
 	case err == nil:
 		return verdict{answered: true}
@@ -48,7 +51,7 @@ func judge(ctx context.Context, err error) verdict {
 	case e.Status != 0:
 		return verdict{answered: true, throttled: errors.Is(err, ErrTransient) &&
 			(e.Status == tooManyRequests || strings.Contains(strings.ToLower(e.Code), "throttl"))}
-	case ctx.Err() == nil && errors.Is(err, ErrTransient):
+	case heard && errors.Is(err, ErrTransient):
 		return verdict{lost: true, words: e.Detail}
 	}
 	return verdict{}

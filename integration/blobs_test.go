@@ -1,0 +1,340 @@
+package integration_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+	"unicode/utf16"
+
+	"github.com/kmsfs/kmsfs/integration/lab"
+)
+
+// longKey makes a second key, whose version ids have 37 characters, and returns
+// its id.
+func longKey(t *testing.T, l *lab.Lab) string {
+	t.Helper()
+	id := otherKey(t, l)
+	if !strings.HasPrefix(id, "key-p") || len(id) != 26 {
+		t.Fatalf("the key is %s", id)
+	}
+	return id
+}
+
+// A key version id that may be longer than 36 characters leaves the size of its
+// files open until an answer has named it: a listing costs nothing, the first
+// stat one call, and then all files of that version have sizes. What guards
+// files does so with such keys, too.
+func TestLongKeyIDs(t *testing.T) {
+	eachMode(t, func(t *testing.T, mode string) {
+		l, short := generation3(t)
+		key := longKey(t, l)
+		source := t.TempDir()
+		for _, name := range []string{"a", "bb", "ccc"} {
+			put(t, filepath.Join(source, name+".cipher"), sealWith(t, l, name, "--key", key))
+		}
+		put(t, filepath.Join(source, "short.cipher"), seal(t, l, "short"))
+		m := mount(t, l, source, mode, "ttl=1h", "keys="+key+";"+short)
+		if n := costs(t, l, func() {
+			if out, err := exec.Command("ls", m.Point).Output(); err != nil || string(out) != "a\nbb\nccc\nshort\n" {
+				t.Errorf("ls: %q, %v", out, err)
+			}
+		}); n != 0 {
+			t.Errorf("a listing took %d calls", n)
+		}
+		if n := costs(t, l, func() {
+			for _, name := range []string{"a", "bb", "ccc", "short", "a"} {
+				st, err := os.Stat(m.path(name))
+				if err != nil || st.Size() != int64(len(name)) {
+					t.Fatalf("%s: %v, %v", name, st, err)
+				}
+			}
+		}); n != 1 {
+			t.Errorf("sizes took %d calls, want 1", n)
+		}
+		if n := costs(t, l, func() {
+			for _, name := range []string{"a", "bb", "ccc", "a"} {
+				if got := read(t, m.path(name)); got != name {
+					t.Errorf("%s reads %q", name, got)
+				}
+			}
+		}); n != 2 {
+			t.Errorf("reads took %d calls, want 2", n)
+		}
+		m.waitLog(t, "path=ccc.cipher", "result=ok", "key_version="+key)
+		if _, err := l.Kmsfs(nil, "disable-key", key); err != nil {
+			t.Fatal(err)
+		}
+		put(t, m.source("late.cipher"), sealWith(t, l, "late", "--key", short))
+		put(t, m.source("ccc.cipher"), read(t, m.source("bb.cipher"))) // that one is asked for once more
+		flushNow(t, l, m.Point, "a")
+		if b, err := os.ReadFile(m.path("a")); !errors.Is(err, syscall.EKEYREVOKED) {
+			t.Errorf("a: %q, %v", b, err)
+		}
+		eventually(t, "bb is gone with its key version", func() bool { // open=fast: when its pages are
+			_, err := os.ReadFile(m.path("bb"))
+			return errors.Is(err, syscall.EKEYREVOKED)
+		})
+		if got := read(t, m.path("late")); got != "late" {
+			t.Errorf("a file of the other key reads %q", got)
+		}
+	})
+}
+
+// Names and contexts bind files of such keys, and keys= keeps them out.
+func TestLongKeyIDsAreGuarded(t *testing.T) {
+	l, short := generation3(t)
+	key := longKey(t, l)
+	source := t.TempDir()
+	if _, err := l.Kmsfs(strings.NewReader("bound"), "encrypt", "--key", key, "--bind", "name", "--source", source, "--output", source+"/a.cipher", "-"); err != nil {
+		t.Fatal(err)
+	}
+	put(t, source+"/copy.cipher", read(t, source+"/a.cipher"))
+	m := mount(t, l, source, "bind=name")
+	if got := read(t, m.path("a")); got != "bound" {
+		t.Errorf("a reads %q", got)
+	}
+	if b, err := os.ReadFile(m.path("copy")); !errors.Is(err, syscall.EBADMSG) {
+		t.Errorf("a copy: %q, %v", b, err)
+	}
+	m = mount(t, l, "", "keys="+short)
+	put(t, m.source("x.cipher"), sealWith(t, l, "x", "--key", key))
+	if b, err := os.ReadFile(m.path("x")); !errors.Is(err, syscall.EACCES) {
+		t.Errorf("of another key: %q, %v", b, err)
+	}
+	m = mount(t, l, "", "encoding=base64")
+	put(t, m.source("x.cipher"), sealWith(t, l, "x", "--key", key, "--encoding", "base64"))
+	if got := read(t, m.path("x")); got != "x" {
+		t.Errorf("base64: %q", got)
+	}
+}
+
+// answersWith makes Decrypt answer something of its own.
+func answersWith(t *testing.T, l *lab.Lab, version, plaintext string) {
+	t.Helper()
+	b, err := json.Marshal(map[string]string{"KeyId": "key-foreign", "KeyVersionId": version, "Plaintext": plaintext, "RequestId": "raw-answer"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fault(t, l, map[string]any{"action": "Decrypt", "raw": string(b)})
+}
+
+// A blob in a layout that nobody knows yet is for the service to judge. Its
+// size is learned once, and outlives the plaintext.
+func TestUnknownLayout(t *testing.T) {
+	eachMode(t, func(t *testing.T, mode string) {
+		l := newLab(t)
+		m := mount(t, l, "", mode, "ttl=1h")
+		raw := bytes.Repeat([]byte{0x24, 0x10, 0x02, 0xC3}, 40)
+		put(t, m.source("new.cipher"), base64.StdEncoding.EncodeToString(raw)+"\n")
+		if b, err := os.ReadFile(m.path("new")); !errors.Is(err, syscall.EKEYREVOKED) { // as of another region
+			t.Errorf("what the service does not know: %q, %v", b, err)
+		}
+		answersWith(t, l, "key-foreign-1", "secret")
+		eventually(t, "the failure is forgotten", func() bool { _, err := os.Stat(m.path("new")); return err == nil })
+		flushNow(t, l, m.Point)
+		if n := costs(t, l, func() {
+			if st, err := os.Stat(m.path("new")); err != nil || st.Size() != 6 {
+				t.Errorf("%v, %v", st, err)
+			}
+		}); n != 0 {
+			t.Errorf("a size that is known took %d calls", n)
+		}
+		if got := read(t, m.path("new")); got != "secret" {
+			t.Errorf("reads %q", got)
+		}
+		mend(t, l)
+		answersWith(t, l, "key-foreign-1", strings.Repeat("x", 400)) // more than it can hold
+		put(t, m.source("other.cipher"), base64.StdEncoding.EncodeToString(append(raw, 1)))
+		if b, err := os.ReadFile(m.path("other")); !errors.Is(err, syscall.EIO) {
+			t.Errorf("more than it can hold: %.10q, %v", b, err)
+		}
+	})
+}
+
+// A change in a directory is not kept waiting by a stat in it that waits for
+// the service, nor is anybody else there.
+func TestSizeIsLearnedSlowly(t *testing.T) {
+	eachMode(t, func(t *testing.T, mode string) {
+		l, _ := generation3(t)
+		m := mount(t, l, "", mode, "timeout=10s")
+		put(t, m.source("long.cipher"), sealWith(t, l, "long", "--key", longKey(t, l)))
+		put(t, m.source("a.cipher"), seal(t, l, "a"))
+		if got := read(t, m.path("a")); got != "a" {
+			t.Fatalf("a reads %q", got)
+		}
+		if _, err := os.ReadDir(m.Point); err != nil {
+			t.Fatal(err)
+		}
+		fault(t, l, map[string]any{"action": "Decrypt", "hang": true})
+		before := decrypts(t, l)
+		learned := make(chan error, 1)
+		go func() { _, err := os.Stat(m.path("long")); learned <- err }()
+		eventually(t, "a call for the size", func() bool { return decrypts(t, l) > before })
+		begun := time.Now()
+		for i := range 20 {
+			put(t, m.source("b.cipher"), seal(t, l, fmt.Sprint("b", i)))
+			if _, err := os.Stat(m.path("a")); err != nil {
+				t.Error(err)
+			}
+			if _, err := os.Stat(m.path("b")); err != nil {
+				t.Error(err)
+			}
+			if _, err := os.ReadDir(m.Point); err != nil {
+				t.Error(err)
+			}
+		}
+		select {
+		case err := <-learned:
+			t.Errorf("after %v the size was not waited for any more: %v", time.Since(begun), err)
+		default:
+		}
+		mend(t, l)
+		if err := <-learned; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A migrated key may answer with another version than the ciphertext names.
+// That is served, and said.
+func TestMigratedKey(t *testing.T) {
+	eachMode(t, func(t *testing.T, mode string) {
+		l := newLab(t)
+		m := mount(t, l, "", mode)
+		put(t, m.source("moved.cipher"), seal(t, l, "secret"))
+		const version = "key-hzz0migrated0example0-0123456789"
+		answersWith(t, l, version, "secret")
+		if got := read(t, m.path("moved")); got != "secret" {
+			t.Errorf("reads %q", got)
+		}
+		m.waitLog(t, "level=WARN", "moved: the ciphertext names key version", "the service answered with "+version)
+		if out, err := l.Kmsfs(nil, "status", m.Point); err != nil || strings.Count(out, "answered with "+version) != 1 {
+			t.Errorf("status says %q, %v", out, err)
+		}
+		out, err := l.Kmsfs(nil, "verify", m.Source)
+		if err != nil || strings.Count(out, "\n") != 1 || !strings.HasPrefix(out, "ok    moved.cipher") || strings.Count(out, version) != 2 || !strings.Contains(out, "names key version") {
+			t.Errorf("verify says %q, %v", out, err)
+		}
+	})
+}
+
+func utf16le(text string) string {
+	var b []byte
+	for _, u := range utf16.Encode([]rune("\ufeff" + text)) {
+		b = append(b, byte(u), byte(u>>8))
+	}
+	return string(b)
+}
+
+func wrapped(text string, width int, end string) string {
+	var lines []string
+	for ; len(text) > width; text = text[width:] {
+		lines = append(lines, text[:width])
+	}
+	return strings.Join(append(lines, text), end) + end
+}
+
+// What editors and shells leave around one blob does no harm, to nobody who
+// reads it.
+func TestShapesOfFiles(t *testing.T) {
+	l, _ := generation3(t)
+	secret := strings.Repeat("0123456789", 20)
+	blob := seal(t, l, secret)
+	m := mount(t, l, "")
+	shapes := map[string]string{
+		"bare": blob, "lf": blob + "\n", "crlf": blob + "\r\n", "blanks": "  " + blob + " \n\n", "bom": "\ufeff" + blob + "\r\n", "utf16": utf16le(blob + "\r\n"),
+		"quotes": `"` + blob + "\"\n", "apostrophes": "'" + blob + "'", "76": wrapped(blob, 76, "\n"), "76crlf": wrapped(blob, 76, "\r\n"), "64": wrapped(blob, 64, "\n"),
+	}
+	for name, content := range shapes {
+		put(t, m.source(name+".cipher"), content)
+	}
+	if n := costs(t, l, func() {
+		for name := range shapes {
+			if st, err := os.Stat(m.path(name)); err != nil || st.Size() != int64(len(secret)) {
+				t.Errorf("%s: %v, %v", name, st, err)
+			}
+		}
+	}); n != 0 {
+		t.Errorf("sizes took %d calls", n)
+	}
+	if n := costs(t, l, func() {
+		for name := range shapes {
+			if b, err := os.ReadFile(m.path(name)); err != nil || string(b) != secret {
+				t.Errorf("%s: %q, %v", name, b, err)
+			}
+		}
+	}); n != 1 {
+		t.Errorf("one blob in %d files took %d calls", len(shapes), n)
+	}
+	for name := range shapes {
+		if got, err := l.Kmsfs(nil, "decrypt", m.source(name+".cipher")); err != nil || got != secret {
+			t.Errorf("decrypt %s: %q, %v", name, got, err)
+		}
+	}
+	if out, err := l.Kmsfs(nil, "verify", m.Source); err != nil || strings.Count(out, "ok    ") != len(shapes) {
+		t.Errorf("verify: %v\n%s", err, out)
+	}
+}
+
+// Everything else in a file has one name: in the log of the mount, for decrypt
+// and for verify. It costs no call. A key that was never encrypted is a warning.
+func TestReasonsAreTheSame(t *testing.T) {
+	l := newLab(t)
+	blob := seal(t, l, "secret with a long enough text in it")
+	pem, err := run("openssl", "genpkey", "-algorithm", "ed25519")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := mount(t, l, "")
+	files := map[string]string{
+		"json": `{"CiphertextBlob":"` + blob + `","KeyId":"k","RequestId":"r"}`, "table": "CiphertextBlob\n----\n" + blob, "comma": `"` + blob + `",`,
+		"html": "<html></html>", "lfs": "version https://git-lfs.github.com/spec/v1\n", "age": "age-encryption.org/v1\n", "two": blob + "\n" + blob, "null": "null\n",
+		"nul": blob + "\x00", "nbsp": blob + "\u00a0", "url": strings.ReplaceAll(blob, "=", "%3D") + "%2B", "empty": "", "long": strings.Repeat("A", 70_000), "pem": pem,
+		"pem64": base64.StdEncoding.EncodeToString([]byte(pem)), "lines": blob + "\nAAAAAAAAAAAAAAAA\nMTIzNDU2Nzg5MDEyMzQ1Njc4OTA=",
+	}
+	for name, content := range files {
+		put(t, m.source(name+".cipher"), content)
+	}
+	var verified string
+	if n := costs(t, l, func() { verified = runCommand(t, l.Command("verify", m.Source)).stdout }); n != 0 {
+		t.Errorf("verify took %d calls", n)
+	}
+	said := map[string]bool{}
+	for name := range files {
+		_, reason, _ := strings.Cut(verified, "FAIL  "+name+".cipher  ")
+		reason, _, _ = strings.Cut(reason, "\n")
+		if !strings.HasPrefix(reason, "not a ciphertext: ") || said[reason] {
+			t.Errorf("verify says of %s: %q", name, reason)
+		}
+		said[reason] = true
+		if b, err := os.ReadFile(m.path(name)); !errors.Is(err, syscall.EBADMSG) {
+			t.Errorf("%s: %q, %v", name, b, err)
+		}
+		line := m.waitLog(t, "msg=open", "path="+name+".cipher")
+		if !strings.Contains(strings.ReplaceAll(line, `\\`, `\`), reason) {
+			t.Errorf("the log says %s\nverify %s", line, reason)
+		}
+		o := runCommand(t, l.Command("decrypt", m.source(name+".cipher")))
+		if o.code != 1 || !strings.Contains(o.stderr, ": "+reason+"\n") || !strings.Contains(o.stderr, "hint: ") {
+			t.Errorf("decrypt %s: %s\nverify %s", name, o.stderr, reason)
+		}
+	}
+	for _, name := range []string{"pem", "pem64"} {
+		m.waitLog(t, "level=WARN", "msg=\""+name+": ", "an open key lies on the disk")
+	}
+	if out, err := l.Kmsfs(nil, "status", m.Point); err != nil || strings.Count(out, "an open key lies on the disk") != 2 {
+		t.Errorf("status: %v\n%s", err, out)
+	}
+	if strings.Contains(m.Log()+verified, strings.Split(pem, "\n")[1]) {
+		t.Error("the key is in the log")
+	}
+}
