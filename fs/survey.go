@@ -37,6 +37,8 @@ type Entry struct {
 	// Blob is the ciphertext to decrypt. It is zero where there is none: for
 	// a directory, and for a file that is shown as it is.
 	Blob kms.Blob
+	// Exposed says that the file is a secret that was never encrypted.
+	Exposed bool
 	// Err is why open(2) fails. It begins with the name of its errno, or
 	// says like the log why a file is no ciphertext.
 	Err error
@@ -121,7 +123,7 @@ func (s *Survey) Look(name string) Entry {
 	if err != nil {
 		return Entry{Err: err}
 	}
-	e := Entry{Blob: c.blob, Err: c.err()}
+	e := Entry{Blob: c.blob, Exposed: c.exposed, Err: c.err()}
 	if followed {
 		e.Target = cmp.Or(n.rel, ".")
 	}

@@ -308,6 +308,9 @@ func TestReasonsAreTheSame(t *testing.T) {
 	if n := costs(t, l, func() { verified = runCommand(t, l.Command("verify", m.Source)).stdout }); n != 0 {
 		t.Errorf("verify took %d calls", n)
 	}
+	if o := runCommand(t, l.Command("verify", m.Source)); !strings.Contains(o.stderr, "warning: verify ") || !strings.Contains(o.stderr, ": 2 of them hold a secret that was never encrypted") {
+		t.Errorf("verify warns: %s", o.stderr)
+	}
 	said := map[string]bool{}
 	for name := range files {
 		_, reason, _ := strings.Cut(verified, "FAIL  "+name+".cipher  ")

@@ -25,6 +25,67 @@ func snippet(t *testing.T, marker string) string {
 	return text + "\n"
 }
 
+// The first walk works pasted into an empty directory, by a shell that stops at
+// the first error, with a key of either generation.
+func TestReadmeYourKey(t *testing.T) {
+	needMount(t)
+	for _, generation := range []string{"1", "3"} {
+		l := newLab(t, "--generation", generation)
+		dir := t.TempDir()
+		script := strings.ReplaceAll(snippet(t, "your key"), "/run/certs", filepath.Join(dir, "run/certs"))
+		if strings.Count(script, "mkdir ") != 2 {
+			t.Errorf("the walk is\n%s", script)
+		}
+		cmd := exec.Command("bash", "-euo", "pipefail", "-c", script)
+		cmd.Dir = dir
+		cmd.Env = append(l.Env("KMSFS_ALLOW_EMULATOR=1"), "PATH="+l.Bin+":"+os.Getenv("PATH"))
+		// A mount takes an emulator only by its option.
+		cmd.Env = append(cmd.Env, "BASH_ENV="+filepath.Join(dir, "env"))
+		put(t, filepath.Join(dir, "env"), `kmsfs() { if [ "$1" = mount ]; then command kmsfs "$@" -o allow_emulator; else command kmsfs "$@"; fi; }`)
+		os.Remove(filepath.Join(dir, ".put"))
+		out, err := cmd.CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "Key is valid") || !strings.Contains(string(out), " key.pem\n") {
+			t.Errorf("generation %s: %v\n%s", generation, err, out)
+		}
+		left, err := os.ReadDir(filepath.Join(dir, "run/certs"))
+		if err != nil || len(left) > 0 {
+			t.Errorf("the mountpoint still has %v, %v", left, err)
+		}
+	}
+}
+
+// The mount of an instance's endpoint, whose name leads to the emulator, and
+// whose authority is no other's.
+func TestReadmeInstance(t *testing.T) {
+	needMount(t)
+	const name = "kst-hzz62f1cb66fa42qo0exa.cryptoservice.kms.aliyuncs.com"
+	l, _ := generation3(t, "--instance-listen", "127.0.0.1:443", "--instance-san", name, "--internet-access", "off")
+	dir := t.TempDir()
+	if err := os.Mkdir(dir+"/certs", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.SetInternetAccess(true); err != nil {
+		t.Fatal(err)
+	}
+	put(t, dir+"/certs/key.pem.cipher", seal(t, l, "secret"))
+	if err := l.SetInternetAccess(false); err != nil {
+		t.Fatal(err)
+	}
+	line := strings.NewReplacer("/run/certs", dir+"/mnt", "/etc/kmsfs/instance-ca.pem", l.InstanceCAFile).Replace(strings.TrimSpace(snippet(t, "instance")))
+	script := "set -e\numask 022\necho 127.0.0.1 " + name + " >hosts\nmount --bind hosts /etc/hosts\nmkdir mnt\n" + line + ",allow_emulator\ncat mnt/key.pem\nkmsfs umount mnt\n"
+	cmd := exec.Command("unshare", "--mount", "bash", "-c", script)
+	cmd.Dir = dir
+	cmd.Env = []string{"PATH=" + l.Bin + ":" + os.Getenv("PATH"), "HOME=" + dir, "ALIBABA_CLOUD_ECS_METADATA_DISABLED=true"}
+	for _, v := range l.Env() {
+		if strings.HasPrefix(v, "ALIBABA_CLOUD_ACCESS_KEY") {
+			cmd.Env = append(cmd.Env, v)
+		}
+	}
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.HasSuffix(string(out), "secret") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 // The policy allows what a mount calls, and nothing else, on exact keys.
 func TestReadmePolicy(t *testing.T) {
 	var policy struct {
@@ -40,7 +101,7 @@ func TestReadmePolicy(t *testing.T) {
 	if policy.Version != "1" || len(policy.Statement) != 1 || policy.Statement[0].Effect != "Allow" {
 		t.Fatalf("%+v", policy)
 	}
-	arn := regexp.MustCompile(`^acs:kms:[a-z0-9-]+:[0-9]{16}:key/[0-9a-f-]{36}$`)
+	arn := regexp.MustCompile(`^acs:kms:[a-z0-9-]+:[0-9]{16}:key/([0-9a-f-]{36}|key-[0-9a-z]{20,22})$`)
 	for _, r := range policy.Statement[0].Resource {
 		if !arn.MatchString(r) {
 			t.Errorf("%s is not the ARN of one key", r)

@@ -50,8 +50,9 @@ type verifying struct {
 	by     kms.Decrypter
 	survey *fs.Survey
 
-	mu    sync.Mutex
-	files map[string]*verified // by source path; guarded by mu
+	mu      sync.Mutex           // guards what follows
+	files   map[string]*verified // by source path
+	exposed int                  // files that were never encrypted
 }
 
 // verified is what became of one ciphertext file. Links to it ask as well.
@@ -101,6 +102,9 @@ func (v *verifying) run(ctx context.Context) error {
 		progress(fmt.Sprintf("%d of %d", done, len(v.survey.Names)))
 	}
 	progress("")
+	if v.exposed > 0 {
+		v.p.warn(fmt.Sprintf("verify %s: %d of them hold a secret that was never encrypted: it lies on the disk in the open", quote(v.dir), v.exposed))
+	}
 	switch {
 	case lost != nil:
 		return failf("verify %s: write: %w", quote(v.dir), cause(lost))
@@ -135,6 +139,11 @@ func (v *verifying) verdicts(ctx context.Context) <-chan chan verdict {
 func (v *verifying) judge(ctx context.Context, name string) verdict {
 	e := v.survey.Look(name)
 	file, what, err := name, "", e.Err
+	if e.Exposed && e.Target == "" {
+		v.mu.Lock()
+		v.exposed++
+		v.mu.Unlock()
+	}
 	if e.Target != "" {
 		file, what = e.Target, "link to "+plainName(e.Target)
 	}

@@ -5,7 +5,7 @@ import "strings"
 // What to do about a failure that has a cause of its own, beside what its class
 // says. Each is a row of codes or of transportHints, and is provoked by a test.
 const (
-	hintThrottled = "the account's calls of this second are used up, by all its machines together: kmsfs asks again until its timeout; lower qps=, or have the quota raised"
+	hintThrottled = "the account's calls of this second are used up, by all its machines together: a mount, and a run over many files, ask again by themselves; lower qps=, or have the quota raised"
 	hintSwitch    = "the key belongs to a KMS instance: name the instance's endpoint and its CA (endpoint=kst-….cryptoservice.kms.aliyuncs.com, ca_file=), or let the account's owner switch on access through the shared endpoint, in the KMS console at the instance"
 	hintImage     = "the image of the KMS instance is too old for these calls: upgrade the instance to 3.0.0 or later in the KMS console, or name the shared endpoint, kms.REGION.aliyuncs.com"
 	hintInstance  = "the KMS instance does not serve this call: see in the KMS console whether it is running, and whether it is shared with this account and reachable from here; or name its own endpoint (endpoint=kst-….cryptoservice.kms.aliyuncs.com, ca_file=)"
