@@ -1,0 +1,81 @@
+package integration_test
+
+import (
+	"encoding/base64"
+	"errors"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// encoding=auto decodes base64 of a PEM, in lines or not, and nothing else;
+// encoding=base64 decodes everything, and says why not. Sizes are exact, also
+// of files that nobody has opened.
+func TestEncodings(t *testing.T) {
+	eachMode(t, func(t *testing.T, mode string) {
+		l := newLab(t)
+		pem, err := run("openssl", "genpkey", "-algorithm", "ed25519")
+		if err != nil {
+			t.Fatal(err)
+		}
+		flat := base64.StdEncoding.EncodeToString([]byte(pem))
+		texts := map[string]string{
+			"pem": pem, "flat": flat, "gnu": wrapped(flat, 76, "\n"), "pem64": wrapped(flat, 64, "\n"), "crlf": wrapped(flat, 76, "\r\n"),
+			"root": "root", "rootflat": "cm9vdA==", "ragged": flat[:30] + "\n" + flat[30:],
+		}
+		auto := map[string]string{"pem": pem, "flat": pem, "gnu": pem, "pem64": pem, "crlf": pem, "root": "root", "rootflat": "cm9vdA==", "ragged": texts["ragged"]}
+		source := t.TempDir()
+		for name, text := range texts {
+			put(t, source+"/"+name+".cipher", seal(t, l, text))
+		}
+		m := mount(t, l, source, mode, "encoding=auto")
+		for name, want := range auto {
+			if st, err := os.Stat(m.path(name)); err != nil || st.Size() != int64(len(want)) {
+				t.Errorf("auto, %s: %v, %v; want %d bytes", name, st, err, len(want))
+			}
+			if got := read(t, m.path(name)); got != want {
+				t.Errorf("auto, %s reads %q", name, got)
+			}
+			if got, err := l.Kmsfs(nil, "decrypt", "--encoding", "auto", m.source(name+".cipher")); err != nil || got != want {
+				t.Errorf("auto, decrypt %s: %q, %v", name, got, err)
+			}
+		}
+		m.stop(t)
+
+		m = mount(t, l, source, mode, "encoding=base64")
+		for name, text := range map[string]string{"flat": pem, "gnu": pem, "pem64": pem, "crlf": pem, "rootflat": "root", "root": string([]byte{0xae, 0x8a, 0x2d})} {
+			if got := read(t, m.path(name)); got != text {
+				t.Errorf("base64, %s reads %q", name, got)
+			}
+		}
+		for name, why := range map[string]string{"pem": "it is a PEM itself", "ragged": "its lines are not equally long"} {
+			if b, err := os.ReadFile(m.path(name)); !errors.Is(err, syscall.EBADMSG) {
+				t.Errorf("base64, %s: %q, %v", name, b, err)
+			}
+			m.waitLog(t, "path="+name+".cipher", why)
+			o := runCommand(t, l.Command("verify", "--encoding", "base64", source))
+			if !strings.Contains(o.stdout, why) {
+				t.Errorf("verify says\n%s", o.stdout)
+			}
+		}
+		m.stop(t)
+
+		m = mount(t, l, source, mode)
+		const note = "this is base64 of a PEM: encoding=auto serves the PEM itself"
+		if got := read(t, m.path("flat")); got != flat {
+			t.Errorf("raw, flat reads %q", got)
+		}
+		for _, name := range []string{"pem", "root", "rootflat"} {
+			read(t, m.path(name))
+		}
+		m.waitLog(t, "level=WARN", "flat: "+note)
+		read(t, m.path("flat"))
+		if out, err := l.Kmsfs(nil, "status", m.Point); err != nil || strings.Count(out, note) != 1 {
+			t.Errorf("status: %v\n%s", err, out)
+		}
+		if o := runCommand(t, l.Command("verify", source)); o.code != 0 || strings.Count(o.stdout, note) != 4 || strings.Count(o.stdout, "\n") != len(texts) {
+			t.Errorf("verify: %d\n%s", o.code, o.stdout)
+		}
+	})
+}
