@@ -99,14 +99,16 @@ func (p *program) complainOnce(err error, given map[string]bool) {
 	}
 }
 
+const giveCredentials = "set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET in the environment, or configure a profile with aliyun configure; on an ECS instance with a role, unset ALIBABA_CLOUD_ECS_METADATA_DISABLED"
+
 // hints are what to do about an error that does not bring a hint itself, the
 // first one that fits.
 var hints = []struct {
 	about error
 	hint  string
 }{
-	{aliyun.ErrNoCredentials, "set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET in the environment, or configure a profile with aliyun configure; on an ECS instance with a role, unset ALIBABA_CLOUD_ECS_METADATA_DISABLED"},
-	{aliyun.ErrHalfCredentials, "set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET in the environment, or configure a profile with aliyun configure; on an ECS instance with a role, unset ALIBABA_CLOUD_ECS_METADATA_DISABLED"},
+	{aliyun.ErrNoCredentials, giveCredentials},
+	{aliyun.ErrHalfCredentials, giveCredentials},
 	{aliyun.ErrNoProfile, "aliyun configure list shows the profiles there are"},
 	{aliyun.ErrBadProfile, "kmsfs reads config.json as aliyun configure writes it, or an ini file"},
 	{aliyun.ErrBadSource, "choose one of profile or credentials_file, and ram_role; a path must be absolute"},
@@ -118,7 +120,6 @@ var hints = []struct {
 	{aliyun.ErrBadRegion, "a region looks like cn-hangzhou; set ALIBABA_CLOUD_REGION_ID or give --region"},
 	{aliyun.ErrBadEndpoint, "an endpoint looks like kms.cn-hangzhou.aliyuncs.com or 127.0.0.1:8443"},
 	{kms.ErrAuthentication, "check the access key, its secret and token, and the clock of this machine"},
-	{kms.ErrConfiguration, "see in the KMS console how the account, the instance and the endpoint are set up"},
 	{kms.ErrDenied, "the RAM policy of this identity must allow the call for this key"},
 	{kms.ErrKeyState, "see whether the key exists in this region and is enabled: aliyun kms DescribeKey --KeyId …"},
 	{kms.ErrBadCiphertext, "was it encrypted in this region, with the same encryption context and encoding, and copied whole?"},
