@@ -210,6 +210,15 @@ func (c *Cache) Get(ctx context.Context, k Key, load Loader) (*Lease, error) {
 			c.mu.Unlock()
 			return l, nil
 		}
+		failure, unavailable := c.remembered(k, now)
+		if failure != nil && unavailable && kept != nil {
+			defer c.mu.Unlock()
+			return c.lease(kept, false), nil
+		}
+		if failure != nil {
+			c.mu.Unlock()
+			return nil, failure
+		}
 		e, err := c.join(ctx, k, load, now)
 		patience := forever
 		if kept != nil && e != nil {

@@ -22,9 +22,10 @@ const maxFailures = 4096
 
 // failure is the answer for a key whose load failed, for a while.
 type failure struct {
-	err  error
-	born Instant
-	ttl  time.Duration
+	err   error
+	cause Trouble
+	born  Instant
+	ttl   time.Duration
 }
 
 // fail ends e's load with err for everybody who waits.
@@ -45,7 +46,7 @@ func (c *Cache) fail(e *entry, err error) {
 	c.stats.LoadErrors++
 	now := c.look()
 	if ttl > 0 {
-		c.failed.Add(e.key, failure{err: err, born: now, ttl: ttl})
+		c.failed.Add(e.key, failure{err: err, cause: cause, born: now, ttl: ttl})
 	}
 	e.cause = cause
 	c.abandon(e, err)
@@ -80,16 +81,17 @@ func (c *Cache) abandon(e *entry, err error) {
 	close(e.done)
 }
 
-// remembered is the failure that still answers for k.
-func (c *Cache) remembered(k Key, now Instant) error {
+// remembered is the failure that still answers for k: with its error, or with
+// what is stale where that may be served instead.
+func (c *Cache) remembered(k Key, now Instant) (err error, stale bool) {
 	f, ok := c.failed.Get(k)
 	if !ok {
-		return nil
+		return nil, false
 	}
 	if now.since(f.born) >= f.ttl {
 		c.failed.Remove(k)
-		return nil
+		return nil, false
 	}
 	c.stats.Remembered++
-	return f.err
+	return f.err, f.cause == Unavailable
 }

@@ -18,9 +18,6 @@ var (
 // join finds or starts the load of k, and gives the caller a lease on it. It
 // runs under Cache.mu.
 func (c *Cache) join(ctx context.Context, k Key, load Loader, now Instant) (*entry, error) {
-	if err := c.remembered(k, now); err != nil {
-		return nil, err
-	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}

@@ -227,3 +227,28 @@ func TestStaleLease(t *testing.T) {
 		}
 	})
 }
+
+// A failure that is remembered for longer than what is stale is served without
+// another load withholds nothing.
+func TestStaleWhileTheFailureIsRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := open(t, Config{TTL: time.Second, Stale: time.Hour, Judge: judge, Remember: func(error) time.Duration { return 5 * time.Second }})
+		mustGet(t, c, key(1), give([]byte("x"))).Release()
+		time.Sleep(2 * time.Second)
+		loads := 0
+		for range 20 {
+			l := mustGet(t, c, key(1), func(context.Context) (Loaded, error) {
+				loads++
+				return Loaded{}, errAway
+			})
+			if !l.Stale() {
+				t.Error("not stale")
+			}
+			l.Release()
+			time.Sleep(500 * time.Millisecond)
+		}
+		if loads != 2 {
+			t.Errorf("%d loads in 10 s", loads)
+		}
+	})
+}

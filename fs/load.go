@@ -55,19 +55,7 @@ func (f *FS) keyOf(blob kms.Blob, ec kms.EncryptionContext) cache.Key {
 // be. ctx ends only this caller's wait. The cache keeps the loader of a file
 // in use, to decrypt it again ahead of time: it holds ciphertext only.
 func (f *FS) lease(ctx context.Context, h *handle) (*cache.Lease, error) {
-	return f.leaseAfter(ctx, h, func(context.Context) (func(), error) { return func() {}, nil })
-}
-
-// leaseAfter is lease with something that a load begins with, and ends.
-func (f *FS) leaseAfter(ctx context.Context, h *handle, enter func(context.Context) (leave func(), err error)) (*cache.Lease, error) {
-	lease, err := f.cfg.Cache.Get(ctx, h.key, func(ctx context.Context) (cache.Loaded, error) {
-		leave, err := enter(ctx)
-		if err != nil {
-			return cache.Loaded{}, f.noted(ctx, h.rel, err)
-		}
-		defer leave()
-		return f.load(ctx, h)
-	})
+	lease, err := f.cfg.Cache.Get(ctx, h.key, func(ctx context.Context) (cache.Loaded, error) { return f.load(ctx, h) })
 	if err != nil {
 		return nil, err
 	}

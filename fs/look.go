@@ -68,9 +68,7 @@ func (f *FS) fileNode(rel string, read func(string, []byte) ([]byte, unix.Stat_t
 			n.size = min(n.size, kms.MaxBlobFile+1) // the open succeeds, and readers make room for all
 		}
 	}
-	if f.cfg.Fast && n.size == 0 {
-		n.size = 1 // else the kernel serves nothing at all, and asks nobody whether that is right
-	}
+	n.size = f.shownSize(n.size)
 	if f.cfg.Fast && c.bad == "" {
 		if h, err := f.handleFor(rel, c.blob); err == nil {
 			n.kept.Store(h)

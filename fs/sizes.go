@@ -22,8 +22,6 @@ type sizes struct {
 	// layout which have the current one under that id. Their size is
 	// arithmetic from then on.
 	versions map[string]struct{}
-	// measuring holds a place for each load that only a size is wanted of.
-	measuring chan struct{}
 }
 
 type learned struct {
@@ -32,17 +30,26 @@ type learned struct {
 }
 
 const (
-	// maxSizes and maxVersions bound the tables. A full one is emptied: what
-	// is asked for again is learned again.
+	// maxSizes and maxVersions bound the tables. Of a full one something is
+	// forgotten: what is asked for again is learned again.
 	maxSizes    = 100_000
 	maxVersions = 256
-	// maxMeasuring is how many calls at a time are made for sizes alone: an
-	// open waits behind no more of them, however many files are listed.
-	maxMeasuring = 4
+	// longestVersion bounds the versions, in bytes.
+	longestVersion = 64
 )
 
 func newSizes() *sizes {
-	return &sizes{of: map[cache.Key]learned{}, versions: map[string]struct{}{}, measuring: make(chan struct{}, maxMeasuring)}
+	return &sizes{of: map[cache.Key]learned{}, versions: map[string]struct{}{}}
+}
+
+// forgetSome makes room in a full table.
+func forgetSome[K comparable, V any](table map[K]V, most int) {
+	for k := range table {
+		if len(table) < most {
+			return
+		}
+		delete(table, k)
+	}
 }
 
 func (s *sizes) get(k cache.Key) int64 {
@@ -63,60 +70,65 @@ func (s *sizes) version(k cache.Key) string {
 func (s *sizes) learn(k cache.Key, size int, version string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.of) >= maxSizes {
-		clear(s.of)
-	}
+	forgetSome(s.of, maxSizes)
 	s.of[k] = learned{int64(size), version}
 }
 
 // learnVersion remembers the version of a blob in an unknown layout, if that
 // explains the length of its plaintext.
 func (s *sizes) learnVersion(blob kms.Blob, version string, plaintext int) {
-	if known, ok := blob.Under(version); !ok || known.PlaintextSize != plaintext {
+	if known, ok := blob.Under(version); !ok || known.PlaintextSize != plaintext || len(version) > longestVersion {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.versions) >= maxVersions {
-		clear(s.versions)
-	}
+	forgetSome(s.versions, maxVersions)
 	s.versions[version] = struct{}{}
 }
 
 // resolve is a blob in the layout that it has under a version that is known.
 func (s *sizes) resolve(blob kms.Blob) kms.Blob {
-	if blob.Layout != kms.LayoutUnknown {
+	if blob.Layout != kms.LayoutUnknown || blob.Text == "" {
 		return blob
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for version := range s.versions {
-		if known, ok := blob.Under(version); ok {
-			return known
-		}
-	}
-	return blob
+	version := s.begins(blob.Head(longestVersion))
+	known, _ := blob.Under(version)
+	return known
 }
 
-// measure decrypts a file once to learn its size, when one of the few places
-// for that is free. Other requests for the file wait for the same load.
+// begins is the version that a blob's first bytes begin with, or empty.
+func (s *sizes) begins(head string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for n := len(head); n > 0; n-- {
+		if _, ok := s.versions[head[:n]]; ok {
+			return head[:n]
+		}
+	}
+	return ""
+}
+
+// measure decrypts a file once to learn its size. In the gate it stands in its
+// user's line, so nobody else waits for an ls -l.
 func (f *FS) measure(ctx context.Context, n *node, c content) error {
 	h, err := f.handleFor(n.rel, c.blob)
 	if err != nil {
 		return err
 	}
-	lease, err := f.leaseAfter(ctx, h, func(ctx context.Context) (func(), error) {
-		select {
-		case f.sizes.measuring <- struct{}{}:
-			return func() { <-f.sizes.measuring }, nil
-		case <-ctx.Done():
-			return nil, &kms.Error{Class: kms.ErrTransient, Action: "Decrypt", Detail: "too many sizes are being learned", Cause: ctx.Err()}
-		}
-	})
+	lease, err := f.lease(ctx, h)
 	if err != nil {
 		return err
 	}
-	n.size = int64(len(lease.Bytes()))
+	n.size = f.shownSize(int64(len(lease.Bytes())))
 	lease.Release()
 	return nil
+}
+
+// shownSize is the st_size of a plaintext. In open=fast an empty one has a byte:
+// else the kernel serves nothing at all, and asks nobody whether that is right.
+func (f *FS) shownSize(size int64) int64 {
+	if f.cfg.Fast && size == 0 {
+		return 1
+	}
+	return size
 }

@@ -96,6 +96,11 @@ func (s *Survey) list(dir string) error {
 // enter, as far as others see them; if there are none, the directory itself.
 func (s *Survey) unreached(rel string, why error) {
 	before := len(s.Names)
+	if s.isRemote(rel) {
+		s.unlisted[rel] = why
+		s.Names = append(s.Names, rel)
+		return
+	}
 	_ = filepath.WalkDir(filepath.Join(s.dir, rel), func(name string, e iofs.DirEntry, err error) error {
 		below, relErr := filepath.Rel(s.dir, name)
 		if err == nil && relErr == nil && e.Type().IsRegular() && isCiphertext(dirent{e.Name(), modeFile}) {
@@ -108,6 +113,24 @@ func (s *Survey) unreached(rel string, why error) {
 		s.unlisted[rel] = why
 		s.Names = append(s.Names, rel)
 	}
+}
+
+// isRemote says whether what is mounted on a directory may not answer.
+func (s *Survey) isRemote(rel string) bool {
+	at, err := filepath.Abs(filepath.Join(s.dir, rel))
+	if err != nil {
+		return true
+	}
+	there, ok, err := MountAt(at)
+	if err != nil || !ok {
+		return err != nil
+	}
+	for _, kind := range []string{"nfs", "cifs", "smb", "fuse", "9p", "ceph", "afs", "autofs"} {
+		if strings.HasPrefix(there.Type, kind) {
+			return true
+		}
+	}
+	return false
 }
 
 // Look judges one of Names as it is now. It may be called from many

@@ -132,9 +132,13 @@ func TestRefusalEndsStale(t *testing.T) {
 					t.Errorf("a refusal left %+v", s)
 				}
 				away(t, l)
-				if b, err := os.ReadFile(m.path("a")); !errors.Is(err, syscall.EIO) {
-					t.Errorf("in the next outage: %q, %v; want EIO", b, err)
-				}
+				eventually(t, "the refusal is forgotten", func() bool {
+					b, err := os.ReadFile(m.path("a"))
+					if err == nil {
+						t.Fatalf("in the next outage: %q", b)
+					}
+					return errors.Is(err, syscall.EIO)
+				})
 			}
 		}
 		together(t, tests)

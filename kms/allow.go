@@ -47,7 +47,8 @@ type alias struct {
 
 // Allow limits d to the keys: ids, ARNs and aliases. An alias is resolved at the
 // first answer that needs it (until then there may be no network), every few
-// minutes, and when something was encrypted by a key that is not allowed.
+// minutes in the background, and when something was encrypted by a key that is
+// not allowed.
 func Allow(d Decrypter, aliases Resolver, keys []string) (*Allowed, error) {
 	a := &Allowed{d: d, aliases: aliases, asking: make(chan struct{}, 1)}
 	for _, k := range keys {
@@ -93,19 +94,25 @@ func (a *Allowed) Decrypt(ctx context.Context, blob Blob, ec EncryptionContext) 
 	return d, nil
 }
 
+// judge accepts what an alias allowed when it was last asked for, and asks anew
+// in the background when that is long ago; whether something else is allowed is
+// found out before the answer.
 func (a *Allowed) judge(ctx context.Context, o Origin) error {
 	if slices.Contains(a.ids, o.KeyID) {
 		return nil
 	}
-	// Not shorter than aliasRest for what an alias allows, so that an outage
-	// costs no call for each answer.
-	for _, after := range []time.Duration{aliasFor, aliasRest} {
-		if err := a.ask(ctx, after); err != nil {
-			return err
+	if a.allows(o.KeyID) {
+		if len(a.old(aliasFor)) > 0 {
+			go a.refresh(ctx)
 		}
-		if a.allows(o.KeyID) {
-			return nil
-		}
+		return nil
+	}
+	err := a.ask(ctx, aliasRest)
+	switch {
+	case a.allows(o.KeyID):
+		return nil
+	case err != nil:
+		return err
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -115,6 +122,20 @@ func (a *Allowed) judge(ctx context.Context, o Origin) error {
 		}
 	}
 	return &Error{Class: ErrDenied, Action: "Decrypt", RequestID: o.RequestID, Detail: fmt.Sprintf("it was encrypted by key %s, which is not one of keys=", o.KeyID)}
+}
+
+// refresh asks for the aliases that were not asked for in a long time, unless
+// somebody is at it.
+func (a *Allowed) refresh(ctx context.Context) {
+	select {
+	case a.asking <- struct{}{}:
+		<-a.asking
+	default:
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), aliasRest)
+	defer cancel()
+	_ = a.ask(ctx, aliasFor) // each alias keeps its own error
 }
 
 func (a *Allowed) allows(id string) bool {
@@ -138,7 +159,7 @@ func (a *Allowed) ask(ctx context.Context, after time.Duration) error {
 	}
 	for _, i := range a.old(after) {
 		id, err := a.aliases.ResolveAlias(ctx, a.named[i].name)
-		if ctx.Err() != nil && err != nil {
+		if err != nil && (ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded)) {
 			return &Error{Class: ErrTransient, Action: "DescribeKey", Detail: "out of time before the aliases of keys= were resolved", Cause: ctx.Err()}
 		}
 		a.mu.Lock()

@@ -17,6 +17,10 @@ const (
 	// layout) has 11,080; the rest is room for white space.
 	MaxBlobFile = 64 << 10
 
+	// maxBlobText bounds one blob: the longest known one, and half as much for
+	// layouts that nobody knows yet.
+	maxBlobText = 16 << 10
+
 	// UnknownSize is the size of a plaintext that only the service can tell.
 	UnknownSize = -1
 
@@ -85,20 +89,31 @@ func ParseBlob(file []byte) (Blob, error) {
 		return Blob{}, &NotCiphertext{Reason: fmt.Sprintf("longer than %d bytes", MaxBlobFile)}
 	}
 	text := unwrap(file)
-	raw := make([]byte, blobBase64.DecodedLen(len(text)))
-	n, err := blobBase64.Decode(raw, text)
-	if err != nil || n == 0 || bytes.ContainsAny(text, "\r\n") { // the decoder skips line breaks
+	raw, ok := decodeBlob(text)
+	switch {
+	case !ok:
 		return Blob{}, otherwise(text)
+	case len(raw) < minBlob:
+		return Blob{}, tooShort(text, len(raw))
+	case len(text) > maxBlobText:
+		return Blob{}, &NotCiphertext{Reason: fmt.Sprintf("longer than a ciphertext can be: %d characters of base64, the longest has %d", len(text), maxBlobText)}
 	}
-	if n < minBlob {
-		return Blob{}, tooShort(text, n)
-	}
-	if what := armoured(raw[:n]); what != nil {
+	if what := armoured(raw); what != nil {
 		return Blob{}, what
 	}
-	b := blobOf(raw[:n])
+	b := blobOf(raw)
 	b.Text = string(text)
 	return b, nil
+}
+
+// decodeBlob decodes base64 without line breaks, which the decoder skips.
+func decodeBlob(text []byte) (raw []byte, ok bool) {
+	if len(text) == 0 || bytes.ContainsAny(text, "\r\n") {
+		return nil, false
+	}
+	raw = make([]byte, blobBase64.DecodedLen(len(text)))
+	n, err := blobBase64.Decode(raw, text)
+	return raw[:n], err == nil
 }
 
 // blobOf tells the layouts apart.
@@ -111,23 +126,23 @@ func blobOf(raw []byte) Blob {
 		b.Layout, b.PlaintextSize = LayoutNested, size
 		return b
 	}
-	if mayBeLonger(raw) {
+	if mayDiffer(raw) {
 		return Blob{PlaintextSize: UnknownSize}
 	}
 	b.Layout, b.PlaintextSize = LayoutCurrent, len(raw)-minBlob
 	return b
 }
 
-// mayBeLonger says that the version id in front may have more than versionLen
-// bytes: that of a KMS 3.0 key with a longer id has, and its next byte cannot
-// be told from one of the IV.
-func mayBeLonger(raw []byte) bool {
+// mayDiffer says that the version id in front may have another length than
+// versionLen: that of a KMS 3.0 key with a longer or shorter id has, and where the
+// id ends cannot be told from the bytes of the IV.
+func mayDiffer(raw []byte) bool {
 	rest, ok := bytes.CutPrefix(raw, []byte("key-"))
-	if !ok || !isVersionByte(raw[versionLen]) {
+	if !ok {
 		return false
 	}
-	key := len("key-") + bytes.IndexByte(rest, '-')
-	return key+suffixLen != versionLen
+	expected := len("key-") + bytes.IndexByte(rest, '-') + suffixLen
+	return expected < versionLen || expected > versionLen && isVersionByte(raw[versionLen])
 }
 
 // Under is a blob of an unknown layout seen as one of a key version; false if
@@ -191,20 +206,30 @@ func (b Blob) Check(d *Decrypted) error {
 	return nil
 }
 
-// VersionHead is what the blob begins with, if that can be a key version id: the
+// Head is the first bytes of what the blob's text decodes to, at most so many.
+func (b Blob) Head(most int) string {
+	raw, _ := blobBase64.DecodeString(b.Text[:min(len(b.Text), (most+2)/3*4)])
+	return string(raw[:min(len(raw), most)])
+}
+
+// NamesVersion says that the blob begins with a key version id in a form that the
+// service has, and not only with bytes that might be one.
+func (b Blob) NamesVersion() bool { return versionForm.MatchString(b.versionHead()) }
+
+// versionHead is what the blob begins with, if that can be a key version id: the
 // first 36 bytes of one that may be longer. Else it is empty.
-func (b Blob) VersionHead() string {
-	raw, err := blobBase64.DecodeString(b.Text)
-	if err != nil || len(raw) < versionLen || !isVersionID(raw[:versionLen]) {
+func (b Blob) versionHead() string {
+	head := b.Head(versionLen)
+	if len(head) < versionLen || !isVersionID([]byte(head)) {
 		return ""
 	}
-	return string(raw[:versionLen])
+	return head
 }
 
 // Moved returns the head of the blob if an answer names another key version, as
 // it may after a key was migrated to another instance; else nothing.
 func (b Blob) Moved(answer Origin) (from string) {
-	if head := b.VersionHead(); !strings.HasPrefix(answer.KeyVersionID, head) && !strings.HasPrefix(head, answer.KeyVersionID) {
+	if head := b.versionHead(); !strings.HasPrefix(answer.KeyVersionID, head) && !strings.HasPrefix(head, answer.KeyVersionID) {
 		return head
 	}
 	return ""

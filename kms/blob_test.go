@@ -195,6 +195,7 @@ func TestVersionIDs(t *testing.T) {
 		"KMS 3.0, pay as you go":              {kms3Long, 0xA7, false},
 		"the same, a letter behind it":        {kms3Long, 'a', false},
 		"shorter":                             {"key-short-1", 0xA7, false},
+		"KMS 3.0, shorter":                    {"key-bj64c0ffee0example0a-k0m1s2f3s4", 'a', false},
 		"of another alphabet":                 {"key_bjj64c0ffee0example0a_k0m1s2f3s4", 0xA7, false},
 		"one of an API that nobody knows yet": {"$\x10\x02key-bjj64c0ffee0example0a-k0m1s2f3", 0xA7, false},
 	} {

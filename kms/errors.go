@@ -51,6 +51,17 @@ func ClassName(err error) string {
 	return ""
 }
 
+// Throttled says that an error is the service's word about the rate of calls.
+// That has no class of its own: its status is 429, and whichever status a service
+// prefers, its code has the word in it.
+func Throttled(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && errors.Is(e, ErrTransient) && e.Status != 0 &&
+		(e.Status == tooManyRequests || strings.Contains(strings.ToLower(e.Code), "throttl"))
+}
+
+const tooManyRequests = 429 // the HTTP status; this room has no net/http
+
 // Error is a failed call as one line of scrubbed facts.
 //
 // INVARIANT: no field holds plaintext, ciphertext, a token, a signature, an

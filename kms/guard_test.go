@@ -221,6 +221,10 @@ func TestAliasIsMoved(t *testing.T) {
 			t.Error("refused early")
 		}
 		time.Sleep(time.Second)
+		if !allowed("new-id-of-alias/a") {
+			t.Error("somebody waits for what is asked in the background")
+		}
+		synctest.Wait()
 		if allowed("new-id-of-alias/a") {
 			t.Error("the alias is not looked at again")
 		}
@@ -229,6 +233,7 @@ func TestAliasIsMoved(t *testing.T) {
 		if !allowed("third-id-of-alias/a") {
 			t.Error("an outage refuses a key")
 		}
+		synctest.Wait()
 		before := aliases.calls
 		for range 100 {
 			allowed("foreign")
@@ -238,7 +243,9 @@ func TestAliasIsMoved(t *testing.T) {
 			t.Errorf("%d calls in 10 s", n)
 		}
 		aliases.err = &Error{Class: ErrKeyState, Action: "DescribeKey", Code: "Forbidden.AliasNotFound"}
-		time.Sleep(aliasRest)
+		time.Sleep(aliasFor)
+		allowed("third-id-of-alias/a")
+		synctest.Wait()
 		if allowed("third-id-of-alias/a") {
 			t.Error("an alias that is gone allows its key")
 		}

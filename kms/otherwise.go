@@ -2,8 +2,10 @@ package kms
 
 import (
 	"bytes"
+	"encoding/pem"
 	"fmt"
 	"regexp"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -49,14 +51,15 @@ var forms = []struct {
 }
 
 var (
-	private   = regexp.MustCompile(`-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY-----`)
-	encrypted = regexp.MustCompile(`-----BEGIN ENCRYPTED PRIVATE KEY-----|Proc-Type: 4,ENCRYPTED`)
-	percent   = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
-	escape    = regexp.MustCompile(`\\(u[0-9A-Fa-f]{4}|[/n"])`)
-	urlSafe   = regexp.MustCompile(`^[A-Za-z0-9_=-]+$`)
-	alphabet  = regexp.MustCompile(`^[A-Za-z0-9+/]+=*$`)
-	spaced    = regexp.MustCompile(`^[A-Za-z0-9+/ ]+=*$`)
+	percent  = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
+	escape   = regexp.MustCompile(`\\(u[0-9A-Fa-f]{4}|[/n"])`)
+	urlSafe  = regexp.MustCompile(`^[A-Za-z0-9_=-]+$`)
+	alphabet = regexp.MustCompile(`^[A-Za-z0-9+/]+=*$`)
+	spaced   = regexp.MustCompile(`^[A-Za-z0-9+/ ]+=*$`)
 )
+
+// formHead is how much of a text its form is told by, in bytes.
+const formHead = 4 << 10
 
 // otherwise says what a text is that is no base64.
 func otherwise(text []byte) *NotCiphertext {
@@ -69,6 +72,9 @@ func otherwise(text []byte) *NotCiphertext {
 	}
 	if form := formOf(text); form != nil {
 		return form
+	}
+	if len(text) > maxBlobText {
+		return is("longer than a ciphertext can be, and not base64")
 	}
 	switch {
 	case len(text) >= minBlob && isVersionID(text[:versionLen]) && !utf8.Valid(text):
@@ -104,7 +110,7 @@ func otherwise(text []byte) *NotCiphertext {
 }
 
 func formOf(text []byte) *NotCiphertext {
-	lower := bytes.ToLower(text)
+	lower := bytes.ToLower(text[:min(len(text), formHead)])
 	for _, f := range forms {
 		if f.begins.Match(lower) {
 			return &NotCiphertext{Reason: f.reason, Exposed: f.exposed}
@@ -115,26 +121,66 @@ func formOf(text []byte) *NotCiphertext {
 
 // plainPEM recognises a PEM, above all a private key that was never encrypted.
 func plainPEM(text []byte) *NotCiphertext {
+	if !bytes.Contains(text, pemBegins) {
+		return nil
+	}
+	open, locked := privateKeys(text)
 	switch {
-	case encrypted.Match(text):
-		return &NotCiphertext{Reason: "a private key under a passphrase; KMS has not encrypted it"}
-	case private.Match(text):
+	case open:
 		return &NotCiphertext{Reason: "a private key that was never encrypted: an open key lies on the disk; encrypt it with kmsfs encrypt, remove this file, and consider the key known", Exposed: true}
+	case locked:
+		return &NotCiphertext{Reason: "a private key under a passphrase; KMS has not encrypted it"}
 	case bytes.HasPrefix(text, []byte("-----BEGIN AGE")), bytes.HasPrefix(text, []byte("-----BEGIN PGP")):
 		return nil
-	case bytes.HasPrefix(text, []byte("-----BEGIN ")):
+	case bytes.HasPrefix(text, pemBegins):
 		return &NotCiphertext{Reason: "a PEM that was never encrypted"}
 	}
 	return nil
 }
 
-// armoured recognises base64 of what is something else already.
+// maxKeys bounds how many private keys of one file are looked at.
+const maxKeys = 16
+
+// privateKeys says which kinds of private keys a text holds: open ones, and
+// those under a passphrase. One that is cut counts as it begins.
+func privateKeys(text []byte) (open, locked bool) {
+	for _, m := range privateKey.FindAllIndex(text, maxKeys) {
+		rest := text[m[0]:]
+		block, _ := pem.Decode(rest)
+		switch {
+		case bytes.HasPrefix(rest, []byte("-----BEGIN ENCRYPTED")), block != nil && strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED"):
+			locked = true
+		case block != nil && bytes.HasPrefix(block.Bytes, opensshMagic) && !bytes.HasPrefix(block.Bytes[len(opensshMagic):], []byte("\x00\x00\x00\x04none")):
+			locked = true // its cipher has a name
+		default:
+			open = true
+		}
+		if block != nil {
+			clear(block.Bytes)
+		}
+	}
+	return open, locked
+}
+
+var (
+	privateKey   = regexp.MustCompile(`-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY-----`)
+	opensshMagic = []byte("openssh-key-v1\x00")
+)
+
+// armoured recognises base64 of what is something else already. All of that is
+// text, and hardly any ciphertext is.
 func armoured(raw []byte) *NotCiphertext {
-	if pem := plainPEM(trimSpace(raw)); pem != nil {
+	for _, c := range raw {
+		if c >= 0x80 || c < '\t' {
+			return nil
+		}
+	}
+	text := trimSpace(raw)
+	if pem := plainPEM(text); pem != nil {
 		pem.Reason = "base64 of " + pem.Reason
 		return pem
 	}
-	if b, err := ParseBlob(raw); err == nil && b.Layout != LayoutUnknown {
+	if inner, ok := decodeBlob(unwrap(text)); ok && len(inner) >= minBlob && versionForm.Match(inner) {
 		return &NotCiphertext{Reason: "base64 of a CiphertextBlob, which is base64 already: it was encoded twice"}
 	}
 	return nil

@@ -63,8 +63,9 @@ func (p *pace) reserve(now time.Time) time.Duration {
 }
 
 // giveBack returns a token that was not used. A negative number of events does
-// that: it adds to the bucket, which never keeps more than its burst.
-func (p *pace) giveBack(now time.Time) { p.limiter.AllowN(now, -1) }
+// that: it adds to the bucket, which never keeps more than its burst, also while
+// there are tokens taken ahead of their time.
+func (p *pace) giveBack(now time.Time) { p.limiter.ReserveN(now, -1) }
 
 // throttled halves the rate, and empties the bucket.
 func (p *pace) throttled(now time.Time) {

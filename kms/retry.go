@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -21,8 +20,6 @@ const (
 	retryAttempts = 5
 	// retryLeast is the shortest time that is worth an attempt.
 	retryLeast = 500 * time.Millisecond
-
-	tooManyRequests = 429 // the HTTP status; this room has no net/http
 )
 
 // verdict is what one attempt tells about the service.
@@ -37,9 +34,7 @@ type verdict struct {
 
 // judge reads a verdict from the error of an attempt that took so long. One that
 // the deadline of its load has cut off is silence, too, if there was time for an
-// answer; who calls off a load says nothing. Throttling has no class
-// of its own: its status is 429, and whichever status a service prefers, its
-// code has the word in it.
+// answer; who calls off a load says nothing.
 func judge(ctx context.Context, err error, took time.Duration) verdict {
 	var e *Error
 	heard := ctx.Err() == nil || ctx.Err() == context.DeadlineExceeded && took >= retryLeast
@@ -49,8 +44,7 @@ func judge(ctx context.Context, err error, took time.Duration) verdict {
 	case !errors.As(err, &e):
 		return verdict{}
 	case e.Status != 0:
-		return verdict{answered: true, throttled: errors.Is(err, ErrTransient) &&
-			(e.Status == tooManyRequests || strings.Contains(strings.ToLower(e.Code), "throttl"))}
+		return verdict{answered: true, throttled: Throttled(err)}
 	case heard && errors.Is(err, ErrTransient):
 		return verdict{lost: true, words: e.Detail}
 	}

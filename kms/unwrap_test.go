@@ -101,6 +101,10 @@ func TestReasons(t *testing.T) {
 		{"a key, by Notepad", "\ufeff" + strings.ReplaceAll(pem, "\n", "\r\n"), "an open key lies on the disk", true},
 		{"a key in base64", base64.StdEncoding.EncodeToString([]byte(pem)), "base64 of a private key that was never encrypted", true},
 		{"a key under a passphrase", strings.ReplaceAll(pem, "PRIVATE", "ENCRYPTED PRIVATE"), "a passphrase", false},
+		{"a key under a passphrase, and an open one", strings.ReplaceAll(pem, "PRIVATE", "ENCRYPTED PRIVATE") + pem, "an open key lies on the disk", true},
+		{"a key of ssh", openssh("none"), "an open key lies on the disk", true},
+		{"a key of ssh under a passphrase", openssh("aes256-ctr"), "a passphrase", false},
+		{"a key that is cut", pem[:40], "an open key lies on the disk", true},
 		{"a certificate", "-----BEGIN CERTIFICATE-----\nx\n", "a PEM that was never encrypted", false},
 		{"envelope, 3 lines", envelope, "an envelope of 3 lines", false},
 		{"envelope, 4 lines, CRLF", strings.ReplaceAll(envelope, "\n", "\r\n") + "\r\nMTIzNDU2Nzg5MDEyMzQ1Ng==\r\n", "an envelope of 4 lines", false},
@@ -124,6 +128,8 @@ func TestReasons(t *testing.T) {
 		{"noise", "\x80\x81\x82\x83", "not text", false},
 		{"a password", "hunter2!", "not base64", false},
 		{"a short text", "cm9vdA==", "too short", false},
+		{"more than a blob", base64.StdEncoding.EncodeToString(make([]byte, 15_000)), "longer than a ciphertext can be", false},
+		{"more than a blob, no base64", strings.Repeat("secret! ", 3000), "longer than a ciphertext can be", false},
 		{"long", strings.Repeat("A", MaxBlobFile+1), "longer than 65536 bytes", false},
 	} {
 		b, err := ParseBlob([]byte(c.file))
@@ -140,6 +146,29 @@ func TestReasons(t *testing.T) {
 				t.Errorf("%s: it is quoted: %v", c.name, err)
 			}
 		}
+	}
+}
+
+// openssh is the beginning of a key as ssh-keygen writes it.
+func openssh(cipher string) string {
+	b := append([]byte("openssh-key-v1\x00\x00\x00\x00"), byte(len(cipher)))
+	b = append(append(b, cipher...), make([]byte, 40)...)
+	return "-----BEGIN OPENSSH PRIVATE KEY-----\n" + base64.StdEncoding.EncodeToString(b) + "\n-----END OPENSSH PRIVATE KEY-----\n"
+}
+
+// A good blob costs no diagnosis, and nothing in a file makes one slow.
+func BenchmarkParseBlob(b *testing.B) {
+	for name, file := range map[string]string{
+		"good, 1.7 KB": blobUnder(kms3, 0xA7, 1704), "good, 6 KB": blobUnder(kms3, 0xA7, MaxPlaintext), "wrapped": wrapped(current(MaxPlaintext), 76, "\n"),
+		"brace": "{" + strings.Repeat("a", 65_000), "error": "error errorcode" + strings.Repeat("d", 65_000), "dashes": strings.Repeat("-----BEGIN ", 5_900),
+		"keys": strings.Repeat("-----BEGIN PRIVATE KEY-----\n", 2_300), "lines": strings.Repeat("AAAA\nA\n", 9_000), "blanks": strings.Repeat("a ", 32_000),
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(file)))
+			for b.Loop() {
+				ParseBlob([]byte(file))
+			}
+		})
 	}
 }
 

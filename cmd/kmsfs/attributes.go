@@ -44,15 +44,29 @@ func keepAttributes(old string, next *os.File) (lost string, err error) {
 	if err := unix.Fchmod(fd, mode); err != nil {
 		lost = join(lost, fmt.Sprintf("its permissions are lost: %v", err))
 	}
-	for _, name := range listAttributes(old) {
+	names, err := listAttributes(old)
+	if err != nil {
+		lost = join(lost, narrowed(fd, mode, err))
+	}
+	for _, name := range names {
 		if name == accessACL && !sameGroup || ofContent[name] {
 			continue
 		}
 		if err := copyAttribute(old, fd, name); err != nil && name == accessACL {
-			lost = join(lost, fmt.Sprintf("its ACL is lost: %v", err))
+			lost = join(lost, narrowed(fd, mode, err))
 		}
 	}
 	return lost, nil
+}
+
+// narrowed is what is said of an ACL that could not be kept. The permissions of
+// the group were its mask then: the group gets those of others.
+func narrowed(fd int, mode uint32, why error) string {
+	said := fmt.Sprintf("its ACL is lost: %v", why)
+	if err := unix.Fchmod(fd, mode&^0o070|mode&0o007<<3); err != nil {
+		said = join(said, fmt.Sprintf("its permissions are lost: %v", err))
+	}
+	return said
 }
 
 func join(a, b string) string {
@@ -68,16 +82,18 @@ const accessACL = "system.posix_acl_access"
 var ofContent = map[string]bool{"security.ima": true, "security.evm": true, "security.capability": true}
 
 // listAttributes is what can be read of a file's extended attributes.
-func listAttributes(path string) []string {
+func listAttributes(path string) ([]string, error) {
 	size, err := unix.Llistxattr(path, nil)
-	if err != nil || size == 0 {
-		return nil
+	if unsupported(err) || err == nil && size == 0 {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
 	}
 	list := make([]byte, size)
 	if size, err = unix.Llistxattr(path, list); err != nil {
-		return nil
+		return nil, err
 	}
-	return strings.Split(strings.TrimRight(string(list[:size]), "\x00"), "\x00")
+	return strings.Split(strings.TrimRight(string(list[:size]), "\x00"), "\x00"), nil
 }
 
 func copyAttribute(from string, fd int, name string) error {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -130,14 +128,7 @@ func (w *watched) Encrypt(ctx context.Context, keyID string, plaintext []byte, e
 
 // waiting tells whether nothing but the rate kept the call from being answered:
 // its turn did not come, or the service throttled it.
-func (w *watched) waiting() bool {
-	if w.attempts == 0 {
-		return true
-	}
-	e, ok := errors.AsType[*kms.Error](w.last)
-	return ok && errors.Is(e, kms.ErrTransient) &&
-		(e.Status == http.StatusTooManyRequests || strings.Contains(strings.ToLower(e.Code), "throttl"))
-}
+func (w *watched) waiting() bool { return w.attempts == 0 || kms.Throttled(w.last) }
 
 // finish notes what has become of a task. Messages keep the order of the
 // arguments: one waits until all before it are out.

@@ -128,7 +128,7 @@ func (e *encrypting) one(ctx context.Context, t *task, by seal) error {
 		return err
 	}
 	longest := e.encoding.MaxSecret()
-	secret, err := readWithin(ctx, e.p, t.file, longest)
+	secret, err := readWithin(ctx, e.p, t, longest)
 	defer clear(secret)
 	if err != nil {
 		return e.failed(t, cause(err))
@@ -141,6 +141,9 @@ func (e *encrypting) one(ctx context.Context, t *task, by seal) error {
 	c, err := by(ctx, plaintext, ec)
 	if err != nil {
 		return e.failed(t, err)
+	}
+	if t.changed() {
+		return failf("encrypt %s: it was changed meanwhile", quote(t.file)).hint("run again, when nobody writes to it")
 	}
 	if t.toStdout() {
 		if _, err := io.WriteString(e.p.stdout, c.Blob+lineEnd(e.p.stdout)); err != nil {
@@ -164,7 +167,7 @@ func (e *encrypting) check(secret []byte, longest int) error {
 	if !e.force {
 		// One that names a key version: other base64 may be a secret.
 		blob, err := kms.ParseBlob(secret)
-		sealed = err == nil && blob.VersionHead() != ""
+		sealed = err == nil && blob.NamesVersion()
 	}
 	switch {
 	case len(secret) == 0:

@@ -16,18 +16,21 @@ import (
 // than the limit, so that the caller sees that it is too long. The caller
 // clears what it gets, also together with an error.
 func readSecret(p *program, name string, limit int) ([]byte, error) {
-	in := p.stdin
-	if name != "-" {
-		f, err := os.Open(name)
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		if st, err := f.Stat(); err == nil && st.IsDir() {
-			return nil, &os.PathError{Op: "read", Path: name, Err: unix.EISDIR}
-		}
-		in = f
+	if name == "-" {
+		return readUpTo(p.stdin, limit)
 	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err == nil && st.IsDir() {
+		return nil, &os.PathError{Op: "read", Path: name, Err: unix.EISDIR}
+	}
+	return readUpTo(f, limit)
+}
+
+func readUpTo(in io.Reader, limit int) ([]byte, error) {
 	b := make([]byte, limit+1)
 	n, err := io.ReadFull(in, b)
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
@@ -36,16 +39,22 @@ func readSecret(p *program, name string, limit int) ([]byte, error) {
 	return b[:n], err
 }
 
-// readWithin is readSecret until ctx ends: a pipe or a terminal may give nothing
-// for ever. Whoever ends ctx is about to end the process, too.
-func readWithin(ctx context.Context, p *program, name string, limit int) ([]byte, error) {
+// readWithin reads a task's file as readSecret does, until ctx ends: a pipe or a
+// terminal may give nothing for ever. Whoever ends ctx is about to end the
+// process, too.
+func readWithin(ctx context.Context, p *program, t *task, limit int) ([]byte, error) {
+	in, err := t.open(p)
+	if err != nil {
+		return nil, err
+	}
 	type result struct {
 		secret []byte
 		err    error
 	}
 	done := make(chan result, 1)
 	go func() {
-		secret, err := readSecret(p, name, limit)
+		defer in.Close()
+		secret, err := readUpTo(in, limit)
 		done <- result{secret, err}
 	}()
 	select {
@@ -129,11 +138,14 @@ func (n naming) renameNew(from, to string) error {
 	if err != nil {
 		return err
 	}
+	claimed, _ := claim.Stat()
 	if err = claim.Close(); err == nil {
 		err = n.rename(from, to)
 	}
 	if err != nil {
-		os.Remove(to)
+		if there, lerr := os.Lstat(to); lerr == nil && claimed != nil && os.SameFile(there, claimed) {
+			os.Remove(to)
+		}
 	}
 	return err
 }

@@ -2,20 +2,25 @@ package main
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // task is one file to be encrypted.
 type task struct {
-	file    string // - is standard input
-	out     string // where the ciphertext goes; empty or -: standard output
-	err     error  // why it is not even begun
-	present bool   // its ciphertext is there, and was asked for only if not
-	replace bool   // what is there may be replaced
-	lost    string // what could not be kept of it
+	file    string      // - is standard input
+	root    string      // the directory it was found beneath, which it may not lead out of
+	read    os.FileInfo // of what was read; nil for standard input
+	out     string      // where the ciphertext goes; empty or -: standard output
+	err     error       // why it is not even begun
+	present bool        // its ciphertext is there, and was asked for only if not
+	replace bool        // what is there may be replaced
+	lost    string      // what could not be kept of it
 }
 
 func (t *task) toStdout() bool { return t.out == "" || t.out == "-" }
@@ -69,10 +74,60 @@ func (e *encrypting) beneath(dir string, add func(*task)) {
 			add(&task{file: filepath.Clean(path), err: cause(err)})
 		case !entry.Type().IsRegular() || strings.HasSuffix(path, cipherSuffix) || strings.HasPrefix(entry.Name(), tempPrefix):
 		default:
-			add(e.task(path))
+			t := e.task(path)
+			t.root = dir
+			add(t)
 		}
 		return nil
 	})
+}
+
+// open opens what is to be encrypted. What was found beneath a directory must be
+// there still: whoever may write to it could put a link in its place.
+func (t *task) open(p *program) (f io.ReadCloser, err error) {
+	if t.file == "-" {
+		return io.NopCloser(p.stdin), nil
+	}
+	var opened *os.File
+	if t.root == "" {
+		opened, err = os.Open(t.file)
+	} else {
+		opened, err = openBeneath(t.root, t.file)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if t.read, err = opened.Stat(); err == nil && (t.read.IsDir() || t.root != "" && !t.read.Mode().IsRegular()) {
+		err = failf("not a regular file any more")
+	}
+	if err != nil {
+		opened.Close()
+		return nil, err
+	}
+	return opened, nil
+}
+
+func openBeneath(dir, file string) (*os.File, error) {
+	rel, err := filepath.Rel(dir, file)
+	if err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return root.OpenFile(rel, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+}
+
+// changed tells whether the file is another one now than was read: its
+// ciphertext would look newer than a plaintext that it is not of.
+func (t *task) changed() bool {
+	if t.read == nil || !t.read.Mode().IsRegular() {
+		return false
+	}
+	now, err := os.Stat(t.file)
+	return err != nil || !os.SameFile(now, t.read) || now.Size() != t.read.Size() || !now.ModTime().Equal(t.read.ModTime())
 }
 
 func (e *encrypting) task(file string) *task {

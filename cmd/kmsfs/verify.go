@@ -4,12 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"sync"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/kmsfs/kmsfs/fs"
 	"github.com/kmsfs/kmsfs/kms"
@@ -87,6 +85,8 @@ func (v *verifying) run(ctx context.Context) error {
 	}
 	defer v.survey.Close()
 	v.files = map[string]*verified{}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	done, bad := 0, 0
 	var lost error // of the output
 	progress := v.progress()
@@ -98,6 +98,7 @@ func (v *verifying) run(ctx context.Context) error {
 		progress("")
 		if _, err := io.WriteString(v.p.stdout, line.text); err != nil {
 			lost = err
+			stop() // nobody reads on
 		}
 		progress(fmt.Sprintf("%d of %d", done, len(v.survey.Names)))
 	}
@@ -192,12 +193,10 @@ func (v *verifying) decrypt(ctx context.Context, file string, blob kms.Blob) (km
 }
 
 // progress returns what keeps a line of text on the terminal up to date; an
-// empty text removes it. Elsewhere, and on a terminal without escape
-// sequences, it does nothing.
+// empty text removes it. Elsewhere it does nothing.
 func (v *verifying) progress() func(string) {
-	f, ok := v.p.stderr.(*os.File)
-	if t := v.p.getenv("TERM"); !ok || t == "" || t == "dumb" || !term.IsTerminal(int(f.Fd())) {
+	if !progressTo(v.p.stderr, v.p.getenv) {
 		return func(string) {}
 	}
-	return func(text string) { fmt.Fprint(f, "\r\x1b[K", text) }
+	return func(text string) { fmt.Fprint(v.p.stderr, "\r\x1b[K", text) }
 }

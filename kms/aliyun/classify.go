@@ -123,7 +123,8 @@ func rejected(err error) bool {
 const missingOfOldImage = "MissingParameter x-kms-"
 
 // families are codes that are not documented for KMS but that other products
-// give for the same cause, by a piece in lower case.
+// give for the same cause, by a piece in lower case. They count only where no key
+// is spoken of, and nothing was rejected: that may be a refusal.
 var families = []struct {
 	piece string
 	like  string
@@ -132,6 +133,20 @@ var families = []struct {
 	{"notenabled", "Forbidden.KmsServiceNotEnabled"}, {"notopen", "Forbidden.KmsServiceNotEnabled"},
 	{"notactiv", "Forbidden.KmsServiceNotEnabled"}, {"notsubscri", "Forbidden.KmsServiceNotEnabled"}, {"notpurchas", "Forbidden.KmsServiceNotEnabled"},
 	{"dkmsinstance", "Forbidden.DKMSInstance"}, {"kmsinstance", "Forbidden.DKMSInstance"},
+}
+
+func familyOf(status int, code string) (verdict, bool) {
+	lower := strings.ToLower(code)
+	if status >= http.StatusInternalServerError || strings.Contains(lower, "key") ||
+		strings.HasPrefix(lower, "rejected.") || strings.HasPrefix(lower, "accessdenied") || strings.HasPrefix(lower, "nopermission") {
+		return verdict{}, false
+	}
+	for _, f := range families {
+		if strings.Contains(lower, f.piece) {
+			return codes[f.like], true
+		}
+	}
+	return verdict{}, false
 }
 
 // classify maps an answer that is no success to its class, and our words.
@@ -144,24 +159,24 @@ func classify(action string, status int, code string) verdict {
 	case known:
 		return v
 	}
-	lower := strings.ToLower(code)
-	for _, f := range families {
-		if strings.Contains(lower, f.piece) && status < http.StatusInternalServerError {
-			return codes[f.like]
-		}
+	if v, ok := familyOf(status, code); ok {
+		return v
 	}
 	detail, class := byStatus(action, status, code)
 	return verdict{class: class, detail: detail}
 }
 
-// lookUp finds the code itself, else its longest family.
+// lookUp finds the code itself, else its longest family: what a code says, one
+// that goes on behind it with a dot says more exactly.
 func lookUp(code string) (verdict, bool) {
 	if v, ok := codes[code]; ok {
 		return v, true
 	}
 	for end := strings.LastIndexByte(code, '.'); end > 0; end = strings.LastIndexByte(code[:end], '.') {
-		if v, ok := codes[code[:end+1]]; ok {
-			return v, true
+		for _, family := range []string{code[:end+1], code[:end]} {
+			if v, ok := codes[family]; ok {
+				return v, true
+			}
 		}
 	}
 	return verdict{}, false
@@ -185,9 +200,14 @@ func byStatus(action string, status int, code string) (detail string, class erro
 		return detail, kms.ErrBadAnswer
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
 		return detail, kms.ErrDenied
-	case (status == http.StatusNotFound || status == http.StatusConflict) && !namesNoKey[action]:
-		// All documented 404 and 409 of these actions are about a key.
+	case (status == http.StatusNotFound || status == http.StatusConflict) && !namesNoKey[action] && (strings.HasPrefix(code, "Forbidden.") || strings.HasPrefix(code, "Rejected.")):
+		// All documented 404 and 409 of these actions are about a key, and
+		// begin like that.
 		return detail, kms.ErrKeyState
+	case status == http.StatusNotFound || status == http.StatusConflict:
+		// Of the gateway: no such action, version, endpoint, instance. It is
+		// no word about a key.
+		return detail, kms.ErrConfiguration
 	case status == http.StatusBadRequest && action == "Decrypt":
 		// Signature, clock and throttling codes are known above; what is
 		// left of a Decrypt's 400 can only be about the blob or its

@@ -90,7 +90,17 @@ var documented = []struct {
 	{"Forbidden.DKMSInstance", 403, kms.ErrConfiguration, kms.ErrConfiguration, kms.ErrConfiguration},
 	{"Forbidden.DKMSInstanceNotAllowed", 403, kms.ErrConfiguration, kms.ErrConfiguration, kms.ErrConfiguration},
 	{"Forbidden.DKMSInstanceStateInvalid", 409, kms.ErrConfiguration, kms.ErrConfiguration, kms.ErrConfiguration},
-	{"Rejected.KmsInstanceNotFound", 404, kms.ErrConfiguration, kms.ErrConfiguration, kms.ErrConfiguration},
+	{"Instance.NotFound", 404, kms.ErrConfiguration, kms.ErrConfiguration, kms.ErrConfiguration},
+	{"InvalidAction.NotFound", 404, kms.ErrConfiguration, kms.ErrConfiguration, kms.ErrConfiguration},
+	{"InvalidEndpoint.NotFound", 404, kms.ErrConfiguration, kms.ErrConfiguration, kms.ErrConfiguration},
+	{"UnsupportedOperation.KeyOfInstance", 400, kms.ErrConfiguration, kms.ErrConfiguration, kms.ErrConfiguration},
+	{"Forbidden.ProhibitedByRiskControl.Account", 403, kms.ErrConfiguration, kms.ErrConfiguration, kms.ErrConfiguration},
+	{"Forbidden.KeyNotEnabled", 403, kms.ErrDenied, kms.ErrDenied, kms.ErrDenied},
+	{"Forbidden.KeyNotEnabled", 409, kms.ErrKeyState, kms.ErrKeyState, kms.ErrKeyState},
+	{"Rejected.KeyNotActive", 409, kms.ErrKeyState, kms.ErrKeyState, kms.ErrKeyState},
+	{"Rejected.KmsInstanceKeyDisabled", 409, kms.ErrKeyState, kms.ErrKeyState, kms.ErrKeyState},
+	{"AccessDenied.KmsInstanceKeyPolicy", 403, kms.ErrDenied, kms.ErrDenied, kms.ErrDenied},
+	{"NoPermission.NotOpened", 403, kms.ErrDenied, kms.ErrDenied, kms.ErrDenied},
 	{"InDebt", 500, kms.ErrConfiguration, kms.ErrConfiguration, kms.ErrConfiguration},
 	{"NeverSeen.InDebt", 500, kms.ErrTransient, kms.ErrTransient, kms.ErrTransient},
 
@@ -130,7 +140,7 @@ func TestClassify(t *testing.T) {
 			t.Errorf("%s has no row in the test", code)
 		}
 	}
-	for code, want := range map[string]error{"Never.Seen": kms.ErrInvalid, "NotFound.Never": kms.ErrInvalid} {
+	for code, want := range map[string]error{"Never.Seen": kms.ErrConfiguration, "NotFound.Never": kms.ErrConfiguration} {
 		if got := classify("CreateKey", http.StatusNotFound, code); got.class != want {
 			t.Errorf("CreateKey, 404 %s: %v, want %v", code, got.class, want)
 		}

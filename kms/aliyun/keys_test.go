@@ -31,15 +31,19 @@ func TestKeyCallsNotSent(t *testing.T) {
 	}
 }
 
-// Unknown codes of 404 and 409 are about a key, where one was named.
+// Unknown codes of 404 and 409 are about a key, where one was named and the code
+// is of KMS; else about how things are set up.
 func TestKeyCallsClassified(t *testing.T) {
 	for action, want := range map[string]error{
-		"ListKeys": kms.ErrInvalid, "ListAliases": kms.ErrInvalid, "CreateKey": kms.ErrInvalid,
+		"ListKeys": kms.ErrConfiguration, "ListAliases": kms.ErrConfiguration, "CreateKey": kms.ErrConfiguration,
 		"ListAliasesByKeyId": kms.ErrKeyState, "DescribeKey": kms.ErrKeyState, "EnableKey": kms.ErrKeyState, "DisableKey": kms.ErrKeyState,
 	} {
 		for _, status := range []int{404, 409} {
-			if got := classify(action, status, "Some.New.Code"); !errors.Is(got.class, want) {
+			if got := classify(action, status, "Rejected.NewState"); !errors.Is(got.class, want) {
 				t.Errorf("%s, %d: %v, want %v", action, status, got.class, want)
+			}
+			if got := classify(action, status, "Some.New.Code"); !errors.Is(got.class, kms.ErrConfiguration) {
+				t.Errorf("%s, %d: %v, want configuration", action, status, got.class)
 			}
 		}
 		for code, want := range map[string]error{
