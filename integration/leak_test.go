@@ -18,6 +18,7 @@ import (
 	"github.com/kmsfs/kmsfs/cache/secmem"
 	"github.com/kmsfs/kmsfs/fs"
 	"github.com/kmsfs/kmsfs/kms"
+	"github.com/kmsfs/kmsfs/kms/gate"
 )
 
 // hanging is a key service that never answers.
@@ -53,7 +54,7 @@ func TestHangingServiceLeavesNoGoroutine(t *testing.T) {
 	}
 	defer plaintexts.Close()
 	service := &hanging{}
-	files, err := fs.New(fs.Config{Source: source, Mountpoint: point, Decrypter: kms.NewGate(service, kms.GateConfig{QPS: 1000}), Cache: plaintexts,
+	files, err := fs.New(fs.Config{Source: source, Mountpoint: point, Decrypter: gate.New(service, gate.Config{QPS: 1000}), Cache: plaintexts,
 		FileMode: 0o400, DirMode: 0o500, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)

@@ -8,29 +8,41 @@ import (
 
 type callerKey struct{}
 
-// noCaller stands in line for loads that nobody is named for. No user has this
-// id: to chown it means "do not change".
-const noCaller = ^uint32(0)
-
-// party is who one load is for: the uid that started it, and those who wait
-// for it too.
+// Callers are those whom one load is for: the uid that started it, and those
+// who wait for it too. Whoever makes calls in turns reads them from the context
+// (CallersOf); nothing else is known of a caller.
 //
-// LOCK ORDER: party.mu, then queue.mu.
+// They travel as a value of a context, since that is all that a cache hands
+// from a question to the load which answers it.
+//
+// LOCK ORDER: Callers.mu, then whatever a Waiter locks.
 //
 // INVARIANT: uids is never empty and names nobody twice; the first one started
 // the load.
-// INVARIANT: waiting holds the party's waiters from the moment they stand in
-// line until their acquire returns.
-type party struct {
+// INVARIANT: waiting holds the load's waiters from the moment they stand in
+// line until Left.
+type Callers struct {
 	mu      sync.Mutex // guards everything below
 	uids    []uint32
-	waiting []*waiter // one, unless a load began before its predecessor was out
+	waiting []Waiter // one, unless a load began before its predecessor was out
+}
+
+// Waiter is a call that waits for its turn in the lines of its callers.
+type Waiter interface {
+	// AddCaller puts it into one more line, if it still waits.
+	AddCaller(uid uint32)
 }
 
 // WithCaller says for whom the loads under ctx are made. It is a value, so it
 // survives context.WithoutCancel.
 func WithCaller(ctx context.Context, uid uint32) context.Context {
-	return context.WithValue(ctx, callerKey{}, &party{uids: []uint32{uid}})
+	return context.WithValue(ctx, callerKey{}, &Callers{uids: []uint32{uid}})
+}
+
+// CallersOf is what WithCaller has put into a context, or nil.
+func CallersOf(ctx context.Context) *Callers {
+	c, _ := ctx.Value(callerKey{}).(*Callers)
+	return c
 }
 
 // Join says that the caller of one context now waits for the load that runs
@@ -39,7 +51,7 @@ func WithCaller(ctx context.Context, uid uint32) context.Context {
 // served first: who asks for a file that a flood asked for before must not
 // wait for the flood.
 func Join(load, caller context.Context) {
-	l, c := partyOf(load), partyOf(caller)
+	l, c := CallersOf(load), CallersOf(caller)
 	if l == nil || c == nil || l == c {
 		return
 	}
@@ -54,36 +66,24 @@ func Join(load, caller context.Context) {
 	}
 	l.uids = append(l.uids, uid)
 	for _, w := range l.waiting {
-		w.queue.also(w, uid)
+		w.AddCaller(uid)
 	}
 }
 
-func partyOf(ctx context.Context) *party {
-	p, _ := ctx.Value(callerKey{}).(*party)
-	return p
+// Stand lets enter put a call into the lines of all callers. The Waiter that it
+// returns is told of those who join, until Left; nil: the call need not wait.
+// Nobody joins meanwhile, so none is missed.
+func (c *Callers) Stand(enter func(uids []uint32) Waiter) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if w := enter(c.uids); w != nil {
+		c.waiting = append(c.waiting, w)
+	}
 }
 
-// enter puts a waiter into the lines of all of the party, and keeps it there
-// for those who join. Without a party it stands in the line of noCaller.
-func (p *party) enter(q *queue) (*waiter, error) {
-	if p == nil {
-		return q.enter(noCaller)
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	w, err := q.enter(p.uids...)
-	if err == nil && w.granted != nil {
-		p.waiting = append(p.waiting, w)
-	}
-	return w, err
-}
-
-// left forgets a waiter that stands in line no more.
-func (p *party) left(w *waiter) {
-	if p == nil {
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.waiting = slices.DeleteFunc(p.waiting, func(x *waiter) bool { return x == w })
+// Left forgets a waiter that stands in line no more.
+func (c *Callers) Left(w Waiter) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waiting = slices.DeleteFunc(c.waiting, func(x Waiter) bool { return x == w })
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/kmsfs/kmsfs/kms"
+	"github.com/kmsfs/kmsfs/kms/gate"
 )
 
 const (
@@ -23,7 +24,7 @@ const (
 type batch struct {
 	*encrypting
 	client     kms.Encrypter
-	gate       *kms.Gate
+	gate       *gate.Gate
 	list       []*task
 	many       bool // more than one file was asked for
 	onTerminal bool
@@ -53,9 +54,9 @@ const (
 	failed
 )
 
-func (e *encrypting) batch(client kms.Encrypter, gate *kms.Gate, list []*task, many bool) *batch {
+func (e *encrypting) batch(client kms.Encrypter, g *gate.Gate, list []*task, many bool) *batch {
 	return &batch{
-		encrypting: e, client: client, gate: gate, list: list, many: many,
+		encrypting: e, client: client, gate: g, list: list, many: many,
 		onTerminal: progressTo(e.p.stderr, e.p.getenv),
 		results:    make([]result, len(list)), last: time.Now(), hints: map[string]bool{},
 	}
@@ -167,7 +168,7 @@ func (b *batch) finish(ctx context.Context, i int, err error) {
 func (b *batch) hopeless(err error) bool {
 	if errors.Is(err, kms.ErrTransient) {
 		b.unserved++
-		return b.unserved >= encryptAtOnce || b.gate.Stats().Breaker != kms.BreakerClosed
+		return b.unserved >= encryptAtOnce || b.gate.Stats().Breaker != gate.BreakerClosed
 	}
 	return errors.Is(err, kms.ErrAuthentication) || errors.Is(err, kms.ErrConfiguration) || errors.Is(err, kms.ErrDenied) || errors.Is(err, kms.ErrKeyState)
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/kmsfs/kmsfs/kms"
+	"github.com/kmsfs/kmsfs/kms/gate"
 )
 
 // encrypter is an Encrypter whose answers a test decides.
@@ -50,7 +51,7 @@ func encryptAll(t *testing.T, ctx context.Context, n int, by encrypter, adjust .
 			t.Fatal(err)
 		}
 	}
-	err = e.batch(by, kms.NewGate(nil, kms.GateConfig{QPS: e.qps, Load: e.timeout}), e.tasks(args), n > 1).run(ctx)
+	err = e.batch(by, gate.New(nil, gate.Config{QPS: e.qps, Load: e.timeout}), e.tasks(args), n > 1).run(ctx)
 	if err != nil {
 		code = p.report(err, verbCodes)
 	}

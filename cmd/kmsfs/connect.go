@@ -12,6 +12,7 @@ import (
 
 	"github.com/kmsfs/kmsfs/kms"
 	"github.com/kmsfs/kmsfs/kms/aliyun"
+	"github.com/kmsfs/kmsfs/kms/gate"
 )
 
 // fromEnvironment fills what may be given by the environment, before options.
@@ -95,14 +96,14 @@ func (p *program) verbClient(s *settings) (*aliyun.Client, error) {
 
 // decrypter puts before a client what guards it: the rate and the retries,
 // and the keys that are allowed.
-func (s *settings) decrypter(c *aliyun.Client) (kms.Decrypter, *kms.Gate, error) {
-	gate := kms.NewGate(c, kms.GateConfig{QPS: s.qps, Load: s.timeout, Attempt: s.attempt()})
-	s.gate = gate
+func (s *settings) decrypter(c *aliyun.Client) (kms.Decrypter, *gate.Gate, error) {
+	g := gate.New(c, gate.Config{QPS: s.qps, Load: s.timeout, Attempt: s.attempt()})
+	s.gate = g
 	if len(s.keys) == 0 {
-		return gate, gate, nil
+		return g, g, nil
 	}
-	allowed, err := kms.Allow(gate, aliasOf{c, gate}, s.keys)
-	return allowed, gate, err
+	allowed, err := kms.Allow(g, aliasOf{c, g}, s.keys)
+	return allowed, g, err
 }
 
 // attempt bounds one request: what is answered later than that could be served
@@ -121,7 +122,7 @@ func (s *settings) token(ctx context.Context) error {
 // the gate.
 type aliasOf struct {
 	*aliyun.Client
-	gate *kms.Gate
+	gate *gate.Gate
 }
 
 func (a aliasOf) ResolveAlias(ctx context.Context, alias string) (string, error) {

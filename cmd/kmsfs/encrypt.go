@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kmsfs/kmsfs/kms"
+	"github.com/kmsfs/kmsfs/kms/gate"
 )
 
 const cipherSuffix = ".cipher"
@@ -94,7 +95,7 @@ func (e *encrypting) run(ctx context.Context, args []string) error {
 	defer client.Close()
 	ctx, stop := untilSignal(ctx)
 	defer stop()
-	e.gate = kms.NewGate(client, kms.GateConfig{QPS: e.qps, Load: e.timeout})
+	e.gate = gate.New(client, gate.Config{QPS: e.qps, Load: e.timeout})
 	return e.batch(client, e.gate, e.tasks(args), len(args) > 1 || e.recursive).run(ctx)
 }
 

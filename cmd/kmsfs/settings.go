@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/kmsfs/kmsfs/kms"
+	"github.com/kmsfs/kmsfs/kms/gate"
 )
 
 // settings are the options of a command as typed values. Every field has its
@@ -35,7 +36,7 @@ type settings struct {
 	sloppy  bool // mount -s: unknown options are passed over
 	verbose bool // a command says what a mount logs of its connection
 
-	gate *kms.Gate // before all calls, once there is one; set before the first call
+	gate *gate.Gate // before all calls, once there is one; set before the first call
 }
 
 // connection says which key service to speak to.

@@ -12,6 +12,7 @@ import (
 	"github.com/kmsfs/kmsfs/cache"
 	"github.com/kmsfs/kmsfs/fs"
 	"github.com/kmsfs/kmsfs/kms"
+	"github.com/kmsfs/kmsfs/kms/gate"
 )
 
 // Flushes are limited: each one costs calls to the service at the next opens.
@@ -25,15 +26,15 @@ type window struct {
 	m       *mounting
 	files   *fs.FS
 	cache   *cache.Cache
-	gate    *kms.Gate
+	gate    *gate.Gate
 	known   *warnings
 	started time.Time
 	flushes *rate.Limiter
 	reloads chan struct{} // asks serve to hand over
 }
 
-func newWindow(m *mounting, files *fs.FS, c *cache.Cache, gate *kms.Gate, known *warnings) *window {
-	return &window{m, files, c, gate, known, time.Now(), rate.NewLimiter(flushesPerSecond, flushBurst), make(chan struct{}, 1)}
+func newWindow(m *mounting, files *fs.FS, c *cache.Cache, g *gate.Gate, known *warnings) *window {
+	return &window{m, files, c, g, known, time.Now(), rate.NewLimiter(flushesPerSecond, flushBurst), make(chan struct{}, 1)}
 }
 
 // reply answers one request of the control socket.

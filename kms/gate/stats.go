@@ -1,9 +1,9 @@
-package kms
+package gate
 
 import "time"
 
-// GateStats is what a Gate has counted since it was made, and how it stands.
-type GateStats struct {
+// Stats is what a Gate has counted since it was made, and how it stands.
+type Stats struct {
 	Calls     uint64 // requests, the retries included
 	Retries   uint64
 	Waits     uint64 // attempts that could not begin at once
@@ -23,9 +23,9 @@ type GateStats struct {
 }
 
 // Stats is for the program to publish.
-func (g *Gate) Stats() GateStats {
+func (g *Gate) Stats() Stats {
 	now := time.Now()
-	s := GateStats{
+	s := Stats{
 		Calls:     g.calls.Load(),
 		Retries:   g.retries.Load(),
 		Throttled: g.throttled.Load(),

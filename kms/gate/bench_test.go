@@ -1,19 +1,21 @@
-package kms
+package gate
 
 import (
 	"context"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/kmsfs/kmsfs/kms"
 )
 
 // What a gate adds to a call that need not wait.
 func BenchmarkGateUncontended(b *testing.B) {
-	answer := &Decrypted{}
-	g := NewGate(decrypterFunc(func(context.Context, Blob, EncryptionContext) (*Decrypted, error) { return answer, nil }),
-		GateConfig{QPS: 1e9})
-	blob := Blob{Text: strings.Repeat("x", 2400)}
-	ctx, cancel := context.WithTimeout(WithCaller(context.Background(), 0), time.Hour)
+	answer := &kms.Decrypted{}
+	g := New(decrypterFunc(func(context.Context, kms.Blob, kms.EncryptionContext) (*kms.Decrypted, error) { return answer, nil }),
+		Config{QPS: 1e9})
+	blob := kms.Blob{Text: strings.Repeat("x", 2400)}
+	ctx, cancel := context.WithTimeout(kms.WithCaller(context.Background(), 0), time.Hour)
 	defer cancel()
 	b.ReportAllocs()
 	for b.Loop() {
@@ -25,7 +27,7 @@ func BenchmarkGateUncontended(b *testing.B) {
 
 // What it costs to get through a line of ten thousand.
 func BenchmarkGateCrowded(b *testing.B) {
-	q := newQueue(GateConfig{InFlight: 1})
+	q := newQueue(Config{InFlight: 1})
 	slot, _ := q.acquire(context.Background(), nil)
 	for uid := range uint32(10_000) {
 		if _, err := q.enter(uid % 100); err != nil {

@@ -1,4 +1,4 @@
-package kms
+package gate
 
 import (
 	"context"
@@ -9,15 +9,17 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/kmsfs/kmsfs/kms"
 )
 
 // service is a Decrypter of a test: what it does with the nth call for a text.
 type service func(ctx context.Context, text string, n int) error
 
-func (s service) gate(cfg GateConfig) *Gate {
+func (s service) gate(cfg Config) *Gate {
 	var mu sync.Mutex
 	seen := map[string]int{}
-	return NewGate(decrypterFunc(func(ctx context.Context, b Blob, _ EncryptionContext) (*Decrypted, error) {
+	return New(decrypterFunc(func(ctx context.Context, b kms.Blob, _ kms.EncryptionContext) (*kms.Decrypted, error) {
 		mu.Lock()
 		seen[b.Text]++
 		n := seen[b.Text]
@@ -25,22 +27,22 @@ func (s service) gate(cfg GateConfig) *Gate {
 		if err := s(ctx, b.Text, n); err != nil {
 			return nil, err
 		}
-		return &Decrypted{Plaintext: []byte(b.Text)}, nil
+		return &kms.Decrypted{Plaintext: []byte(b.Text)}, nil
 	}), cfg)
 }
 
-type decrypterFunc func(context.Context, Blob, EncryptionContext) (*Decrypted, error)
+type decrypterFunc func(context.Context, kms.Blob, kms.EncryptionContext) (*kms.Decrypted, error)
 
-func (f decrypterFunc) Decrypt(ctx context.Context, b Blob, ec EncryptionContext) (*Decrypted, error) {
+func (f decrypterFunc) Decrypt(ctx context.Context, b kms.Blob, ec kms.EncryptionContext) (*kms.Decrypted, error) {
 	return f(ctx, b, ec)
 }
 
 // open does what a load of the cache does: a caller's name, no cancellation,
 // a deadline.
 func open(g *Gate, uid uint32, text string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(WithCaller(context.Background(), uid)), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(kms.WithCaller(context.Background(), uid)), 10*time.Second)
 	defer cancel()
-	_, err := g.Decrypt(ctx, Blob{Text: text}, nil)
+	_, err := g.Decrypt(ctx, kms.Blob{Text: text}, nil)
 	return err
 }
 
@@ -49,20 +51,20 @@ func latency(ctx context.Context, d time.Duration) error {
 	case <-time.After(d):
 		return nil
 	case <-ctx.Done():
-		return &Error{Class: ErrTransient, Action: "Decrypt", Detail: "hung", Cause: ctx.Err()}
+		return &kms.Error{Class: kms.ErrTransient, Action: "Decrypt", Detail: "hung", Cause: ctx.Err()}
 	}
 }
 
 func hang(ctx context.Context, _ string, _ int) error { return latency(ctx, time.Hour) }
 
 var (
-	errLost      = &Error{Class: ErrTransient, Action: "Decrypt", Detail: "connection refused"}
-	errUnreached = &Error{Class: ErrTransient, Action: "Decrypt", Detail: "connection refused", Unreached: true}
-	errInternal  = &Error{Class: ErrTransient, Action: "Decrypt", Code: "InternalFailure", Status: 500, RequestID: "r"}
-	errThrottled = &Error{Class: ErrTransient, Action: "Decrypt", Code: "Rejected.Throttling", Status: 429, Detail: "throttled"}
-	errOther     = &Error{Class: ErrTransient, Action: "Decrypt", Code: "Throttling.User", Status: 400, Detail: "throttled"}
-	errDenied    = &Error{Class: ErrDenied, Action: "Decrypt", Code: "Forbidden.RAM", Status: 403}
-	errDamaged   = &Error{Class: ErrBadCiphertext, Action: "Decrypt", Code: "InvalidParameter", Status: 400}
+	errLost      = &kms.Error{Class: kms.ErrTransient, Action: "Decrypt", Detail: "connection refused"}
+	errUnreached = &kms.Error{Class: kms.ErrTransient, Action: "Decrypt", Detail: "connection refused", Unreached: true}
+	errInternal  = &kms.Error{Class: kms.ErrTransient, Action: "Decrypt", Code: "InternalFailure", Status: 500, RequestID: "r"}
+	errThrottled = &kms.Error{Class: kms.ErrTransient, Action: "Decrypt", Code: "Rejected.Throttling", Status: 429, Detail: "throttled"}
+	errOther     = &kms.Error{Class: kms.ErrTransient, Action: "Decrypt", Code: "Throttling.User", Status: 400, Detail: "throttled"}
+	errDenied    = &kms.Error{Class: kms.ErrDenied, Action: "Decrypt", Code: "Forbidden.RAM", Status: 403}
+	errDamaged   = &kms.Error{Class: kms.ErrBadCiphertext, Action: "Decrypt", Code: "InvalidParameter", Status: 400}
 )
 
 // flood starts n loads of one uid and waits until all of them stand in line or
@@ -82,7 +84,7 @@ func TestFloodDoesNotDelayRoot(t *testing.T) {
 		g := service(func(ctx context.Context, _ string, _ int) error {
 			calls.Add(1)
 			return latency(ctx, 20*time.Millisecond)
-		}).gate(GateConfig{QPS: 50})
+		}).gate(Config{QPS: 50})
 		begun := time.Now()
 		var wg sync.WaitGroup
 		var served, late atomic.Int64
@@ -90,7 +92,7 @@ func TestFloodDoesNotDelayRoot(t *testing.T) {
 			switch {
 			case err == nil:
 				served.Add(1)
-			case errors.Is(err, ErrTransient) && errors.Is(err, context.DeadlineExceeded):
+			case errors.Is(err, kms.ErrTransient) && errors.Is(err, context.DeadlineExceeded):
 				late.Add(1)
 			default:
 				t.Errorf("a load of the flood: %v", err)
@@ -122,30 +124,30 @@ func TestJoinLeavesTheFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := service(func(ctx context.Context, _ string, _ int) error {
 			return latency(ctx, 20*time.Millisecond)
-		}).gate(GateConfig{QPS: 50})
+		}).gate(Config{QPS: 50})
 		var wg sync.WaitGroup
 		ctx, cancel := context.WithCancel(context.Background())
 		for i := range 10_000 {
-			wg.Go(func() { _, _ = g.Decrypt(WithCaller(ctx, 1000), Blob{Text: fmt.Sprint(i)}, nil) })
+			wg.Go(func() { _, _ = g.Decrypt(kms.WithCaller(ctx, 1000), kms.Blob{Text: fmt.Sprint(i)}, nil) })
 		}
 		synctest.Wait()
-		load := WithCaller(ctx, 1000)
+		load := kms.WithCaller(ctx, 1000)
 		done := make(chan error)
 		go func() {
-			_, err := g.Decrypt(load, Blob{Text: "wanted"}, nil)
+			_, err := g.Decrypt(load, kms.Blob{Text: "wanted"}, nil)
 			done <- err
 		}()
 		synctest.Wait()
 		begun := time.Now()
-		Join(load, WithCaller(context.Background(), 0))
+		kms.Join(load, kms.WithCaller(context.Background(), 0))
 		if err := <-done; err != nil || time.Since(begun) > 200*time.Millisecond {
 			t.Errorf("took %v: %v", time.Since(begun), err)
 		}
 		// Nothing to join, nobody to join for, and a load that is over.
-		Join(context.Background(), load)
-		Join(load, context.Background())
-		Join(load, load)
-		Join(load, WithCaller(context.Background(), 7))
+		kms.Join(context.Background(), load)
+		kms.Join(load, context.Background())
+		kms.Join(load, load)
+		kms.Join(load, kms.WithCaller(context.Background(), 7))
 		cancel()
 		wg.Wait()
 		idle(t, g)
@@ -160,7 +162,7 @@ func TestHangingFilesLeaveSlots(t *testing.T) {
 				return hang(ctx, text, n)
 			}
 			return latency(ctx, 20*time.Millisecond)
-		}).gate(GateConfig{QPS: 1000})
+		}).gate(Config{QPS: 1000})
 		var wg sync.WaitGroup
 		for uid := range uint32(4) { // four of them at once
 			flood(g, &wg, 1000+uid, 2000, func(error) {})
@@ -190,11 +192,11 @@ func TestBadFileDoesNotDelayNeighbours(t *testing.T) {
 				return errInternal
 			}
 			return latency(ctx, 10*time.Millisecond)
-		}).gate(GateConfig{QPS: 50})
+		}).gate(Config{QPS: 50})
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			for range 1000 { // one at a time: the cache has single flight
-				if err := open(g, 1000, "bad"); !errors.Is(err, ErrTransient) || errors.Is(err, context.DeadlineExceeded) {
+				if err := open(g, 1000, "bad"); !errors.Is(err, kms.ErrTransient) || errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("the bad file: %v", err)
 				}
 				time.Sleep(10 * time.Millisecond)
@@ -234,13 +236,13 @@ func idle(t *testing.T, g *Gate) {
 // Encrypt passes the same gate: its rate, its retries, its breaker.
 func TestGateOfEncrypter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := service(func(context.Context, string, int) error { return nil }).gate(GateConfig{QPS: 20})
+		g := service(func(context.Context, string, int) error { return nil }).gate(Config{QPS: 20})
 		var calls atomic.Int64
-		e := g.Encrypter(encrypterFunc(func(_ context.Context, key string, plaintext []byte, _ EncryptionContext) (*Encrypted, error) {
+		e := g.Encrypter(encrypterFunc(func(_ context.Context, key string, plaintext []byte, _ kms.EncryptionContext) (*kms.Encrypted, error) {
 			if calls.Add(1)%3 == 0 {
 				return nil, errThrottled
 			}
-			return &Encrypted{Blob: key + string(plaintext)}, nil
+			return &kms.Encrypted{Blob: key + string(plaintext)}, nil
 		}))
 		begun := time.Now()
 		for i := range 60 {
@@ -257,9 +259,9 @@ func TestGateOfEncrypter(t *testing.T) {
 	})
 }
 
-type encrypterFunc func(context.Context, string, []byte, EncryptionContext) (*Encrypted, error)
+type encrypterFunc func(context.Context, string, []byte, kms.EncryptionContext) (*kms.Encrypted, error)
 
-func (f encrypterFunc) Encrypt(ctx context.Context, keyID string, plaintext []byte, ec EncryptionContext) (*Encrypted, error) {
+func (f encrypterFunc) Encrypt(ctx context.Context, keyID string, plaintext []byte, ec kms.EncryptionContext) (*kms.Encrypted, error) {
 	return f(ctx, keyID, plaintext, ec)
 }
 
@@ -280,12 +282,12 @@ func TestTokensOfRepeatedRequests(t *testing.T) {
 			send()
 			for range 3 {
 				if err := g.Token(ctx); err != nil {
-					return &Error{Class: ErrTransient, Action: "Decrypt", Detail: "no turn", Cause: err}
+					return &kms.Error{Class: kms.ErrTransient, Action: "Decrypt", Detail: "no turn", Cause: err}
 				}
 				send()
 			}
 			return nil
-		}).gate(GateConfig{QPS: qps, Burst: qps})
+		}).gate(Config{QPS: qps, Burst: qps})
 		var wg sync.WaitGroup
 		for i := range 20 {
 			wg.Go(func() { _ = open(g, uint32(i), fmt.Sprint(i)) })

@@ -1,4 +1,4 @@
-package kms
+package gate
 
 import (
 	"context"
@@ -10,13 +10,15 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/kmsfs/kmsfs/kms"
 )
 
 // once makes one attempt: with half a second left there is no time for more.
 func once(g *Gate, text string) error {
-	ctx, cancel := context.WithTimeout(WithCaller(context.Background(), 0), retryLeast-1)
+	ctx, cancel := context.WithTimeout(kms.WithCaller(context.Background(), 0), retryLeast-1)
 	defer cancel()
-	_, err := g.Decrypt(ctx, Blob{Text: text}, nil)
+	_, err := g.Decrypt(ctx, kms.Blob{Text: text}, nil)
 	return err
 }
 
@@ -48,11 +50,11 @@ func TestBreakerOpensAndCloses(t *testing.T) {
 				return nil
 			}
 			return errLost
-		}).gate(GateConfig{})
+		}).gate(Config{})
 		unreachable(t, g)
 		begun := time.Now()
 		err := open(g, 0, "x")
-		if !errors.Is(err, ErrTransient) || errors.Is(err, context.DeadlineExceeded) || time.Since(begun) != 0 {
+		if !errors.Is(err, kms.ErrTransient) || errors.Is(err, context.DeadlineExceeded) || time.Since(begun) != 0 {
 			t.Errorf("took %v: %v", time.Since(begun), err)
 		}
 		for _, word := range []string{"breaker open since " + g.Stats().Since.Format(time.RFC3339), "gave no answer", "connection refused"} {
@@ -121,7 +123,7 @@ func TestBreakerStaysClosed(t *testing.T) {
 		}, func(i int) string { return fmt.Sprint(i/3, i%3) }},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			g := c.s.gate(GateConfig{})
+			g := c.s.gate(Config{})
 			for i := range 60 {
 				text := fmt.Sprint(i)
 				if c.text != nil {
@@ -137,7 +139,7 @@ func TestBreakerStaysClosed(t *testing.T) {
 		})
 	}
 	synctest.Test(t, func(t *testing.T) { // too far apart
-		g := service(func(context.Context, string, int) error { return errLost }).gate(GateConfig{})
+		g := service(func(context.Context, string, int) error { return errLost }).gate(Config{})
 		for i := range 20 {
 			_ = once(g, fmt.Sprint(i))
 			time.Sleep(g.breaker.window/2 + time.Millisecond)
@@ -151,12 +153,12 @@ func TestBreakerStaysClosed(t *testing.T) {
 // Who stands in line when the breaker opens does not wait for nothing.
 func TestBreakerEmptiesTheLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := service(hang).gate(GateConfig{QPS: 1000, InFlight: 8})
+		g := service(hang).gate(Config{QPS: 1000, InFlight: 8})
 		begun := time.Now()
 		var wg sync.WaitGroup
 		var slow atomic.Int64
 		flood(g, &wg, 1, 1000, func(err error) {
-			if !errors.Is(err, ErrTransient) {
+			if !errors.Is(err, kms.ErrTransient) {
 				t.Error(err)
 			}
 			if time.Since(begun) > 3*time.Second {
@@ -180,7 +182,7 @@ func TestBreakerDoesNotWaitForTokens(t *testing.T) {
 		g := service(func(ctx context.Context, _ string, _ int) error {
 			_ = latency(ctx, 100*time.Millisecond)
 			return errLost
-		}).gate(GateConfig{QPS: 1, Burst: breakerContents})
+		}).gate(Config{QPS: 1, Burst: breakerContents})
 		begun := time.Now()
 		var wg sync.WaitGroup
 		var slow atomic.Int64
@@ -209,7 +211,7 @@ func TestBreakerAndLateOutcomes(t *testing.T) {
 				return latency(ctx, 500*time.Millisecond)
 			}
 			return latency(ctx, time.Hour) // times out after 3 s
-		}).gate(GateConfig{})
+		}).gate(Config{})
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			if err := open(g, 0, "slow"); err != nil {
@@ -220,7 +222,7 @@ func TestBreakerAndLateOutcomes(t *testing.T) {
 			wg.Go(func() {
 				ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second+retryLeast)
 				defer cancel()
-				_, _ = g.Decrypt(ctx, Blob{Text: fmt.Sprint("hung", i)}, nil)
+				_, _ = g.Decrypt(ctx, kms.Blob{Text: fmt.Sprint("hung", i)}, nil)
 			})
 		}
 		synctest.Wait()
@@ -250,7 +252,7 @@ func TestProbeIsNotLost(t *testing.T) {
 				return hang(ctx, text, n)
 			}
 			return errLost
-		}).gate(GateConfig{})
+		}).gate(Config{})
 		unreachable(t, g)
 		time.Sleep(breakerPause)
 		quiet.Store(true)
@@ -289,7 +291,7 @@ func TestBreakerOpensForOneReaderInTurn(t *testing.T) {
 		"no connection": {func(context.Context, string, int) error { return errUnreached }, load, 1},
 		"no dial": {func(ctx context.Context, _ string, _ int) error {
 			_ = latency(ctx, time.Hour)
-			return &Error{Class: ErrTransient, Action: "Decrypt", Detail: "timed out", Unreached: true}
+			return &kms.Error{Class: kms.ErrTransient, Action: "Decrypt", Detail: "timed out", Unreached: true}
 		}, load, 1},
 		"no answer":                   {hang, 2*load + 5*time.Second, 3},
 		"no answer within a deadline": {hang, 3 * short, 3},
@@ -299,13 +301,13 @@ func TestBreakerOpensForOneReaderInTurn(t *testing.T) {
 			if c.bound < load {
 				deadline = short
 			}
-			g := c.service.gate(GateConfig{Load: deadline})
+			g := c.service.gate(Config{Load: deadline})
 			begun, slow := time.Now(), 0
 			for i := range 8 {
 				at := time.Now()
 				ctx, cancel := context.WithTimeout(t.Context(), deadline)
-				_, err := g.Decrypt(ctx, Blob{Text: fmt.Sprint(i)}, nil)
-				if cancel(); !errors.Is(err, ErrTransient) {
+				_, err := g.Decrypt(ctx, kms.Blob{Text: fmt.Sprint(i)}, nil)
+				if cancel(); !errors.Is(err, kms.ErrTransient) {
 					t.Errorf("%s: %v", name, err)
 				}
 				if time.Since(at) > 0 {
@@ -329,7 +331,7 @@ func TestUnreachedLoadBesideAnAnswer(t *testing.T) {
 				return nil
 			}
 			return errUnreached
-		}).gate(GateConfig{})
+		}).gate(Config{})
 		var wg sync.WaitGroup
 		wg.Go(func() { _ = open(g, 0, "unreached") })
 		time.Sleep(5 * time.Second)
@@ -338,7 +340,7 @@ func TestUnreachedLoadBesideAnAnswer(t *testing.T) {
 		}
 		wg.Wait()
 		ctx, cancel := context.WithCancel(t.Context())
-		wg.Go(func() { _, _ = g.Decrypt(ctx, Blob{Text: "called off"}, nil) })
+		wg.Go(func() { _, _ = g.Decrypt(ctx, kms.Blob{Text: "called off"}, nil) })
 		time.Sleep(time.Second)
 		cancel()
 		wg.Wait()

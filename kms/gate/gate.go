@@ -1,4 +1,4 @@
-package kms
+package gate
 
 import (
 	"context"
@@ -6,10 +6,12 @@ import (
 	"hash/maphash"
 	"sync/atomic"
 	"time"
+
+	"github.com/kmsfs/kmsfs/kms"
 )
 
-// GateConfig says what one mount may ask of the service.
-type GateConfig struct {
+// Config says what one mount may ask of the service.
+type Config struct {
 	QPS      int           // calls per second; 0: no limit
 	Burst    int           // calls at once after a silence; 0: as many as QPS
 	InFlight int           // concurrent calls; 0: 32
@@ -18,38 +20,38 @@ type GateConfig struct {
 	Load     time.Duration // bound of one load, retries included; 0: 10 s
 }
 
-func (c GateConfig) inFlight() int {
+func (c Config) inFlight() int {
 	if c.InFlight <= 0 {
 		return 32
 	}
 	return c.InFlight
 }
 
-func (c GateConfig) attempt() time.Duration {
+func (c Config) attempt() time.Duration {
 	if c.Attempt <= 0 {
 		return 3 * time.Second
 	}
 	return c.Attempt
 }
 
-func (c GateConfig) waiting() int {
+func (c Config) waiting() int {
 	if c.Waiting <= 0 {
 		return 20_000
 	}
 	return c.Waiting
 }
 
-func (c GateConfig) load() time.Duration {
+func (c Config) load() time.Duration {
 	if c.Load <= 0 {
 		return 10 * time.Second
 	}
 	return c.Load
 }
 
-// Gate is a Decrypter that stands before another one and spends its calls.
+// Gate is a kms.Decrypter that stands before another one and spends its calls.
 //
 //   - Every attempt waits for a token of the mount's rate and for a slot. The
-//     uids of WithCaller take turns; none holds all slots.
+//     uids of kms.WithCaller take turns; none holds all slots.
 //   - What failed transiently is tried again, after a random pause and at the
 //     back of its uid's line, until the caller's deadline.
 //   - Throttling slows the mount down for some seconds.
@@ -57,13 +59,13 @@ func (c GateConfig) load() time.Duration {
 //     second after its last attempt.
 //   - While the service cannot be reached, calls fail at once.
 //
-// Its own failures are of class ErrTransient. One that is due to the end of
+// Its own failures are of class kms.ErrTransient. One that is due to the end of
 // ctx matches context.Canceled or context.DeadlineExceeded as well; the latter
 // may come a little before the deadline, when no attempt would fit any more.
 //
 // A Gate starts no goroutine, and has a timer only while somebody waits.
 type Gate struct {
-	next    Decrypter
+	next    kms.Decrypter
 	attempt time.Duration
 	seed    maphash.Seed
 
@@ -75,15 +77,15 @@ type Gate struct {
 	encrypted                                atomic.Uint64
 }
 
-// NewGate makes a Gate before d.
-func NewGate(d Decrypter, cfg GateConfig) *Gate {
+// New makes a Gate before d.
+func New(d kms.Decrypter, cfg Config) *Gate {
 	return &Gate{next: d, attempt: cfg.attempt(), seed: maphash.MakeSeed(), queue: newQueue(cfg), breaker: newBreaker(cfg.load())}
 }
 
-// Decrypt implements Decrypter.
-func (g *Gate) Decrypt(ctx context.Context, blob Blob, ec EncryptionContext) (*Decrypted, error) {
+// Decrypt implements kms.Decrypter.
+func (g *Gate) Decrypt(ctx context.Context, blob kms.Blob, ec kms.EncryptionContext) (*kms.Decrypted, error) {
 	c := content(maphash.String(g.seed, blob.Text))
-	return pass(ctx, g, "Decrypt", c, func(ctx context.Context) (*Decrypted, error) {
+	return pass(ctx, g, "Decrypt", c, func(ctx context.Context) (*kms.Decrypted, error) {
 		asked := time.Now()
 		d, err := g.next.Decrypt(ctx, blob, ec)
 		if err == nil {
@@ -94,17 +96,17 @@ func (g *Gate) Decrypt(ctx context.Context, blob Blob, ec EncryptionContext) (*D
 }
 
 // Encrypter is one whose calls pass the same gate, beside those of Decrypt.
-func (g *Gate) Encrypter(next Encrypter) Encrypter { return encrypting{g, next} }
+func (g *Gate) Encrypter(next kms.Encrypter) kms.Encrypter { return encrypting{g, next} }
 
 type encrypting struct {
 	*Gate
-	next Encrypter
+	next kms.Encrypter
 }
 
-// Encrypt implements Encrypter. No two plaintexts are one content: nothing of
+// Encrypt implements kms.Encrypter. No two plaintexts are one content: nothing of
 // a plaintext is remembered.
-func (e encrypting) Encrypt(ctx context.Context, keyID string, plaintext []byte, ec EncryptionContext) (*Encrypted, error) {
-	return pass(ctx, e.Gate, "Encrypt", content(e.encrypted.Add(1)), func(ctx context.Context) (*Encrypted, error) {
+func (e encrypting) Encrypt(ctx context.Context, keyID string, plaintext []byte, ec kms.EncryptionContext) (*kms.Encrypted, error) {
+	return pass(ctx, e.Gate, "Encrypt", content(e.encrypted.Add(1)), func(ctx context.Context) (*kms.Encrypted, error) {
 		return e.next.Encrypt(ctx, keyID, plaintext, ec)
 	})
 }
@@ -116,7 +118,9 @@ func (g *Gate) Token(ctx context.Context) error {
 	if wait > 0 {
 		if deadline, bounded := ctx.Deadline(); bounded && time.Until(deadline) < wait {
 			undo()
-			return &Error{Class: ErrTransient, Action: "wait", Detail: "no turn within the time that is left", Cause: context.DeadlineExceeded}
+			return &kms.Error{
+				Class: kms.ErrTransient, Action: "wait", Detail: "no turn within the time that is left", Cause: context.DeadlineExceeded,
+			}
 		}
 		if err := sleep(ctx, wait); err != nil {
 			undo()
@@ -132,10 +136,10 @@ func pass[T any](ctx context.Context, g *Gate, action string, c content, do func
 	if err := g.cooldown.recall(c, time.Now()); err != nil {
 		return none, err
 	}
-	party := partyOf(ctx)
+	callers := kms.CallersOf(ctx)
 	r := retry{action: action, begun: time.Now(), unreached: true}
 	for {
-		p, err := g.enter(ctx, action, party)
+		p, err := g.enter(ctx, action, callers)
 		switch {
 		case err != nil && err == ctx.Err():
 			return none, g.ended(&r, err)
@@ -150,9 +154,9 @@ func pass[T any](ctx context.Context, g *Gate, action string, c content, do func
 		r.last = err
 		r.unreached = r.unreached && unreached(err)
 		switch ended := ctx.Err(); {
-		case ended != nil && (errors.Is(err, ErrTransient) || errors.Is(err, ended)):
+		case ended != nil && (errors.Is(err, kms.ErrTransient) || errors.Is(err, ended)):
 			return none, g.ended(&r, ended)
-		case !errors.Is(err, ErrTransient):
+		case !errors.Is(err, kms.ErrTransient):
 			return none, err
 		}
 		wait, again := r.pause(ctx, v)
@@ -182,7 +186,7 @@ func (g *Gate) giveUp(r *retry, c content, v verdict) error {
 func (g *Gate) ended(r *retry, cause error) error {
 	err := r.ended(cause)
 	if r.attempts > 0 && r.unreached && errors.Is(cause, context.DeadlineExceeded) {
-		if opened := g.breaker.unreached(r.action, r.begun, err.(*Error).Detail, time.Now()); opened != nil {
+		if opened := g.breaker.unreached(r.action, r.begun, err.(*kms.Error).Detail, time.Now()); opened != nil {
 			g.queue.refuse(opened)
 		}
 	}
@@ -197,7 +201,7 @@ type permit struct {
 }
 
 // enter waits for a permit. Whoever gets one makes an attempt.
-func (g *Gate) enter(ctx context.Context, action string, party *party) (p permit, err error) {
+func (g *Gate) enter(ctx context.Context, action string, callers *kms.Callers) (p permit, err error) {
 	if err := ctx.Err(); err != nil {
 		return permit{}, err
 	}
@@ -205,7 +209,7 @@ func (g *Gate) enter(ctx context.Context, action string, party *party) (p permit
 	if err != nil {
 		return permit{}, err
 	}
-	slot, err := g.queue.acquire(ctx, party)
+	slot, err := g.queue.acquire(ctx, callers)
 	if err == nil {
 		if err = g.breaker.begin(&t, time.Now()); err == nil {
 			return permit{g, t, slot}, nil
@@ -215,7 +219,7 @@ func (g *Gate) enter(ctx context.Context, action string, party *party) (p permit
 	_ = g.breaker.report(t, 0, verdict{}, time.Now()) // opens nothing
 	if err == errCrowded {
 		g.crowded.Add(1)
-		err = &Error{Class: ErrTransient, Action: action, Detail: errCrowded.Error()}
+		err = &kms.Error{Class: kms.ErrTransient, Action: action, Detail: errCrowded.Error()}
 	}
 	return permit{}, err
 }
@@ -243,13 +247,15 @@ func call[T any](ctx context.Context, p permit, c content, do func(context.Conte
 	answer, err = do(bounded)
 	if err != nil && ctx.Err() == nil && bounded.Err() != nil && errors.Is(err, bounded.Err()) {
 		// Not the caller's deadline, so it must not look like that.
-		err = &Error{Class: ErrTransient, Action: p.ticket.action, Detail: "timed out after " + g.attempt.String(), Unreached: unreached(err)}
+		err = &kms.Error{
+			Class: kms.ErrTransient, Action: p.ticket.action, Detail: "timed out after " + g.attempt.String(), Unreached: unreached(err),
+		}
 	}
 	v = judge(ctx, err, time.Since(p.ticket.begun))
 	return answer, v, err
 }
 
 func unreached(err error) bool {
-	e, ok := errors.AsType[*Error](err)
+	e, ok := errors.AsType[*kms.Error](err)
 	return ok && e.Unreached
 }

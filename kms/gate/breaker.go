@@ -1,9 +1,11 @@
-package kms
+package gate
 
 import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/kmsfs/kmsfs/kms"
 )
 
 const (
@@ -179,7 +181,7 @@ func (b *breaker) trip(now time.Time) {
 }
 
 func (b *breaker) err(action string) error {
-	return &Error{Class: ErrTransient, Action: action, Detail: fmt.Sprintf(
+	return &kms.Error{Class: kms.ErrTransient, Action: action, Detail: fmt.Sprintf(
 		"not called: the service gave no answer, breaker open since %s, last seen: %s", b.since.Format(time.RFC3339), b.last)}
 }
 

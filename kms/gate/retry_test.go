@@ -1,4 +1,4 @@
-package kms
+package gate
 
 import (
 	"context"
@@ -9,22 +9,24 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/kmsfs/kmsfs/kms"
 )
 
 // Only what is transient is tried again, and never after the caller has gone.
 func TestOnlyTransientIsRetried(t *testing.T) {
-	for _, class := range []error{ErrTransient, ErrAuthentication, ErrDenied, ErrKeyState, ErrBadCiphertext, ErrBadAnswer, ErrInvalid} {
+	for _, class := range []error{kms.ErrTransient, kms.ErrAuthentication, kms.ErrDenied, kms.ErrKeyState, kms.ErrBadCiphertext, kms.ErrBadAnswer, kms.ErrInvalid} {
 		synctest.Test(t, func(t *testing.T) {
-			failure := &Error{Class: class, Action: "Decrypt", Status: 503}
+			failure := &kms.Error{Class: class, Action: "Decrypt", Status: 503}
 			g := service(func(_ context.Context, _ string, n int) error {
 				if n <= 2 {
 					return failure
 				}
 				return nil
-			}).gate(GateConfig{})
+			}).gate(Config{})
 			err, s := open(g, 0, "x"), g.Stats()
-			if class == ErrTransient && (err != nil || s.Calls != 3 || s.Retries != 2) ||
-				class != ErrTransient && (err != failure || s.Calls != 1) {
+			if class == kms.ErrTransient && (err != nil || s.Calls != 3 || s.Retries != 2) ||
+				class != kms.ErrTransient && (err != failure || s.Calls != 1) {
 				t.Errorf("%v: %v, %+v", class, err, s)
 			}
 		})
@@ -73,16 +75,16 @@ func TestHungServiceTimesOut(t *testing.T) {
 		if err := latency(ctx, 2999*time.Millisecond); err != nil {
 			return err
 		}
-		return &Error{Class: ErrTransient, Action: "Decrypt", Detail: "timed out after 3s"}
+		return &kms.Error{Class: kms.ErrTransient, Action: "Decrypt", Detail: "timed out after 3s"}
 	}
 	bare := func(ctx context.Context, _ string, _ int) error { <-ctx.Done(); return ctx.Err() }
 	for name, s := range map[string]service{"the gate's": hang, "the Decrypter's": own, "no Error at all": bare} {
 		synctest.Test(t, func(t *testing.T) {
-			g := s.gate(GateConfig{QPS: 50})
+			g := s.gate(Config{QPS: 50})
 			begun := time.Now()
 			err := open(g, 0, "x")
 			took, st := time.Since(begun), g.Stats()
-			if !errors.Is(err, ErrTransient) || !errors.Is(err, context.DeadlineExceeded) || took > 10*time.Second || took < 9*time.Second ||
+			if !errors.Is(err, kms.ErrTransient) || !errors.Is(err, context.DeadlineExceeded) || took > 10*time.Second || took < 9*time.Second ||
 				st.Calls < 3 || st.Calls > 4 || st.Opened != 0 {
 				t.Errorf("%s bound: %v: %v, %+v", name, took, err, st)
 			}
@@ -94,16 +96,16 @@ func TestHungServiceTimesOut(t *testing.T) {
 func TestCallerLeaves(t *testing.T) {
 	for name, s := range map[string]service{"attempt": hang, "pause": func(context.Context, string, int) error { return errLost }} {
 		synctest.Test(t, func(t *testing.T) {
-			g := s.gate(GateConfig{})
-			ctx, cancel := context.WithCancel(WithCaller(t.Context(), 1))
+			g := s.gate(Config{})
+			ctx, cancel := context.WithCancel(kms.WithCaller(t.Context(), 1))
 			begun := time.Now()
 			time.AfterFunc(time.Millisecond, cancel)
-			_, err := g.Decrypt(ctx, Blob{Text: "x"}, nil)
-			if !errors.Is(err, context.Canceled) || !errors.Is(err, ErrTransient) || time.Since(begun) != time.Millisecond {
+			_, err := g.Decrypt(ctx, kms.Blob{Text: "x"}, nil)
+			if !errors.Is(err, context.Canceled) || !errors.Is(err, kms.ErrTransient) || time.Since(begun) != time.Millisecond {
 				t.Errorf("%s: %v after %v", name, err, time.Since(begun))
 			}
 			calls := g.Stats().Calls
-			if _, err = g.Decrypt(ctx, Blob{Text: "x"}, nil); !errors.Is(err, context.Canceled) || g.Stats().Calls != calls {
+			if _, err = g.Decrypt(ctx, kms.Blob{Text: "x"}, nil); !errors.Is(err, context.Canceled) || g.Stats().Calls != calls {
 				t.Errorf("%s: %v", name, err)
 			}
 			idle(t, g)
@@ -113,10 +115,10 @@ func TestCallerLeaves(t *testing.T) {
 
 // Without a deadline the number of attempts is the bound.
 func TestNoDeadline(t *testing.T) {
-	for _, failure := range []error{errLost, errThrottled, errInternal, ErrTransient} {
+	for _, failure := range []error{errLost, errThrottled, errInternal, kms.ErrTransient} {
 		synctest.Test(t, func(t *testing.T) {
-			g := service(func(context.Context, string, int) error { return failure }).gate(GateConfig{})
-			if _, err := g.Decrypt(t.Context(), Blob{Text: "x"}, nil); err != failure || g.Stats().Calls != retryAttempts {
+			g := service(func(context.Context, string, int) error { return failure }).gate(Config{})
+			if _, err := g.Decrypt(t.Context(), kms.Blob{Text: "x"}, nil); err != failure || g.Stats().Calls != retryAttempts {
 				t.Errorf("%v after %d calls", err, g.Stats().Calls)
 			}
 		})
@@ -127,7 +129,7 @@ func TestNoDeadline(t *testing.T) {
 // last attempt; how many of them are known is bounded.
 func TestCooldown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := service(func(context.Context, string, int) error { return errInternal }).gate(GateConfig{})
+		g := service(func(context.Context, string, int) error { return errInternal }).gate(Config{})
 		for range 3 {
 			before := g.Stats().Calls
 			if err := open(g, 0, "x"); err != errInternal || g.Stats().Calls != before+retryAttempts {
@@ -158,7 +160,7 @@ func TestCooldown(t *testing.T) {
 	})
 	for _, failure := range []error{errLost, errThrottled, errDenied} {
 		synctest.Test(t, func(t *testing.T) {
-			g := service(func(context.Context, string, int) error { return failure }).gate(GateConfig{})
+			g := service(func(context.Context, string, int) error { return failure }).gate(Config{})
 			_ = open(g, 0, "x")
 			before := g.Stats().Calls
 			if _ = open(g, 0, "x"); g.Stats().Calls == before {
@@ -182,7 +184,7 @@ func TestThrottlingIsAbsorbed(t *testing.T) {
 				return errThrottled
 			}
 			return nil
-		}).gate(GateConfig{QPS: 100})
+		}).gate(Config{QPS: 100})
 		var wg sync.WaitGroup
 		lowest := 100.0
 		for i := range 600 {
@@ -206,11 +208,11 @@ func TestThrottlingIsAbsorbed(t *testing.T) {
 		idle(t, g)
 	})
 	synctest.Test(t, func(t *testing.T) { // all the time
-		g := service(func(context.Context, string, int) error { return errOther }).gate(GateConfig{QPS: 50})
+		g := service(func(context.Context, string, int) error { return errOther }).gate(Config{QPS: 50})
 		var wg sync.WaitGroup
 		begun := time.Now()
 		flood(g, &wg, 1, 1000, func(err error) {
-			if !errors.Is(err, ErrTransient) || !errors.Is(err, context.DeadlineExceeded) {
+			if !errors.Is(err, kms.ErrTransient) || !errors.Is(err, context.DeadlineExceeded) {
 				t.Error(err)
 			}
 		})

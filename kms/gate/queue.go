@@ -1,4 +1,4 @@
-package kms
+package gate
 
 import (
 	"container/list"
@@ -6,6 +6,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/kmsfs/kmsfs/kms"
 )
 
 var errCrowded = errors.New("too many waiting") // stays inside
@@ -21,7 +23,7 @@ var errCrowded = errors.New("too many waiting") // stays inside
 // Between two grants to a uid that waits all the while and may take a slot,
 // every other uid gets at most one.
 //
-// LOCK ORDER: party.mu, then queue.mu. Nothing is called under queue.mu that
+// LOCK ORDER: kms.Callers, then queue.mu. Nothing is called under queue.mu that
 // could wait.
 //
 // INVARIANT: ring holds exactly the lines in which somebody waits, the next
@@ -68,7 +70,7 @@ type place struct {
 	at   *list.Element
 }
 
-func newQueue(cfg GateConfig) *queue {
+func newQueue(cfg Config) *queue {
 	return &queue{
 		maxWaiting: cfg.waiting(),
 		pace:       newPace(cfg.QPS, cfg.Burst),
@@ -77,17 +79,17 @@ func newQueue(cfg GateConfig) *queue {
 	}
 }
 
-// acquire waits until a call for p may begin, or ctx ends. The slot it returns
-// is given to release.
-func (q *queue) acquire(ctx context.Context, p *party) (*line, error) {
-	w, err := p.enter(q)
+// acquire waits until a call for the callers may begin, or ctx ends. The slot it
+// returns is given to release.
+func (q *queue) acquire(ctx context.Context, callers *kms.Callers) (*line, error) {
+	w, err := q.stand(callers)
 	if err != nil {
 		return nil, err
 	}
 	if w.granted == nil {
 		return w.slot, nil
 	}
-	defer p.left(w)
+	defer w.left(callers)
 	select {
 	case <-w.granted:
 	case <-ctx.Done():
@@ -122,23 +124,13 @@ func (q *queue) enter(uids ...uint32) (*waiter, error) {
 	q.count++
 	q.waits++
 	for _, uid := range uids {
-		q.join(w, uid)
+		q.joinLine(w, uid)
 	}
 	q.pump()
 	return w, nil
 }
 
-// also puts a waiter into one more line, if it still waits.
-func (q *queue) also(w *waiter, uid uint32) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if len(w.places) > 0 {
-		q.join(w, uid)
-		q.pump()
-	}
-}
-
-func (q *queue) join(w *waiter, uid uint32) {
+func (q *queue) joinLine(w *waiter, uid uint32) {
 	l := q.line(uid)
 	if l.waiting.Len() >= q.maxWaiting {
 		return // it stands in another line already

@@ -1,4 +1,4 @@
-package kms
+package gate
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+
+	"github.com/kmsfs/kmsfs/kms"
 )
 
 const (
@@ -36,7 +38,7 @@ type verdict struct {
 // the deadline of its load has cut off is silence, too, if there was time for an
 // answer; who calls off a load says nothing.
 func judge(ctx context.Context, err error, took time.Duration) verdict {
-	var e *Error
+	var e *kms.Error
 	heard := ctx.Err() == nil || ctx.Err() == context.DeadlineExceeded && took >= retryLeast
 	switch {
 	case err == nil:
@@ -44,8 +46,8 @@ func judge(ctx context.Context, err error, took time.Duration) verdict {
 	case !errors.As(err, &e):
 		return verdict{}
 	case e.Status != 0:
-		return verdict{answered: true, throttled: Throttled(err)}
-	case heard && errors.Is(err, ErrTransient):
+		return verdict{answered: true, throttled: kms.Throttled(err)}
+	case heard && errors.Is(err, kms.ErrTransient):
 		return verdict{lost: true, words: e.Detail}
 	}
 	return verdict{}
@@ -97,12 +99,12 @@ func (r *retry) pause(ctx context.Context, v verdict) (time.Duration, bool) {
 // ended is the error of a load whose time is over, or nearly: that of its last
 // attempt, and the context's. Both can be asked for.
 func (r *retry) ended(cause error) error {
-	e := &Error{Class: ErrTransient, Action: r.action, Cause: cause}
+	e := &kms.Error{Class: kms.ErrTransient, Action: r.action, Cause: cause}
 	how := "canceled"
 	if errors.Is(cause, context.DeadlineExceeded) {
 		how = "out of time"
 	}
-	var last *Error
+	var last *kms.Error
 	switch {
 	case r.attempts == 0:
 		e.Detail = how + " before its turn came"

@@ -1,4 +1,4 @@
-package kms
+package gate
 
 import (
 	"context"
@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/kmsfs/kmsfs/kms"
 )
 
 // queueModel drives a queue step by step and keeps the books beside it.
@@ -132,7 +134,7 @@ func queueProperties(t *rapid.T) {
 		begun:  time.Now(),
 		uidsOf: map[*waiter][]uint32{}, grants: map[uint32]int{}, ahead: map[[2]uint32]int{},
 	}
-	m.queue = newQueue(GateConfig{QPS: m.qps, Burst: m.burst, InFlight: m.slots})
+	m.queue = newQueue(Config{QPS: m.qps, Burst: m.burst, InFlight: m.slots})
 	uid := rapid.Uint32Range(0, 5)
 	tokens := func() float64 { return m.pace.limiter.TokensAt(time.Now()) }
 	pick := func(n int) int { return rapid.IntRange(0, n-1).Draw(t, "which") }
@@ -167,7 +169,7 @@ func queueProperties(t *rapid.T) {
 				}
 			}
 			m.uidsOf[w] = append(m.uidsOf[w], u)
-			m.also(w, u)
+			w.AddCaller(u)
 			m.step(t, before, 0, true)
 		},
 		"leave": func(t *rapid.T) {
@@ -227,7 +229,7 @@ func (m *queueModel) end(t *rapid.T, pick func(int) int, how func(*line)) {
 // A uid's own loads go in the order in which they came, a retry as the last.
 func TestQueueIsFIFOWithinUID(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := newQueue(GateConfig{QPS: 10, Burst: 1})
+		q := newQueue(Config{QPS: 10, Burst: 1})
 		var order []int
 		var wg sync.WaitGroup
 		for i := range 20 {
@@ -254,16 +256,16 @@ func TestQueueIsFIFOWithinUID(t *testing.T) {
 // Who gives up is gone at once and says so; the next one gets the token.
 func TestWaiterLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := service(func(context.Context, string, int) error { return nil }).gate(GateConfig{QPS: 1, Burst: 1})
+		g := service(func(context.Context, string, int) error { return nil }).gate(Config{QPS: 1, Burst: 1})
 		if err := open(g, 1, "first"); err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel := context.WithCancel(WithCaller(t.Context(), 1))
+		ctx, cancel := context.WithCancel(kms.WithCaller(t.Context(), 1))
 		var wg sync.WaitGroup
 		for range 100 {
 			wg.Go(func() {
-				_, err := g.Decrypt(ctx, Blob{Text: "x"}, nil)
-				if !errors.Is(err, context.Canceled) || !errors.Is(err, ErrTransient) {
+				_, err := g.Decrypt(ctx, kms.Blob{Text: "x"}, nil)
+				if !errors.Is(err, context.Canceled) || !errors.Is(err, kms.ErrTransient) {
 					t.Errorf("%v", err)
 				}
 			})
@@ -292,11 +294,11 @@ func TestWaiterLeaves(t *testing.T) {
 // The line of one uid has an end, beyond which loads fail at once.
 func TestLineIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := service(hang).gate(GateConfig{QPS: 1000, InFlight: 2, Waiting: 10})
+		g := service(hang).gate(Config{QPS: 1000, InFlight: 2, Waiting: 10})
 		var wg sync.WaitGroup
 		var crowded atomic.Int64
 		flood(g, &wg, 1, 30, func(err error) {
-			if !errors.Is(err, context.DeadlineExceeded) && errors.Is(err, ErrTransient) {
+			if !errors.Is(err, context.DeadlineExceeded) && errors.Is(err, kms.ErrTransient) {
 				crowded.Add(1)
 			}
 		})
@@ -330,16 +332,16 @@ func TestGateStress(t *testing.T) {
 			return latency(ctx, time.Duration(rand.IntN(2000))*time.Microsecond)
 		}
 		return nil
-	}).gate(GateConfig{QPS: 20_000, Burst: 5, InFlight: 8, Attempt: time.Millisecond})
+	}).gate(Config{QPS: 20_000, Burst: 5, InFlight: 8, Attempt: time.Millisecond})
 	var wg sync.WaitGroup
 	for uid := range uint32(16) {
 		wg.Go(func() {
 			for i := range 200 {
-				load := WithCaller(context.Background(), uid)
+				load := kms.WithCaller(context.Background(), uid)
 				ctx, cancel := context.WithTimeout(load, time.Duration(rand.IntN(3000))*time.Microsecond)
-				wg.Go(func() { Join(ctx, WithCaller(ctx, uid+1)) })
-				_, err := g.Decrypt(ctx, Blob{Text: fmt.Sprint(uid, i%7)}, nil)
-				if err != nil && !errors.Is(err, ErrTransient) && !errors.Is(err, ErrDenied) {
+				wg.Go(func() { kms.Join(ctx, kms.WithCaller(ctx, uid+1)) })
+				_, err := g.Decrypt(ctx, kms.Blob{Text: fmt.Sprint(uid, i%7)}, nil)
+				if err != nil && !errors.Is(err, kms.ErrTransient) && !errors.Is(err, kms.ErrDenied) {
 					t.Errorf("%v", err)
 				}
 				cancel()
