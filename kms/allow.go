@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 )
@@ -45,40 +44,17 @@ type alias struct {
 	err   error     // of that time
 }
 
-// Allow limits d to the keys: ids, ARNs and aliases. An alias is resolved at the
-// first answer that needs it (until then there may be no network), every few
-// minutes in the background, and when something was encrypted by a key that is
-// not allowed.
-func Allow(d Decrypter, aliases Resolver, keys []string) (*Allowed, error) {
-	a := &Allowed{d: d, aliases: aliases, asking: make(chan struct{}, 1)}
-	for _, k := range keys {
-		name := k
-		if strings.HasPrefix(k, "acs:kms:") {
-			// acs:kms:REGION:ACCOUNT:key/ID or …:alias/NAME
-			parts := strings.SplitN(k, ":", 5)
-			if len(parts) != 5 {
-				return nil, fmt.Errorf("%q is not an ARN of a key", k)
-			}
-			name = parts[4]
-			if id, ok := strings.CutPrefix(name, "key/"); ok {
-				name = id
-			} else if !strings.HasPrefix(name, "alias/") {
-				return nil, fmt.Errorf("%q is not an ARN of a key", k)
-			}
-		}
-		switch {
-		case name == "" || strings.ContainsAny(name, " \t\r\n"):
-			return nil, fmt.Errorf("%q is not a key id, an ARN or an alias", k)
-		case strings.HasPrefix(name, "alias/"):
-			a.named = append(a.named, alias{name: name})
-		default:
-			a.ids = append(a.ids, name)
-		}
+// Allow limits d to keys with these ids, and to those that the named aliases
+// name. An alias is resolved at the first answer that needs it (until then there
+// may be no network), every few minutes in the background, and when something
+// was encrypted by a key that is not allowed. Without an id or an alias nothing
+// is allowed.
+func Allow(d Decrypter, aliases Resolver, ids, named []string) *Allowed {
+	a := &Allowed{d: d, aliases: aliases, ids: ids, asking: make(chan struct{}, 1)}
+	for _, name := range named {
+		a.named = append(a.named, alias{name: name})
 	}
-	if len(a.ids)+len(a.named) == 0 {
-		return nil, fmt.Errorf("no keys")
-	}
-	return a, nil
+	return a
 }
 
 // Decrypt refuses with class ErrDenied what another key encrypted.

@@ -143,10 +143,7 @@ func TestAllow(t *testing.T) { synctest.Test(t, testAllow) }
 func testAllow(t *testing.T) {
 	aliases := &resolving{}
 	d := &answering{keyID: "k1"}
-	a, err := Allow(d, aliases, []string{"k1", "acs:kms:cn-hangzhou:123:key/k2", "alias/a", "acs:kms:cn-hangzhou:123:alias/b"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	a := Allow(d, aliases, []string{"k1", "k2"}, []string{"alias/a", "alias/b"})
 	if _, err := a.Decrypt(context.Background(), Blob{}, nil); err != nil || aliases.calls != 0 {
 		t.Errorf("%v after %d calls for aliases", err, aliases.calls)
 	}
@@ -166,9 +163,7 @@ func testAllow(t *testing.T) {
 	}
 	// A key that is listed needs no alias; one that is not waits for them.
 	aliases.err = &Error{Class: ErrTransient, Action: "DescribeKey"}
-	if a, err = Allow(d, aliases, []string{"alias/a"}); err != nil {
-		t.Fatal(err)
-	}
+	a = Allow(d, aliases, nil, []string{"alias/a"})
 	if _, err := a.Decrypt(context.Background(), Blob{}, nil); !errors.Is(err, ErrTransient) {
 		t.Errorf("an alias that cannot be resolved: %v", err)
 	}
@@ -176,11 +171,6 @@ func testAllow(t *testing.T) {
 	time.Sleep(time.Second)
 	if _, err := a.Decrypt(context.Background(), Blob{}, nil); err != nil {
 		t.Errorf("after it can: %v", err)
-	}
-	for _, bad := range [][]string{nil, {""}, {"a b"}, {"acs:kms:x"}, {"acs:kms:cn:1:secret/x"}, {"acs:kms:cn:1:key/"}} {
-		if _, err := Allow(d, aliases, bad); err == nil {
-			t.Errorf("%q is accepted", bad)
-		}
 	}
 }
 
@@ -192,10 +182,7 @@ func TestAliasIsMoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		aliases := &resolving{}
 		d := &answering{}
-		a, err := Allow(d, aliases, []string{"alias/a"})
-		if err != nil {
-			t.Fatal(err)
-		}
+		a := Allow(d, aliases, nil, []string{"alias/a"})
 		allowed := func(id string) bool {
 			d.keyID = id
 			_, err := a.Decrypt(t.Context(), Blob{}, nil)

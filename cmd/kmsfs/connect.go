@@ -102,8 +102,11 @@ func (s *settings) decrypter(c *aliyun.Client) (kms.Decrypter, *gate.Gate, error
 	if len(s.keys) == 0 {
 		return g, g, nil
 	}
-	allowed, err := kms.Allow(g, aliasOf{c, g}, s.keys)
-	return allowed, g, err
+	ids, aliases, err := aliyun.ParseKeys(s.keys)
+	if err != nil {
+		return nil, nil, err
+	}
+	return kms.Allow(g, aliasOf{c, g}, ids, aliases), g, nil
 }
 
 // attempt bounds one request: what is answered later than that could be served

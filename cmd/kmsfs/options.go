@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/kmsfs/kmsfs/kms"
+	"github.com/kmsfs/kmsfs/kms/aliyun"
 )
 
 // option is one row of the table that is the flags, the -o keys and the
@@ -278,7 +279,7 @@ func choice(yes, no string, field func(*settings) *bool) func(*settings, string)
 
 func keyList(s *settings, v string) error {
 	keys := strings.Split(v, ";")
-	if _, err := kms.Allow(nil, nil, keys); err != nil {
+	if _, _, err := aliyun.ParseKeys(keys); err != nil {
 		return err
 	}
 	s.keys = keys
