@@ -31,6 +31,7 @@ func (c content) err() error {
 // parsed remembers what the last contents were: an open reads the same bytes
 // twice, and hashing is much quicker than parsing.
 type parsed struct {
+	by   kms.Recogniser
 	mu   sync.Mutex
 	next int
 	ring [64]content
@@ -39,7 +40,7 @@ type parsed struct {
 // parse is parseContent with that memory.
 func (p *parsed) parse(file []byte, tooLong bool) content {
 	if tooLong {
-		return parseContent(nil, true)
+		return parseContent(p.by, nil, true)
 	}
 	hash := sha256.Sum256(file)
 	p.mu.Lock()
@@ -50,7 +51,7 @@ func (p *parsed) parse(file []byte, tooLong bool) content {
 		}
 	}
 	p.mu.Unlock()
-	c := parseContent(file, false)
+	c := parseContent(p.by, file, false)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.ring[p.next] = c
@@ -60,12 +61,12 @@ func (p *parsed) parse(file []byte, tooLong bool) content {
 
 // parseContent tells the kinds apart by the first bytes. tooLong is for a
 // file whose bytes were not read.
-func parseContent(file []byte, tooLong bool) content {
+func parseContent(by kms.Recogniser, file []byte, tooLong bool) content {
 	if tooLong {
 		return content{bad: fmt.Sprintf("longer than %d bytes", kms.MaxBlobFile)}
 	}
 	c := content{hash: sha256.Sum256(file)}
-	blob, err := kms.ParseBlob(file)
+	blob, err := by.Recognise(file)
 	if not, ok := errors.AsType[*kms.NotCiphertext](err); ok {
 		c.bad, c.exposed = not.Reason, not.Exposed
 	}

@@ -32,11 +32,12 @@ type Config struct {
 	// nil: there was none.
 	Lifeline *Lifeline
 
-	Decrypter kms.Decrypter
-	Context   kms.EncryptionContext // nil: none is sent
-	BindNames bool                  // the context of each file has its name in it
-	Encoding  kms.Encoding          // of the secrets in what the service keeps
-	Cache     *cache.Cache
+	Decrypter  kms.Decrypter
+	Recogniser kms.Recogniser        // of what the Decrypter opens
+	Context    kms.EncryptionContext // nil: none is sent
+	BindNames  bool                  // the context of each file has its name in it
+	Encoding   kms.Encoding          // of the secrets in what the service keeps
+	Cache      *cache.Cache
 
 	FileMode, DirMode uint32 // permission bits, below 0777
 	UID, GID          uint32 // the owner that is shown
@@ -81,8 +82,8 @@ type FS struct {
 // no call to the key service is made.
 func New(cfg Config) (*FS, error) {
 	switch {
-	case cfg.Decrypter == nil, cfg.Cache == nil, cfg.Log == nil:
-		return nil, errors.New("fs: Decrypter, Cache and Log are required")
+	case cfg.Decrypter == nil, cfg.Recogniser == nil, cfg.Cache == nil, cfg.Log == nil:
+		return nil, errors.New("fs: Decrypter, Recogniser, Cache and Log are required")
 	case cfg.FileMode&^0o777 != 0 || cfg.DirMode&^0o777 != 0:
 		return nil, errors.New("fs: modes are permission bits only")
 	}
@@ -97,10 +98,10 @@ func New(cfg Config) (*FS, error) {
 		cfg:      cfg,
 		source:   src,
 		nodes:    newNodes(&node{id: rootID, kind: modeDir}),
-		parsed:   &parsed{},
+		parsed:   &parsed{by: cfg.Recogniser},
 		recent:   &recent{},
 		told:     &told{at: map[uint32]time.Time{}},
-		sizes:    newSizes(),
+		sizes:    newSizes(cfg.Recogniser),
 		notices:  &notices{},
 		handles:  newHandles(),
 		threads:  &threads{of: map[uint32]uint32{}},

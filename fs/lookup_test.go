@@ -18,6 +18,7 @@ import (
 	"github.com/kmsfs/kmsfs/cache"
 	"github.com/kmsfs/kmsfs/cache/secmem"
 	"github.com/kmsfs/kmsfs/kms"
+	"github.com/kmsfs/kmsfs/kms/aliyun"
 )
 
 // noService is a Decrypter for tests that need none.
@@ -38,7 +39,7 @@ func unmounted(t *testing.T, source string) *FS {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := New(Config{Source: source, Decrypter: noService{}, Cache: c, Log: slog.New(slog.DiscardHandler)})
+	f, err := New(Config{Source: source, Decrypter: noService{}, Recogniser: aliyun.Recogniser{}, Cache: c, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

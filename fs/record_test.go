@@ -16,6 +16,7 @@ import (
 
 	"github.com/kmsfs/kmsfs/cache"
 	"github.com/kmsfs/kmsfs/kms"
+	"github.com/kmsfs/kmsfs/kms/aliyun"
 )
 
 // Whatever a name holds, its printed form is plain ASCII and tells every byte.
@@ -142,11 +143,13 @@ func TestParseContent(t *testing.T) {
 		"-----BEGIN AGE ENCRYPTED FILE--": "age file",
 		"<html>":                          "an HTML page",
 	} {
-		if c := parseContent([]byte(text), false); !strings.Contains(c.bad, want) {
+		c := parseContent(aliyun.Recogniser{}, []byte(text), false)
+		if !strings.Contains(c.bad, want) {
 			t.Errorf("%q: %q, want %q", text, c.bad, want)
 		}
 	}
-	if c := parseContent(nil, true); !strings.Contains(c.bad, "longer") {
+	c := parseContent(aliyun.Recogniser{}, nil, true)
+	if !strings.Contains(c.bad, "longer") {
 		t.Errorf("too long: %q", c.bad)
 	}
 }

@@ -16,11 +16,11 @@ const unknownSize = kms.UnknownSize
 // how long its secret is, and which key version it belongs to. Neither is a
 // secret, so both outlive the plaintext: a stat must not cost a call each time.
 type sizes struct {
+	by kms.Recogniser
 	mu sync.Mutex
 	of map[cache.Key]learned
-	// versions are the ids that answers have named of blobs in an unknown
-	// layout which have the current one under that id. Their size is
-	// arithmetic from then on.
+	// versions are the ids that answers have named of blobs which nobody knew,
+	// and which are known under that id. Their size is arithmetic from then on.
 	versions map[string]struct{}
 }
 
@@ -38,8 +38,8 @@ const (
 	longestVersion = 64
 )
 
-func newSizes() *sizes {
-	return &sizes{of: map[cache.Key]learned{}, versions: map[string]struct{}{}}
+func newSizes(by kms.Recogniser) *sizes {
+	return &sizes{by: by, of: map[cache.Key]learned{}, versions: map[string]struct{}{}}
 }
 
 // forgetSome makes room in a full table.
@@ -74,10 +74,10 @@ func (s *sizes) learn(k cache.Key, size int, version string) {
 	s.of[k] = learned{int64(size), version}
 }
 
-// learnVersion remembers the version of a blob in an unknown layout, if that
+// learnVersion remembers the version of a blob that nobody knew, if that
 // explains the length of its plaintext.
 func (s *sizes) learnVersion(blob kms.Blob, version string, plaintext int) {
-	if known, ok := blob.Under(version); !ok || known.PlaintextSize != plaintext || len(version) > longestVersion {
+	if known, ok := s.by.Under(blob, version); !ok || known.PlaintextSize != plaintext || len(version) > longestVersion {
 		return
 	}
 	s.mu.Lock()
@@ -86,13 +86,13 @@ func (s *sizes) learnVersion(blob kms.Blob, version string, plaintext int) {
 	s.versions[version] = struct{}{}
 }
 
-// resolve is a blob in the layout that it has under a version that is known.
+// resolve is a blob as it is under a version that is known.
 func (s *sizes) resolve(blob kms.Blob) kms.Blob {
-	if blob.Layout != kms.LayoutUnknown || blob.Text == "" {
+	if blob.PlaintextSize != kms.UnknownSize || blob.Text == "" {
 		return blob
 	}
 	version := s.begins(blob.Head(longestVersion))
-	known, _ := blob.Under(version)
+	known, _ := s.by.Under(blob, version)
 	return known
 }
 

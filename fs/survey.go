@@ -44,15 +44,19 @@ type Entry struct {
 	Err error
 }
 
-// NewSurvey lists the source. It reads no file yet.
-func NewSurvey(name string, plain bool) (*Survey, error) {
+// NewSurvey lists the source. It reads no file yet; by recognises what files
+// hold.
+func NewSurvey(name string, plain bool, by kms.Recogniser) (*Survey, error) {
 	src, err := openSource(name)
 	if err != nil {
 		return nil, err
 	}
 	s := &Survey{
-		dir:      name,
-		fs:       &FS{cfg: Config{Plain: plain, Log: slog.New(slog.DiscardHandler)}, source: src, parsed: &parsed{}, sizes: newSizes(), notices: &notices{}},
+		dir: name,
+		fs: &FS{
+			cfg: Config{Plain: plain, Log: slog.New(slog.DiscardHandler)}, source: src,
+			parsed: &parsed{by: by}, sizes: newSizes(by), notices: &notices{},
+		},
 		unlisted: map[string]error{},
 	}
 	if err := s.list(""); err != nil {

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kmsfs/kmsfs/kms/aliyun"
 )
 
 // plant makes a source. A name that ends in a slash is a directory, a content
@@ -38,7 +40,7 @@ func plant(t *testing.T, tree map[string]string) string {
 
 func survey(t *testing.T, dir string, plain bool) *Survey {
 	t.Helper()
-	s, err := NewSurvey(dir, plain)
+	s, err := NewSurvey(dir, plain, aliyun.Recogniser{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +66,8 @@ func TestSurveyNames(t *testing.T) {
 			t.Errorf("plain %t: %q, want %q", plain, s.Names, want)
 		}
 	}
-	if _, err := NewSurvey(filepath.Join(dir, "nowhere"), false); !errors.Is(err, os.ErrNotExist) {
+	_, err := NewSurvey(filepath.Join(dir, "nowhere"), false, aliyun.Recogniser{})
+	if !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no source: %v", err)
 	}
 }

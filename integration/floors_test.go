@@ -23,7 +23,7 @@ var floors = []struct {
 	{"kms", nil, []string{"net/http"}, "the contract knows no vendor and no transport, and needs no library"},
 	{"kms/gate", []string{"kms", "golang.org/x/time", "github.com/cenkalti/backoff/v5"}, []string{"net/http"}, "what stands before every call: a token bucket and pauses, and neither vendor nor transport"},
 	{"kms/aliyun", []string{"kms", "github.com/aliyun/alibaba-cloud-sdk-go", "github.com/aliyun/credentials-go", "gopkg.in/ini.v1"}, nil, "the only room that knows Alibaba Cloud (ini: the parser that Alibaba's libraries read their profiles with)"},
-	{"kms/emulator", []string{"kms", "go.etcd.io/bbolt"}, nil, "a fake on the wire; it shares only the blob layout"},
+	{"kms/emulator", []string{"kms", "go.etcd.io/bbolt"}, nil, "a fake on the wire; of the contract it needs the limits, and nothing of the client whose other side it is"},
 	{"cache/secmem", []string{"golang.org/x/sys"}, nil, "memory, and nothing of what is in it"},
 	{"cache", []string{"github.com/hashicorp/golang-lru/v2/simplelru", "golang.org/x/sys", "cache/secmem"}, nil, "lifetime; neither FUSE, nor KMS, nor what a path means (x/sys: the boot clock)"},
 	{"fs", []string{"github.com/hanwen/go-fuse/v2", "golang.org/x/sys", "cache", "kms"}, []string{"net/http", "flag"}, "what the kernel sees; no vendor, no HTTP, no flags"},

@@ -18,6 +18,7 @@ import (
 	"github.com/kmsfs/kmsfs/cache/secmem"
 	"github.com/kmsfs/kmsfs/fs"
 	"github.com/kmsfs/kmsfs/kms"
+	"github.com/kmsfs/kmsfs/kms/aliyun"
 	"github.com/kmsfs/kmsfs/kms/gate"
 )
 
@@ -54,7 +55,7 @@ func TestHangingServiceLeavesNoGoroutine(t *testing.T) {
 	}
 	defer plaintexts.Close()
 	service := &hanging{}
-	files, err := fs.New(fs.Config{Source: source, Mountpoint: point, Decrypter: gate.New(service, gate.Config{QPS: 1000}), Cache: plaintexts,
+	files, err := fs.New(fs.Config{Source: source, Mountpoint: point, Decrypter: gate.New(service, gate.Config{QPS: 1000}), Recogniser: aliyun.Recogniser{}, Cache: plaintexts,
 		FileMode: 0o400, DirMode: 0o500, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)

@@ -44,11 +44,11 @@ type alias struct {
 	err   error     // of that time
 }
 
-// Allow limits d to keys with these ids, and to those that the named aliases
-// name. An alias is resolved at the first answer that needs it (until then there
-// may be no network), every few minutes in the background, and when something
-// was encrypted by a key that is not allowed. Without an id or an alias nothing
-// is allowed.
+// Allow limits d to the keys with these ids and to those that the aliases named
+// stand for. An alias is resolved at the first answer that needs it (until then
+// there may be no network), every few minutes in the background, and when
+// something was encrypted by a key that is not allowed. Without ids and aliases
+// nothing is allowed.
 func Allow(d Decrypter, aliases Resolver, ids, named []string) *Allowed {
 	a := &Allowed{d: d, aliases: aliases, ids: ids, asking: make(chan struct{}, 1)}
 	for _, name := range named {

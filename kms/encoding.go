@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"errors"
+	"regexp"
 )
 
 // Encoding says what the plaintext of a ciphertext is. The service keeps any
@@ -23,7 +24,11 @@ const (
 	Auto
 )
 
-var pemBegins = []byte("-----BEGIN ")
+var (
+	pemBegins = []byte("-----BEGIN ")
+	urlSafe   = regexp.MustCompile(`^[A-Za-z0-9_=-]+$`)
+	alphabet  = regexp.MustCompile(`^[A-Za-z0-9+/]+=*$`)
+)
 
 // Decode turns what the service keeps into the secret. It wipes text unless
 // that is the secret itself. For a reader a text that is not what the encoding
@@ -65,17 +70,43 @@ func decodeLines(text []byte) (secret []byte, cause string) {
 	if b, ok := bytes.CutSuffix(body, []byte("\n")); ok {
 		body, _ = bytes.CutSuffix(b, []byte("\r"))
 	}
-	if joined, ok := joinLines(body); ok {
+	if joined, ok := JoinLines(body); ok {
 		defer clear(joined)
 		body = joined
 	}
-	secret = make([]byte, blobBase64.DecodedLen(len(body)))
-	n, err := blobBase64.Decode(secret, body)
+	secret = make([]byte, strictBase64.DecodedLen(len(body)))
+	n, err := strictBase64.Decode(secret, body)
 	if err != nil || bytes.ContainsAny(body, "\r\n") { // the decoder would skip them
 		clear(secret)
 		return nil, whyNotBase64(body)
 	}
 	return secret[:n], ""
+}
+
+// JoinLines joins the lines of a wrapped text: all of one length, but the last
+// one, which may be shorter. Lines end with LF or CRLF. It is false for a text
+// of one line, and for lines of other lengths. The result is a copy.
+func JoinLines(text []byte) ([]byte, bool) {
+	if !bytes.ContainsRune(text, '\n') || text[len(text)-1] == '\n' {
+		return nil, false
+	}
+	joined := make([]byte, 0, len(text))
+	width := 0
+	for line := range bytes.Lines(text) {
+		last := line[len(line)-1] != '\n'
+		if !last {
+			line = bytes.TrimSuffix(line[:len(line)-1], []byte("\r"))
+		}
+		if width == 0 {
+			width = len(line)
+		}
+		if len(line) == 0 || len(line) > width || len(line) < width && !last {
+			clear(joined)
+			return nil, false
+		}
+		joined = append(joined, line...)
+	}
+	return joined, true
 }
 
 // whyNotBase64 looks for the usual causes.

@@ -2,7 +2,6 @@ package kms
 
 import (
 	"context"
-	"fmt"
 	"time"
 )
 
@@ -28,9 +27,7 @@ func Open(ctx context.Context, by Decrypter, blob Blob, ec EncryptionContext, en
 		d.Wipe()
 		return o, err
 	}
-	if from := blob.Moved(d.Origin); from != "" {
-		o.Notes = append(o.Notes, fmt.Sprintf("the ciphertext names key version %s, the service answered with %s: a migrated key?", from, d.KeyVersionID))
-	}
+	o.Notes = d.Notes
 	if encoding == Raw && base64OfPEM(d.Plaintext) {
 		o.Notes = append(o.Notes, "this is base64 of a PEM: encoding=auto serves the PEM itself")
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kmsfs/kmsfs/kms"
+	"github.com/kmsfs/kmsfs/kms/aliyun"
 )
 
 func decryptCommand(p *program) *cobra.Command {
@@ -55,7 +56,7 @@ func decrypt(ctx context.Context, p *program, s *settings, file, source, output 
 	if err != nil {
 		return failf("decrypt %s: %w", quote(file), cause(err))
 	}
-	blob, err := kms.ParseBlob(ciphertext)
+	blob, err := aliyun.Recogniser{}.Recognise(ciphertext)
 	if err != nil {
 		f := failf("decrypt %s: %w", quote(file), err)
 		if file != "-" && !strings.HasSuffix(file, cipherSuffix) {

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kmsfs/kmsfs/kms"
+	"github.com/kmsfs/kmsfs/kms/aliyun"
 	"github.com/kmsfs/kmsfs/kms/gate"
 )
 
@@ -167,8 +168,8 @@ func (e *encrypting) check(secret []byte, longest int) error {
 	sealed := false
 	if !e.force {
 		// One that names a key version: other base64 may be a secret.
-		blob, err := kms.ParseBlob(secret)
-		sealed = err == nil && blob.NamesVersion()
+		blob, err := aliyun.Recogniser{}.Recognise(secret)
+		sealed = err == nil && aliyun.NamesVersion(blob)
 	}
 	switch {
 	case len(secret) == 0:

@@ -15,6 +15,7 @@ import (
 	"github.com/kmsfs/kmsfs/cache/secmem"
 	"github.com/kmsfs/kmsfs/fs"
 	"github.com/kmsfs/kmsfs/kms"
+	"github.com/kmsfs/kmsfs/kms/aliyun"
 )
 
 const (
@@ -76,7 +77,7 @@ func (m *mounting) serve(ctx context.Context, ready *readiness, in inheritance) 
 	}
 	defer plaintexts.Close()
 	files, err := fs.New(fs.Config{
-		Source: m.source, Mountpoint: m.point, Device: m.device, Shared: m.shared, Lifeline: in.line, Decrypter: decrypter, Cache: plaintexts,
+		Source: m.source, Mountpoint: m.point, Device: m.device, Shared: m.shared, Lifeline: in.line, Decrypter: decrypter, Recogniser: aliyun.Recogniser{}, Cache: plaintexts,
 		Context: m.context, BindNames: m.bind, Encoding: m.encoding,
 		FileMode: m.fileMode, DirMode: m.dirMode, UID: m.uid, GID: m.gid, AllowOther: m.allowOther, Plain: m.plain, Fast: m.fast, Log: log, Warn: known.warn,
 	})

@@ -11,6 +11,7 @@ import (
 
 	"github.com/kmsfs/kmsfs/fs"
 	"github.com/kmsfs/kmsfs/kms"
+	"github.com/kmsfs/kmsfs/kms/aliyun"
 )
 
 func verifyCommand(p *program) *cobra.Command {
@@ -80,7 +81,7 @@ func (v *verifying) run(ctx context.Context) error {
 	if v.by, _, err = v.decrypter(client); err != nil {
 		return err
 	}
-	if v.survey, err = fs.NewSurvey(v.dir, v.plain); err != nil {
+	if v.survey, err = fs.NewSurvey(v.dir, v.plain, aliyun.Recogniser{}); err != nil {
 		return failf("verify %s: %w", quote(v.dir), cause(err))
 	}
 	defer v.survey.Close()

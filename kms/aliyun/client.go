@@ -19,6 +19,8 @@ import (
 var (
 	_ kms.Decrypter = (*Client)(nil)
 	_ kms.Encrypter = (*Client)(nil)
+
+	_ kms.Recogniser = Recogniser{}
 )
 
 // Config says where the service is and who asks. It prints without secrets.

@@ -2,6 +2,7 @@ package aliyun
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/kmsfs/kmsfs/kms"
 
@@ -53,6 +54,9 @@ func (c *Client) Decrypt(ctx context.Context, blob kms.Blob, ec kms.EncryptionCo
 	if err != nil {
 		d.Wipe()
 		return nil, err
+	}
+	if from := moved(blob, d.Origin); from != "" {
+		d.Notes = []string{fmt.Sprintf("the ciphertext names key version %s, the service answered with %s: a migrated key?", from, d.KeyVersionID)}
 	}
 	return &d, nil
 }

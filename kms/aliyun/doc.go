@@ -11,6 +11,12 @@
 // exchange: it checks the request, binds it to the caller's context, sends it
 // over one shared transport, and shows the SDK only what it has checked.
 //
+// # Files
+//
+// Recogniser tells what a .cipher file holds, without the network: blob.go knows
+// the layouts of a CiphertextBlob, unwrap.go what is taken off around it, and
+// otherwise.go names what a file is instead.
+//
 // # Credentials
 //
 // FindCredentials chooses one source, without the network; CredentialOptions

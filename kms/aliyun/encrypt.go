@@ -69,8 +69,8 @@ func (c *Client) Encrypt(ctx context.Context, keyID string, plaintext []byte, ec
 }
 
 // checkBlob refuses a blob that cannot be one, above all one of another length:
-// written to a .cipher file it would be found out when it is too late. Layouts
-// that kms does not know must only be canonical base64.
+// written to a .cipher file it would be found out when it is too late. Unknown
+// layouts must only be canonical base64.
 func checkBlob(seen picked, size int) error {
 	blob, err := unquote(seen["CiphertextBlob"])
 	if err != nil {
@@ -80,13 +80,14 @@ func checkBlob(seen picked, size int) error {
 	if err != nil || len(raw) == 0 || base64.StdEncoding.EncodeToString(raw) != string(blob) {
 		return errors.New("member CiphertextBlob is not base64")
 	}
-	b, err := kms.ParseBlob(blob)
+	var r Recogniser
+	b, err := r.Recognise(blob)
 	version := seen.text("KeyVersionId", versionIDForm)
-	if under, ok := b.Under(version); err == nil && ok {
+	if under, ok := r.Under(b, version); err == nil && ok {
 		b = under
 	}
 	switch {
-	case err != nil || b.Layout == kms.LayoutUnknown:
+	case err != nil || b.PlaintextSize == kms.UnknownSize:
 		return nil
 	case b.PlaintextSize != size:
 		return errors.New("member CiphertextBlob holds another number of bytes than were sent")

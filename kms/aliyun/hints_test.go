@@ -78,7 +78,7 @@ func TestHintsOfCodes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	blob, err := kms.ParseBlob([]byte(sealed.Blob))
+	blob, err := blobs.Recognise([]byte(sealed.Blob))
 	if err != nil {
 		t.Fatal(err)
 	}

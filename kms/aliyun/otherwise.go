@@ -1,4 +1,4 @@
-package kms
+package aliyun
 
 import (
 	"bytes"
@@ -7,20 +7,9 @@ import (
 	"regexp"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/kmsfs/kmsfs/kms"
 )
-
-// NotCiphertext is the error of ParseBlob: what a file is instead, as far as it
-// can be told from its form, and what to do about it.
-//
-// INVARIANT: Reason quotes nothing of the file.
-type NotCiphertext struct {
-	Reason string
-	// Exposed says that the file is a secret which was never encrypted.
-	Exposed bool
-}
-
-// Error is the same in the log of a mount and from every command.
-func (e *NotCiphertext) Error() string { return "not a ciphertext: " + e.Reason }
 
 // kept is how a file is made that holds the blob and nothing else.
 const kept = "keep only its CiphertextBlob: jq -rj .CiphertextBlob"
@@ -50,6 +39,8 @@ var forms = []struct {
 	{regexp.MustCompile(`^cipher-`), "a configuration of Nacos under its name; keep only the CiphertextBlob", false},
 }
 
+var pemBegins = []byte("-----BEGIN ")
+
 var (
 	percent  = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
 	escape   = regexp.MustCompile(`\\(u[0-9A-Fa-f]{4}|[/n"])`)
@@ -62,8 +53,10 @@ var (
 const formHead = 4 << 10
 
 // otherwise says what a text is that is no base64.
-func otherwise(text []byte) *NotCiphertext {
-	is := func(format string, a ...any) *NotCiphertext { return &NotCiphertext{Reason: fmt.Sprintf(format, a...)} }
+func otherwise(text []byte) *kms.NotCiphertext {
+	is := func(format string, a ...any) *kms.NotCiphertext {
+		return &kms.NotCiphertext{Reason: fmt.Sprintf(format, a...)}
+	}
 	if len(text) == 0 {
 		return is("empty")
 	}
@@ -109,31 +102,31 @@ func otherwise(text []byte) *NotCiphertext {
 	return is("not base64: a character is in it that base64 does not have")
 }
 
-func formOf(text []byte) *NotCiphertext {
+func formOf(text []byte) *kms.NotCiphertext {
 	lower := bytes.ToLower(text[:min(len(text), formHead)])
 	for _, f := range forms {
 		if f.begins.Match(lower) {
-			return &NotCiphertext{Reason: f.reason, Exposed: f.exposed}
+			return &kms.NotCiphertext{Reason: f.reason, Exposed: f.exposed}
 		}
 	}
 	return nil
 }
 
 // plainPEM recognises a PEM, above all a private key that was never encrypted.
-func plainPEM(text []byte) *NotCiphertext {
+func plainPEM(text []byte) *kms.NotCiphertext {
 	if !bytes.Contains(text, pemBegins) {
 		return nil
 	}
 	open, locked := privateKeys(text)
 	switch {
 	case open:
-		return &NotCiphertext{Reason: "a private key that was never encrypted: an open key lies on the disk; encrypt it with kmsfs encrypt, remove this file, and consider the key known", Exposed: true}
+		return &kms.NotCiphertext{Reason: "a private key that was never encrypted: an open key lies on the disk; encrypt it with kmsfs encrypt, remove this file, and consider the key known", Exposed: true}
 	case locked:
-		return &NotCiphertext{Reason: "a private key under a passphrase; KMS has not encrypted it"}
+		return &kms.NotCiphertext{Reason: "a private key under a passphrase; KMS has not encrypted it"}
 	case bytes.HasPrefix(text, []byte("-----BEGIN AGE")), bytes.HasPrefix(text, []byte("-----BEGIN PGP")):
 		return nil
 	case bytes.HasPrefix(text, pemBegins):
-		return &NotCiphertext{Reason: "a PEM that was never encrypted"}
+		return &kms.NotCiphertext{Reason: "a PEM that was never encrypted"}
 	}
 	return nil
 }
@@ -169,7 +162,7 @@ var (
 
 // armoured recognises base64 of what is something else already. All of that is
 // text, and hardly any ciphertext is.
-func armoured(raw []byte) *NotCiphertext {
+func armoured(raw []byte) *kms.NotCiphertext {
 	for _, c := range raw {
 		if c >= 0x80 || c < '\t' {
 			return nil
@@ -181,21 +174,21 @@ func armoured(raw []byte) *NotCiphertext {
 		return pem
 	}
 	if inner, ok := decodeBlob(unwrap(text)); ok && len(inner) >= minBlob && versionForm.Match(inner) {
-		return &NotCiphertext{Reason: "base64 of a CiphertextBlob, which is base64 already: it was encoded twice"}
+		return &kms.NotCiphertext{Reason: "base64 of a CiphertextBlob, which is base64 already: it was encoded twice"}
 	}
 	return nil
 }
 
 // tooShort says what base64 of n bytes is, which are too few.
-func tooShort(text []byte, n int) *NotCiphertext {
+func tooShort(text []byte, n int) *kms.NotCiphertext {
 	if form := formOf(text); form != nil { // null is good base64
 		return form
 	}
-	return &NotCiphertext{Reason: fmt.Sprintf("too short for a ciphertext: base64 of %d bytes, the shortest has %d", n, minBlob)}
+	return &kms.NotCiphertext{Reason: fmt.Sprintf("too short for a ciphertext: base64 of %d bytes, the shortest has %d", n, minBlob)}
 }
 
 // severalLines says what lines are that are no wrapped blob.
-func severalLines(text []byte) *NotCiphertext {
+func severalLines(text []byte) *kms.NotCiphertext {
 	lines := bytes.Split(text, []byte("\n"))
 	blobs, base64s := 0, 0
 	for i, line := range lines {
@@ -210,23 +203,23 @@ func severalLines(text []byte) *NotCiphertext {
 	}
 	switch n := len(lines); {
 	case blobs > 1:
-		return &NotCiphertext{Reason: fmt.Sprintf("%d blobs, one in a line; a file holds one", blobs)}
+		return &kms.NotCiphertext{Reason: fmt.Sprintf("%d blobs, one in a line; a file holds one", blobs)}
 	case beginsBlob(lines[0]) && base64s == n && (n == 3 || n == 4):
-		return &NotCiphertext{Reason: fmt.Sprintf("an envelope of %d lines, as the vendor's samples write it, which this version does not read", n)}
+		return &kms.NotCiphertext{Reason: fmt.Sprintf("an envelope of %d lines, as the vendor's samples write it, which this version does not read", n)}
 	case blobs == 1:
-		return &NotCiphertext{Reason: "a CiphertextBlob with other lines beside it; a file holds one blob and nothing else"}
+		return &kms.NotCiphertext{Reason: "a CiphertextBlob with other lines beside it; a file holds one blob and nothing else"}
 	}
-	return &NotCiphertext{Reason: "lines that are no wrapped base64: those of a blob are equally long, but for the last one"}
+	return &kms.NotCiphertext{Reason: "lines that are no wrapped base64: those of a blob are equally long, but for the last one"}
 }
 
 // badPadding says what is wrong with a text in the alphabet of base64.
-func badPadding(text []byte) *NotCiphertext {
+func badPadding(text []byte) *kms.NotCiphertext {
 	body := bytes.TrimRight(text, "=")
 	switch {
 	case len(body)%4 == 1:
-		return &NotCiphertext{Reason: "not base64: characters are missing at its end, or there is one too many"}
+		return &kms.NotCiphertext{Reason: "not base64: characters are missing at its end, or there is one too many"}
 	case len(text)%4 != 0:
-		return &NotCiphertext{Reason: "base64 without the = at its end: it was not copied whole"}
+		return &kms.NotCiphertext{Reason: "base64 without the = at its end: it was not copied whole"}
 	}
-	return &NotCiphertext{Reason: "not base64: its last character cannot be one"}
+	return &kms.NotCiphertext{Reason: "not base64: its last character cannot be one"}
 }

@@ -1,4 +1,4 @@
-package kms
+package aliyun
 
 import (
 	"encoding/base64"
@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf16"
+
+	"github.com/kmsfs/kmsfs/kms"
 )
 
 func wrapped(text string, width int, end string) string {
@@ -33,7 +35,7 @@ func utf16Of(text string, order binary.ByteOrder, mark bool) []byte {
 // What is put around a blob without changing it does no harm.
 func TestRecoveredBlobs(t *testing.T) {
 	for _, blob := range []string{current(1704), nested(300), blobUnder(kms3, 0xA7, 40), blobUnder(kms3Long, 0xA7, 40), blobUnder("$", 0xA7, 100)} {
-		want, err := ParseBlob([]byte(blob))
+		want, err := blobs.Recognise([]byte(blob))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -55,7 +57,7 @@ func TestRecoveredBlobs(t *testing.T) {
 			"UTF-16LE without a mark":    string(utf16Of(blob+"\n", binary.LittleEndian, false)),
 			"UTF-16BE, wrapped, no mark": string(utf16Of(wrapped(blob, 76, "\r\n"), binary.BigEndian, false)),
 		} {
-			if got, err := ParseBlob([]byte(file)); err != nil || got != want {
+			if got, err := blobs.Recognise([]byte(file)); err != nil || got != want {
 				t.Errorf("%s: %+v, %v", name, got, err)
 			}
 		}
@@ -130,10 +132,10 @@ func TestReasons(t *testing.T) {
 		{"a short text", "cm9vdA==", "too short", false},
 		{"more than a blob", base64.StdEncoding.EncodeToString(make([]byte, 15_000)), "longer than a ciphertext can be", false},
 		{"more than a blob, no base64", strings.Repeat("secret! ", 3000), "longer than a ciphertext can be", false},
-		{"long", strings.Repeat("A", MaxBlobFile+1), "longer than 65536 bytes", false},
+		{"long", strings.Repeat("A", kms.MaxBlobFile+1), "longer than 65536 bytes", false},
 	} {
-		b, err := ParseBlob([]byte(c.file))
-		var not *NotCiphertext
+		b, err := blobs.Recognise([]byte(c.file))
+		var not *kms.NotCiphertext
 		if !errors.As(err, &not) {
 			t.Errorf("%s: %+v, %v", c.name, b, err)
 			continue
@@ -157,16 +159,16 @@ func openssh(cipher string) string {
 }
 
 // A good blob costs no diagnosis, and nothing in a file makes one slow.
-func BenchmarkParseBlob(b *testing.B) {
+func BenchmarkRecognise(b *testing.B) {
 	for name, file := range map[string]string{
-		"good, 1.7 KB": blobUnder(kms3, 0xA7, 1704), "good, 6 KB": blobUnder(kms3, 0xA7, MaxPlaintext), "wrapped": wrapped(current(MaxPlaintext), 76, "\n"),
+		"good, 1.7 KB": blobUnder(kms3, 0xA7, 1704), "good, 6 KB": blobUnder(kms3, 0xA7, kms.MaxPlaintext), "wrapped": wrapped(current(kms.MaxPlaintext), 76, "\n"),
 		"brace": "{" + strings.Repeat("a", 65_000), "error": "error errorcode" + strings.Repeat("d", 65_000), "dashes": strings.Repeat("-----BEGIN ", 5_900),
 		"keys": strings.Repeat("-----BEGIN PRIVATE KEY-----\n", 2_300), "lines": strings.Repeat("AAAA\nA\n", 9_000), "blanks": strings.Repeat("a ", 32_000),
 	} {
 		b.Run(name, func(b *testing.B) {
 			b.SetBytes(int64(len(file)))
 			for b.Loop() {
-				ParseBlob([]byte(file))
+				blobs.Recognise([]byte(file))
 			}
 		})
 	}

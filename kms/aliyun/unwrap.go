@@ -1,10 +1,12 @@
-package kms
+package aliyun
 
 import (
 	"bytes"
 	"encoding/binary"
 	"regexp"
 	"unicode/utf16"
+
+	"github.com/kmsfs/kmsfs/kms"
 )
 
 // unwrap finds the text of the one blob that a file holds. The rule: what
@@ -15,7 +17,7 @@ import (
 //   - the byte order mark of UTF-8;
 //   - white space around it;
 //   - one pair of quotes, double or single, around all of it;
-//   - line breaks of a wrapped text (see joinLines), unless a later line begins
+//   - line breaks of a wrapped text (see kms.JoinLines), unless a later line begins
 //     a ciphertext of its own.
 //
 // Nothing is repaired: what has lost a character, or may be two things, stays
@@ -30,7 +32,7 @@ func unwrap(file []byte) []byte {
 	if n := len(text); n >= 2 && text[0] == text[n-1] && (text[0] == '"' || text[0] == '\'') {
 		text = trimSpace(text[1 : n-1])
 	}
-	if joined, ok := joinLines(text); ok && !laterBlob(text) {
+	if joined, ok := kms.JoinLines(text); ok && !laterBlob(text) {
 		text = joined
 	}
 	return text
@@ -65,32 +67,6 @@ func fromUTF16(file []byte) ([]byte, bool) {
 	return ascii, true
 }
 
-// joinLines joins the lines of a wrapped text: all of one length, but the last
-// one, which may be shorter. Lines end with LF or CRLF. It is false for a text
-// of one line, and for lines of other lengths. The result is a copy.
-func joinLines(text []byte) ([]byte, bool) {
-	if !bytes.ContainsRune(text, '\n') || text[len(text)-1] == '\n' {
-		return nil, false
-	}
-	joined := make([]byte, 0, len(text))
-	width := 0
-	for line := range bytes.Lines(text) {
-		last := line[len(line)-1] != '\n'
-		if !last {
-			line = bytes.TrimSuffix(line[:len(line)-1], []byte("\r"))
-		}
-		if width == 0 {
-			width = len(line)
-		}
-		if len(line) == 0 || len(line) > width || len(line) < width && !last {
-			clear(joined)
-			return nil, false
-		}
-		joined = append(joined, line...)
-	}
-	return joined, true
-}
-
 // laterBlob says whether a line but the first one is the beginning of a
 // ciphertext: then the lines are several, not one that was wrapped.
 func laterBlob(text []byte) bool {
@@ -105,7 +81,7 @@ func laterBlob(text []byte) bool {
 
 var versionForm = regexp.MustCompile(`^([0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}|key-[0-9a-z]{8,}-[0-9a-z]{4})`)
 
-// beginsBlob is stricter than blobOf: text in base64, such as the nested layout
+// beginsBlob is stricter than layoutOf: text in base64, such as the nested layout
 // has inside, may have anything else in front.
 func beginsBlob(line []byte) bool {
 	line = bytes.TrimRight(line, "\r\n")
