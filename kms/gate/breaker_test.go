@@ -321,31 +321,3 @@ func TestBreakerOpensForOneReaderInTurn(t *testing.T) {
 		})
 	}
 }
-
-// One answer since a load began shows that the service can be reached, and so
-// does a load that was called off.
-func TestUnreachedLoadBesideAnAnswer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		g := service(func(_ context.Context, text string, _ int) error {
-			if text == "answered" {
-				return nil
-			}
-			return errUnreached
-		}).gate(Config{})
-		var wg sync.WaitGroup
-		wg.Go(func() { _ = open(g, 0, "unreached") })
-		time.Sleep(5 * time.Second)
-		if err := open(g, 0, "answered"); err != nil {
-			t.Error(err)
-		}
-		wg.Wait()
-		ctx, cancel := context.WithCancel(t.Context())
-		wg.Go(func() { _, _ = g.Decrypt(ctx, kms.Blob{Text: "called off"}, nil) })
-		time.Sleep(time.Second)
-		cancel()
-		wg.Wait()
-		if s := g.Stats(); s.Opened != 0 {
-			t.Errorf("%+v", s)
-		}
-	})
-}
