@@ -1,11 +1,14 @@
 package fs
 
 import (
+	"context"
 	"syscall"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
+
+	"github.com/kmsfs/kmsfs/kms"
 )
 
 const (
@@ -21,8 +24,13 @@ const (
 	listedEntryTimeout = time.Second
 )
 
-// fillAttr writes a node's attributes and returns how long they hold.
+// fillAttr writes a node's attributes and returns how long they hold: not at all
+// where the size is not known, so that a stat asks for it and an open does not.
 func (f *FS) fillAttr(n *node, a *fuse.Attr) (time.Duration, error) {
+	return f.fillAttrAsking(context.Background(), n, a, false)
+}
+
+func (f *FS) fillAttrAsking(ctx context.Context, n *node, a *fuse.Attr, ask bool) (time.Duration, error) {
 	*a = fuse.Attr{Ino: n.id, Nlink: 1, Blksize: 4096, Owner: fuse.Owner{Uid: f.cfg.UID, Gid: f.cfg.GID}}
 	if n.kind == modeDir {
 		st, err := f.source.stat(n.rel)
@@ -45,10 +53,17 @@ func (f *FS) fillAttr(n *node, a *fuse.Attr) (time.Duration, error) {
 	if other := n.shown.Load(); other != nil {
 		v = other
 	}
+	trust := f.attrTrust(n)
 	a.Size = uint64(v.size)
+	if v.size == unknownSize {
+		size, known := f.sizeOf(ctx, n, ask)
+		if a.Size = uint64(size); !known {
+			trust = 0
+		}
+	}
 	a.Blocks = (a.Size + 511) / 512
 	setTimes(a, v.tuple.mtime, v.tuple.ctime)
-	return f.attrTrust(n), nil
+	return trust, nil
 }
 
 // setTimes shows the modification time as access time too: when a secret was
@@ -67,7 +82,7 @@ func (f *FS) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrO
 	if n == nil {
 		return unknown(cancel)
 	}
-	timeout, err := f.fillAttr(n, &out.Attr)
+	timeout, err := f.fillAttrAsking(kms.WithCaller(f.interruptible(cancel), in.Uid), n, &out.Attr, true)
 	if err != nil {
 		return sourceStatus(err)
 	}

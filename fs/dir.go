@@ -29,9 +29,9 @@ func (f *FS) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name string, out *
 	if err != nil {
 		return sourceStatus(err)
 	}
-	if n.size == unknownSize {
+	if n.size == unknownSize && f.cfg.Fast { // there will be no OPEN that decrypts
 		end := f.watch.hold(h.NodeId)
-		err := f.measure(kms.WithCaller(f.interruptible(cancel), h.Uid), n, c)
+		err := f.learnSize(kms.WithCaller(f.interruptible(cancel), h.Uid), n, c)
 		end()
 		if err != nil {
 			status := loadStatus(err) // there will be no OPEN to record it
@@ -271,7 +271,7 @@ func (f *FS) ReadDirPlus(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirE
 		}
 		// Without a node the kernel takes the name and asks LOOKUP for the
 		// rest, which then reports the error, or finds out the size.
-		if child == nil || child.size == unknownSize {
+		if child == nil || child.size == unknownSize && f.cfg.Fast {
 			continue
 		}
 		if child, status := f.enter(child, slot); status.Ok() {

@@ -25,6 +25,7 @@ const droppers = 8
 // LOOKUP. ctx ends the waiting for them, not what they do.
 func (f *FS) Drop(ctx context.Context, paths []string) (dropped int, err error) {
 	before := f.cfg.Cache.Stats().Purged
+	f.sizes.retry()
 	if len(paths) == 0 {
 		paths = []string{""}
 	}

@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"context"
 	"errors"
 	"syscall"
 	"time"
@@ -112,7 +113,26 @@ func (f *FS) readFast(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse
 	}
 	r.caller = f.threads.caller(in.InHeader)
 	f.logDecrypt(&r, status)
+	f.holdBack(cancel, r.begun)
 	return nil, status
+}
+
+// again is how often a second a kernel may be told of the same failure: for an
+// mmap(MAP_POPULATE) it reads a page that fails again and again.
+const again = 20 * time.Millisecond
+
+// holdBack makes the answer of a failure that cost no time wait a little.
+func (f *FS) holdBack(cancel <-chan struct{}, begun time.Time) {
+	if time.Since(begun) >= again {
+		return
+	}
+	f.loop.cover()
+	t := time.NewTimer(again)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-cancel:
+	}
 }
 
 // pagesFor is how long pages of a lease may stay. They go early enough that
@@ -167,4 +187,17 @@ func (f *FS) readPlainNode(n *node, in *fuse.ReadIn, buf []byte) (fuse.ReadResul
 		return nil, fuse.Status(syscall.ESTALE)
 	}
 	return f.preadInto(fd, in, buf)
+}
+
+// learnSize gives a node that nobody has yet the size of its plaintext.
+func (f *FS) learnSize(ctx context.Context, n *node, c content) error {
+	h, err := f.handleFor(n.rel, c.blob)
+	if err != nil {
+		return err
+	}
+	size, err := f.measure(ctx, h)
+	if err == nil {
+		n.size = f.shownSize(size)
+	}
+	return err
 }

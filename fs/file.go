@@ -127,7 +127,7 @@ func (o *opening) open(n *node, c content, r *opened) fuse.Status {
 	}
 	r.requestID, r.hit, r.stale, r.err = lease.Origin(), lease.Hit(), lease.Stale(), nil
 	r.version = lease.Group()
-	if n.size == unknownSize {
+	if n != o.node && n.size == unknownSize {
 		n.size = int64(len(lease.Bytes())) // n is no node of the kernel's yet
 	}
 	lease.Release()

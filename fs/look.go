@@ -59,6 +59,7 @@ func (f *FS) fileNode(rel string, read func(string, []byte) ([]byte, unix.Stat_t
 		n.size = unknownSize
 		if h, err := f.handleFor(rel, c.blob); err == nil {
 			n.size = f.sizes.get(h.key)
+			n.kept.Store(h)
 		}
 	}
 	if c.bad != "" {

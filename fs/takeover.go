@@ -49,9 +49,9 @@ func (f *FS) known(cancel <-chan struct{}, id uint64) *node {
 	if n == nil {
 		return nil
 	}
-	if n.kind == modeFile && n.size == unknownSize {
+	if n.kind == modeFile && n.size == unknownSize && f.cfg.Fast {
 		found, c, err := f.lookFile(n.rel)
-		if err != nil || found.id != id || f.measure(f.interruptible(cancel), found, c) != nil {
+		if err != nil || found.id != id || f.learnSize(f.interruptible(cancel), found, c) != nil {
 			return nil
 		}
 		n = found

@@ -44,7 +44,7 @@ const watchMask = unix.IN_MOVED_TO | unix.IN_MOVED_FROM | unix.IN_CREATE | unix.
 
 func newWatch(f *FS) *watch {
 	w := &watch{fs: f, dirs: map[int32]*node{}, wds: map[uint64]int32{}, waiting: map[uint64]int{}}
-	if f.cfg.Encoding != kms.Raw {
+	if !w.pushes() {
 		return w // any LOOKUP may wait for the key service: no name is trusted
 	}
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
@@ -58,7 +58,7 @@ func newWatch(f *FS) *watch {
 
 // pushes tells whether names may be trusted after a listing. Where inotify
 // cannot be had at all they may, too: for a second.
-func (w *watch) pushes() bool { return w.fs.cfg.Encoding == kms.Raw }
+func (w *watch) pushes() bool { return w.fs.cfg.Encoding == kms.Raw || !w.fs.cfg.Fast }
 
 // start begins to push, once the kernel can be spoken to.
 func (w *watch) start(k notifier) {

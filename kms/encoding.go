@@ -83,10 +83,10 @@ func whyNotBase64(body []byte) string {
 	switch {
 	case bytes.HasPrefix(body, pemBegins):
 		return "it is a PEM itself"
-	case bytes.ContainsAny(body, "\r\n"):
-		return "its lines are not equally long"
 	case bytes.ContainsAny(body, " \t"):
 		return "a blank is in it"
+	case bytes.ContainsAny(body, "\r\n"):
+		return "its lines are not equally long, or end with CR alone"
 	case urlSafe.Match(body) && bytes.ContainsAny(body, "-_"):
 		return "it is base64url, with - and _ in place of + and /"
 	case alphabet.Match(body):

@@ -15,8 +15,9 @@ import (
 //   - the byte order mark of UTF-8;
 //   - white space around it;
 //   - one pair of quotes, double or single, around all of it;
-//   - line breaks of a wrapped text (see joinLines), unless a later line begins
-//     a ciphertext of its own.
+//   - line breaks of a wrapped text (see joinLines), unless the lines may be a
+//     ciphertext and something else: a later one begins a ciphertext of its own,
+//     or there are two and the first could be one.
 //
 // Nothing is repaired: what has lost a character, or may be two things, stays
 // as it is, and is no ciphertext.
@@ -30,7 +31,7 @@ func unwrap(file []byte) []byte {
 	if n := len(text); n >= 2 && text[0] == text[n-1] && (text[0] == '"' || text[0] == '\'') {
 		text = trimSpace(text[1 : n-1])
 	}
-	if joined, ok := joinLines(text); ok && !laterBlob(text) {
+	if joined, ok := joinLines(text); ok && padded.Match(joined) && !laterBlob(text) {
 		text = joined
 	}
 	return text
@@ -67,7 +68,7 @@ func fromUTF16(file []byte) ([]byte, bool) {
 
 // joinLines joins the lines of a wrapped text: all of one length, but the last
 // one, which may be shorter. Lines end with LF or CRLF. It is false for a text
-// of one line, and for lines of other lengths. The result is a copy.
+// of one line, for lines of other lengths, and for blanks at the end of one. The result is a copy.
 func joinLines(text []byte) ([]byte, bool) {
 	if !bytes.ContainsRune(text, '\n') || text[len(text)-1] == '\n' {
 		return nil, false
@@ -82,7 +83,7 @@ func joinLines(text []byte) ([]byte, bool) {
 		if width == 0 {
 			width = len(line)
 		}
-		if len(line) == 0 || len(line) > width || len(line) < width && !last {
+		if len(line) == 0 || len(trimSpace(line)) < len(line) || len(line) > width || len(line) < width && !last {
 			clear(joined)
 			return nil, false
 		}
@@ -91,10 +92,12 @@ func joinLines(text []byte) ([]byte, bool) {
 	return joined, true
 }
 
-// laterBlob says whether a line but the first one is the beginning of a
-// ciphertext: then the lines are several, not one that was wrapped.
+// laterBlob says whether lines may be several texts, not one that was wrapped.
 func laterBlob(text []byte) bool {
-	_, later, _ := bytes.Cut(text, []byte("\n"))
+	first, later, _ := bytes.Cut(text, []byte("\n"))
+	if len(first) >= minBlob/3*4 && bytes.IndexByte(later, '\n') < 0 {
+		return true
+	}
 	for line := range bytes.Lines(later) {
 		if beginsBlob(line) {
 			return true
