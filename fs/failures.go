@@ -21,6 +21,7 @@ type Failure struct {
 	Path      string // the file that was to be read, as the mount shows it
 	RequestID string // empty when the service gave none
 	Text      string
+	Hint      string // what to do about it, if that has a name
 }
 
 // failures remembers the last failed load of each class. Everybody who waits
@@ -34,7 +35,7 @@ func (t *failures) note(rel string, err error) {
 	f := Failure{Class: cmp.Or(kms.ClassName(err), "other"), At: time.Now(),
 		Path: printable(strings.TrimSuffix(rel, suffix)), Text: printable(err.Error())}
 	if e, ok := errors.AsType[*kms.Error](err); ok {
-		f.RequestID = printable(e.RequestID)
+		f.RequestID, f.Hint = printable(e.RequestID), e.Hint
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

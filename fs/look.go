@@ -52,7 +52,7 @@ func (f *FS) fileNode(rel string, read func(string, []byte) ([]byte, unix.Stat_t
 	c := f.parsed.parse(b, st.Size > kms.MaxBlobFile)
 	c.blob = f.sizes.resolve(c.blob)
 	if c.exposed {
-		f.notice(rel, c.bad)
+		f.notice(rel, kms.Note{Kind: "exposed", Text: c.bad})
 	}
 	n := &node{rel: rel, kind: modeFile, version: version{tupleOf(&st), c.hash, int64(c.blob.PlaintextSize)}}
 	if c.bad == "" && (f.cfg.Encoding != kms.Raw || n.size == unknownSize) {

@@ -4,11 +4,14 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"log/slog"
 	"strconv"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/kmsfs/kmsfs/kms"
 )
 
 // opened is the record of one open: who, what, with which result.
@@ -38,7 +41,7 @@ func (f *FS) log(what string, r *opened, status fuse.Status) {
 	if !f.cfg.Log.Enabled(ctx, level) {
 		return
 	}
-	a := append(make([]slog.Attr, 0, 13),
+	a := append(make([]slog.Attr, 0, 14),
 		slog.Uint64("uid", uint64(r.caller.uid)), slog.Uint64("gid", uint64(r.caller.gid)), slog.Uint64("tgid", uint64(r.caller.tgid)),
 		slog.String("path", printable(r.path)),
 		slog.String("result", resultName(status)),
@@ -58,6 +61,9 @@ func (f *FS) log(what string, r *opened, status fuse.Status) {
 	}
 	if r.err != nil {
 		a = append(a, slog.String("error", printable(r.err.Error())))
+		if e, ok := errors.AsType[*kms.Error](r.err); ok && e.Hint != "" {
+			a = append(a, slog.String("hint", e.Hint))
+		}
 	}
 	f.cfg.Log.LogAttrs(ctx, level, what, a...)
 }

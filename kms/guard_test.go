@@ -177,7 +177,7 @@ func testAllow(t *testing.T) {
 	if _, err := a.Decrypt(context.Background(), Blob{}, nil); err != nil {
 		t.Errorf("after it can: %v", err)
 	}
-	for _, bad := range [][]string{nil, {""}, {"a b"}, {"acs:kms:x"}, {"acs:kms:cn:1:secret/x"}, {"acs:kms:cn:1:key/"}} {
+	for _, bad := range [][]string{nil, {""}, {"a b"}, {"acs:kms:x"}, {"acs:kms:cn:1:secret/x"}, {"acs:kms:cn:1:key/"}, {"alias/"}, {"ALIAS/a"}, {"acs:kms:cn:1:alias/"}} {
 		if _, err := Allow(d, aliases, bad); err == nil {
 			t.Errorf("%q is accepted", bad)
 		}

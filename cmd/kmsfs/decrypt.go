@@ -77,7 +77,7 @@ func decrypt(ctx context.Context, p *program, s *settings, file, source, output 
 		return failf("decrypt %s: %w", quote(file), err)
 	}
 	for _, note := range o.Notes {
-		p.warn(asciiName(file) + ": " + note)
+		p.warn(asciiName(file) + ": " + note.Text)
 	}
 	if toStdout {
 		_, err := p.stdout.Write(secret)

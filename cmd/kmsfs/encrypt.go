@@ -51,6 +51,9 @@ it passes over what has a ciphertext that is no older, and over *.cipher.`,
 			if deferr != nil {
 				return deferr
 			}
+			if cmd.Flags().Changed("output") && e.output == "" {
+				return usagef("read option --output: empty").hint("name a file, or - for standard output")
+			}
 			return e.run(cmd.Context(), args)
 		},
 	}
