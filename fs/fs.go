@@ -10,23 +10,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"time"
 
 	"github.com/kmsfs/kmsfs/cache"
+	"github.com/kmsfs/kmsfs/fs/mount"
 	"github.com/kmsfs/kmsfs/kms"
 )
 
 // Config says what to serve and how it looks. Zero values are not defaults:
 // the program fills every field.
 type Config struct {
-	Source     string // the directory of *.cipher files
-	Mountpoint string // an existing directory, absolute
-	Shared     bool   // mounts and unmounts propagate; otherwise the mount is private
-
-	// Device is the kernel's end of a mount that somebody else has made at
-	// Mountpoint. nil: kmsfs mounts.
-	Device *os.File
+	Mount mount.Spec // Mount.Source is the directory that is served
 
 	// Lifeline is what a predecessor has left. The filesystem closes it.
 	// nil: there was none.
@@ -40,7 +34,6 @@ type Config struct {
 
 	FileMode, DirMode uint32 // permission bits, below 0777
 	UID, GID          uint32 // the owner that is shown
-	AllowOther        bool   // users other than the mounting one may ask
 	Plain             bool   // files without the suffix are shown as they are
 	Fast              bool   // open=fast: the kernel opens, and keeps pages; see fast.go
 
@@ -90,7 +83,7 @@ func New(cfg Config) (*FS, error) {
 	var err error
 	if cfg.Lifeline != nil {
 		src = &source{dir: cfg.Lifeline.Source}
-	} else if src, err = openSource(cfg.Source); err != nil {
+	} else if src, err = openSource(cfg.Mount.Source); err != nil {
 		return nil, err
 	}
 	f := &FS{

@@ -53,7 +53,7 @@ func (l *loop) stop(patience time.Duration) bool {
 		if l.idle.Load() > 0 && !slices.ContainsFunc(files, func(n *node) bool { return l.kernel.poke(n.id) }) {
 			// The kernel knows no file. We ask it for its root, then; should
 			// nobody be left to answer that, the successor is.
-			go unix.Statx(unix.AT_FDCWD, l.fs.cfg.Mountpoint, unix.AT_STATX_FORCE_SYNC|unix.AT_NO_AUTOMOUNT, unix.STATX_MODE, new(unix.Statx_t))
+			go unix.Statx(unix.AT_FDCWD, l.fs.cfg.Mount.Point, unix.AT_STATX_FORCE_SYNC|unix.AT_NO_AUTOMOUNT, unix.STATX_MODE, new(unix.Statx_t))
 		}
 		time.Sleep(time.Millisecond)
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kmsfs/kmsfs/fs/mount"
 )
 
 // Lifeline is what outlives the process that serves a mount: whoever has it
@@ -22,17 +24,17 @@ type Lifeline struct {
 
 // attachLifeline mounts, and makes what a successor would need.
 func (f *FS) attachLifeline() (*Lifeline, error) {
-	fd, err := f.attach()
+	fd, err := f.cfg.Mount.Attach()
 	if err != nil {
 		return nil, err
 	}
 	device := os.NewFile(uintptr(fd), "/dev/fuse")
-	m, _, err := MountAt(f.cfg.Mountpoint)
+	m, _, err := mount.At(f.cfg.Mount.Point)
 	if err == nil {
 		var j *journal
 		if j, err = newJournal(); err == nil {
 			j.head.device, err = deviceNumber(m.Device)
-			if f.cfg.Device != nil {
+			if f.cfg.Mount.Device != nil {
 				err = nil // attach has looked for its mount
 			}
 			defer j.unmap()
@@ -40,7 +42,7 @@ func (f *FS) attachLifeline() (*Lifeline, error) {
 		}
 	}
 	device.Close()
-	return nil, errors.Join(fmt.Errorf("mount %s: %w", f.cfg.Mountpoint, err), f.Unmount(true))
+	return nil, errors.Join(fmt.Errorf("mount %s: %w", f.cfg.Mount.Point, err), f.Unmount(true))
 }
 
 // check tells whether a lifeline is that of the mount it is meant for: a
@@ -49,17 +51,16 @@ func (f *FS) attachLifeline() (*Lifeline, error) {
 // Kernels before 6.17 do not tell the connection of a descriptor; there it is
 // the number in the journal that is compared, and whoever can give us a false
 // pair of both can start kmsfs with any arguments as well.
-func (l *Lifeline) check(cfg Config, j *journal) error {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(l.Device.Fd()), &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFCHR || st.Rdev != unix.Mkdev(10, 229) {
+func (l *Lifeline) check(spec mount.Spec, j *journal) error {
+	if !mount.IsDevice(int(l.Device.Fd())) {
 		return errors.New("take over: no descriptor of /dev/fuse")
 	}
-	m, ok, err := MountAt(cfg.Mountpoint)
+	m, ok, err := mount.At(spec.Point)
 	if err != nil {
 		return err
 	}
-	if !ok || m.Type != Type {
-		return fmt.Errorf("take over %s: it is not in the mount table", cfg.Mountpoint)
+	if !ok || m.Type != mount.Type {
+		return fmt.Errorf("take over %s: it is not in the mount table", spec.Point)
 	}
 	number, err := deviceNumber(m.Device)
 	if err != nil {
@@ -67,19 +68,19 @@ func (l *Lifeline) check(cfg Config, j *journal) error {
 	}
 	info, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(int(l.Device.Fd())))
 	if err != nil {
-		return fmt.Errorf("take over %s: %w", cfg.Mountpoint, err)
+		return fmt.Errorf("take over %s: %w", spec.Point, err)
 	}
 	if _, after, ok := strings.Cut(string(info), "\nfuse_connection:"); ok {
 		text, _, _ := strings.Cut(after, "\n")
 		n, err := strconv.ParseUint(strings.TrimSpace(text), 10, 64)
 		if err != nil || n != uint64(unix.Minor(number)) {
-			return fmt.Errorf("take over %s: the descriptor is that of another mount", cfg.Mountpoint)
+			return fmt.Errorf("take over %s: the descriptor is that of another mount", spec.Point)
 		}
 	}
 	if j.head.device != number {
-		return fmt.Errorf("take over %s: the journal is that of another mount", cfg.Mountpoint)
+		return fmt.Errorf("take over %s: the journal is that of another mount", spec.Point)
 	}
-	return m.check(cfg.AllowOther)
+	return m.Check(spec.AllowOther)
 }
 
 // deviceNumber is st_dev as the mount table writes it.

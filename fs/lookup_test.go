@@ -17,6 +17,7 @@ import (
 
 	"github.com/kmsfs/kmsfs/cache"
 	"github.com/kmsfs/kmsfs/cache/secmem"
+	"github.com/kmsfs/kmsfs/fs/mount"
 	"github.com/kmsfs/kmsfs/kms"
 )
 
@@ -38,7 +39,7 @@ func unmounted(t *testing.T, source string) *FS {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := New(Config{Source: source, Decrypter: noService{}, Cache: c, Log: slog.New(slog.DiscardHandler)})
+	f, err := New(Config{Mount: mount.Spec{Source: source}, Decrypter: noService{}, Cache: c, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

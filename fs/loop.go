@@ -9,6 +9,8 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
+
+	"github.com/kmsfs/kmsfs/fs/mount"
 )
 
 // loop reads what the kernel asks and lets the filesystem answer. A reader
@@ -55,7 +57,7 @@ type reader struct {
 	payload [][]byte        // behind the body
 	result  fuse.ReadResult // of a READ, in place of a payload
 	record  *opened         // of an OPEN, logged behind the opener's back
-	pooled  *[maxRead]byte
+	pooled  *[mount.MaxRead]byte
 
 	mu          sync.Mutex
 	unique      uint64 // the message in work
@@ -71,11 +73,11 @@ const maxIdle = 1
 
 // buffers are for listings and for files that are shown as they are. No
 // plaintext is ever in them.
-var buffers = sync.Pool{New: func() any { return new([maxRead]byte) }}
+var buffers = sync.Pool{New: func() any { return new([mount.MaxRead]byte) }}
 
 func (r *reader) buffer(size uint32) []byte {
 	if r.pooled == nil {
-		r.pooled = buffers.Get().(*[maxRead]byte)
+		r.pooled = buffers.Get().(*[mount.MaxRead]byte)
 	}
 	return r.pooled[:size]
 }

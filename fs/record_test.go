@@ -117,24 +117,6 @@ func TestRecent(t *testing.T) {
 	}
 }
 
-func TestParseMounts(t *testing.T) {
-	table := "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue\n" +
-		`42 27 0:39 / /tmp/a\040b\134 ro,nosuid - fuse.kmsfs /src,allow_other ro,user_id=0,default_permissions` + "\n"
-	all, err := parseMounts(strings.NewReader(table))
-	if err != nil || len(all) != 2 {
-		t.Fatalf("%v, %v", all, err)
-	}
-	got := all[1]
-	if got.Point != `/tmp/a b\` || got.Type != Type || got.Source != "/src,allow_other" || fmt.Sprint(got.Options, got.Super) != "[ro nosuid] [ro user_id=0 default_permissions]" {
-		t.Errorf("%+v", got)
-	}
-	for _, bad := range []string{"x\n", "1 2 3 4 5\n", "1 2 3 4 5 6 7 8\n"} {
-		if all, err := parseMounts(strings.NewReader(bad)); err == nil {
-			t.Errorf("%q: %v", bad, all)
-		}
-	}
-}
-
 func TestParseContent(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                                "empty",

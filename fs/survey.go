@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/kmsfs/kmsfs/fs/mount"
 	"github.com/kmsfs/kmsfs/kms"
 )
 
@@ -121,7 +122,7 @@ func (s *Survey) isRemote(rel string) bool {
 	if err != nil {
 		return true
 	}
-	there, ok, err := MountAt(at)
+	there, ok, err := mount.At(at)
 	if err != nil || !ok {
 		return err != nil
 	}

@@ -18,7 +18,7 @@ func (f *FS) takeOver() {
 	f.loop.start()
 	n := f.loop.resume(messages)
 	go f.pages.dropLeft(paged)
-	f.cfg.Log.Info("successor took over", "mountpoint", printable(f.cfg.Mountpoint), "under_way", n, "paged", len(paged))
+	f.cfg.Log.Info("successor took over", "mountpoint", printable(f.cfg.Mount.Point), "under_way", n, "paged", len(paged))
 }
 
 // Stop ends the serving for a successor: nothing is lost, and nothing is
