@@ -8,6 +8,7 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
+	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
 )
 
@@ -44,13 +45,13 @@ func (f *FS) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name string, out *
 		return status
 	}
 	switch {
-	case n.kind == modeDir:
+	case n.kind == source.ModeDir:
 		out.SetEntryTimeout(dirEntryTimeout)
 	case f.cfg.Fast:
 		if !busy {
 			out.SetEntryTimeout(f.entryTrust(n))
 		}
-	case n.kind == modeFile && !n.plain:
+	case n.kind == source.ModeFile && !n.plain:
 		f.recent.keep(n.id, seen, c)
 	}
 	return fuse.OK
@@ -102,7 +103,7 @@ func (f *FS) Forget(id, lookups uint64) {
 type dirHandle struct {
 	uid     uint32
 	mu      sync.Mutex
-	entries []dirent // nil until first read; names as shown are computed late
+	entries []source.Entry // nil until first read; names as shown are computed late
 }
 
 // dirs are the open directories.
@@ -166,7 +167,7 @@ func (f *FS) ReleaseDir(in *fuse.ReleaseIn) {
 }
 
 // snapshot lists the directory at the first read and after a rewind.
-func (f *FS) snapshot(cancel <-chan struct{}, in *fuse.ReadIn) (*node, []dirent, fuse.Status) {
+func (f *FS) snapshot(cancel <-chan struct{}, in *fuse.ReadIn) (*node, []source.Entry, fuse.Status) {
 	n := f.known(cancel, in.NodeId)
 	h := f.dirs.get(in.Fh)
 	if h == nil && f.resumed {
@@ -179,7 +180,7 @@ func (f *FS) snapshot(cancel <-chan struct{}, in *fuse.ReadIn) (*node, []dirent,
 	defer h.mu.Unlock()
 	if h.entries == nil || in.Offset == 0 {
 		f.watch.add(n)
-		all, err := f.source.list(n.rel)
+		all, err := f.source.List(n.rel)
 		if err != nil {
 			return nil, nil, sourceStatus(err)
 		}
@@ -193,29 +194,29 @@ func (f *FS) snapshot(cancel <-chan struct{}, in *fuse.ReadIn) (*node, []dirent,
 }
 
 // shown drops hidden entries, and those whose name a ciphertext takes.
-func (f *FS) shown(dir string, all []dirent) []dirent {
+func (f *FS) shown(dir string, all []source.Entry) []source.Entry {
 	taken := map[string]bool{} // shown names that are not ciphertext: few
 	for _, e := range all {
-		if name := shownName(e, f.cfg.Plain); name != "" && !isCiphertext(e) {
+		if name := e.ShownName(f.cfg.Plain); name != "" && !e.IsCiphertext() {
 			taken[name] = true
 		}
 	}
 	lost := map[string]bool{}
 	if len(taken) > 0 {
 		for _, e := range all {
-			if isCiphertext(e) && taken[shownName(e, f.cfg.Plain)] {
-				lost[shownName(e, f.cfg.Plain)] = true
+			if e.IsCiphertext() && taken[e.ShownName(f.cfg.Plain)] {
+				lost[e.ShownName(f.cfg.Plain)] = true
 			}
 		}
 	}
 	out := all[:0]
 	for _, e := range all {
-		name := shownName(e, f.cfg.Plain)
+		name := e.ShownName(f.cfg.Plain)
 		if name == "" {
 			continue
 		}
-		if lost[name] && !isCiphertext(e) {
-			f.cfg.Log.Warn("hidden behind a ciphertext of the same shown name", "path", printable(join(dir, e.name)))
+		if lost[name] && !e.IsCiphertext() {
+			f.cfg.Log.Warn("hidden behind a ciphertext of the same shown name", "path", printable(source.Join(dir, e.Name)))
 			continue
 		}
 		out = append(out, e)
@@ -244,21 +245,21 @@ func (f *FS) ReadDirPlus(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirE
 	if !status.Ok() {
 		return status
 	}
-	dir, err := f.source.place(n.rel)
+	dir, err := f.source.OpenDir(n.rel)
 	if err != nil {
 		return sourceStatus(err)
 	}
-	defer dir.close()
+	defer dir.Close()
 	for i := in.Offset; i < uint64(len(entries))+2; i++ {
 		e := f.dirEntry(n, entries, i)
 		var child *node
 		if i >= 2 {
 			var err error
-			child, err = f.glance(dir, n.rel, entries[i-2].name)
+			child, err = f.glance(dir, n.rel, entries[i-2].Name)
 			if err == syscall.ENOENT {
 				continue // gone since the snapshot
 			}
-			if err == nil && shownName(dirent{entries[i-2].name, child.kind}, f.cfg.Plain) != e.Name {
+			if err == nil && (source.Entry{Name: entries[i-2].Name, Kind: child.kind}).ShownName(f.cfg.Plain) != e.Name {
 				continue // another kind of thing since the snapshot, under another name or none
 			}
 			if err == nil {
@@ -293,13 +294,13 @@ func (f *FS) listedTrust(n *node) time.Duration {
 }
 
 // dirEntry is entry i of a listing; 0 and 1 are the directory and its parent.
-func (f *FS) dirEntry(n *node, entries []dirent, i uint64) fuse.DirEntry {
+func (f *FS) dirEntry(n *node, entries []source.Entry, i uint64) fuse.DirEntry {
 	switch i {
 	case 0:
-		return fuse.DirEntry{Name: ".", Ino: n.id, Mode: modeDir, Off: 1}
+		return fuse.DirEntry{Name: ".", Ino: n.id, Mode: source.ModeDir, Off: 1}
 	case 1:
-		return fuse.DirEntry{Name: "..", Mode: modeDir, Off: 2}
+		return fuse.DirEntry{Name: "..", Mode: source.ModeDir, Off: 2}
 	}
 	e := entries[i-2]
-	return fuse.DirEntry{Name: shownName(e, f.cfg.Plain), Mode: e.typ, Off: i + 1}
+	return fuse.DirEntry{Name: e.ShownName(f.cfg.Plain), Mode: e.Kind, Off: i + 1}
 }

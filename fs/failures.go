@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
 )
 
@@ -32,7 +33,7 @@ type failures struct {
 
 func (t *failures) note(rel string, err error) {
 	f := Failure{Class: cmp.Or(kms.ClassName(err), "other"), At: time.Now(),
-		Path: printable(strings.TrimSuffix(rel, suffix)), Text: printable(err.Error())}
+		Path: printable(strings.TrimSuffix(rel, source.Suffix)), Text: printable(err.Error())}
 	if e, ok := errors.AsType[*kms.Error](err); ok {
 		f.RequestID = printable(e.RequestID)
 	}

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kmsfs/kmsfs/cache"
+	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
 )
 
@@ -49,22 +50,22 @@ func (f *FS) openFast(in *fuse.OpenIn) fuse.Status {
 // file must also be open for writing nowhere.
 func (f *FS) unfinished(n *node, c content, err error) (changed int64, busy bool) {
 	switch {
-	case err == errTorn:
+	case err == source.ErrTorn:
 		return now().UnixNano(), true
 	case err != nil:
 		return 0, false
 	case c.bad != "":
-		return n.tuple.ctime, true
+		return n.tuple.Ctime, true
 	}
-	return n.tuple.ctime, f.cfg.Fast && n.kind == modeFile && !n.plain && n.young() && f.source.inWriting(n.rel, n.tuple)
+	return n.tuple.Ctime, f.cfg.Fast && n.kind == source.ModeFile && !n.plain && n.young() && f.source.InWriting(n.rel, n.tuple)
 }
 
 // young: a writer may still be at work.
-func (n *node) young() bool { return now().UnixNano()-n.tuple.ctime < int64(settleFor) }
+func (n *node) young() bool { return now().UnixNano()-n.tuple.Ctime < int64(settleFor) }
 
 // entryTrust is how long the kernel may take the name of n for granted.
 func (f *FS) entryTrust(n *node) time.Duration {
-	if !f.watch.pushes() || (n.kind == modeFile && !n.plain && n.kept.Load() == nil) {
+	if !f.watch.pushes() || (n.kind == source.ModeFile && !n.plain && n.kept.Load() == nil) {
 		return 0
 	}
 	return nameTrust
@@ -73,7 +74,7 @@ func (f *FS) entryTrust(n *node) time.Duration {
 // attrTrust is how long the kernel may trust a file's attributes, and with
 // them its pages, without asking.
 func (f *FS) attrTrust(n *node) time.Duration {
-	if !f.cfg.Fast || n.kind != modeFile {
+	if !f.cfg.Fast || n.kind != source.ModeFile {
 		return fileAttrTimeout
 	}
 	if n.plain {
@@ -89,7 +90,7 @@ func (f *FS) attrTrust(n *node) time.Duration {
 // readFast serves a page of a node's version.
 func (f *FS) readFast(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
 	n := f.known(cancel, in.NodeId)
-	if n == nil || n.kind != modeFile {
+	if n == nil || n.kind != source.ModeFile {
 		return nil, unknown(cancel)
 	}
 	if n.plain {
@@ -158,12 +159,12 @@ func (f *FS) readPlainNode(n *node, in *fuse.ReadIn, buf []byte) (fuse.ReadResul
 	if !f.cfg.Plain {
 		return nil, fuse.EACCES
 	}
-	fd, st, err := f.source.openFile(n.rel)
+	fd, st, err := f.source.OpenFile(n.rel)
 	if err != nil {
 		return nil, sourceStatus(err)
 	}
 	defer unix.Close(fd)
-	if tupleOf(&st) != n.tuple {
+	if source.TupleOf(&st) != n.tuple {
 		return nil, fuse.Status(syscall.ESTALE)
 	}
 	return f.preadInto(fd, in, buf)

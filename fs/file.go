@@ -10,6 +10,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
+	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
 )
 
@@ -31,7 +32,7 @@ func (f *FS) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) (f
 		f.told.remember(in.Pid)
 		return unknown(cancel), nil
 	}
-	if n.kind != modeFile {
+	if n.kind != source.ModeFile {
 		return fuse.EINVAL, nil
 	}
 	if n.plain && !f.cfg.Plain {
@@ -80,7 +81,7 @@ func (o *opening) run(r *opened) fuse.Status {
 			look = o.lookRegular // LOOKUP has seen what it is
 		}
 		found, c, err := look(o.node.rel)
-		if err == errTorn && wait.more(time.Now().UnixNano()) {
+		if err == source.ErrTorn && wait.more(time.Now().UnixNano()) {
 			continue
 		}
 		if err != nil {
@@ -101,7 +102,7 @@ func (o *opening) run(r *opened) fuse.Status {
 			}
 		}
 		status := o.open(serve, c, r)
-		if status != fuse.Status(syscall.EBADMSG) || !wait.more(found.tuple.ctime) {
+		if status != fuse.Status(syscall.EBADMSG) || !wait.more(found.tuple.Ctime) {
 			return status
 		}
 		torn = serve == o.node // looked up in the middle of a write: it cannot be served
@@ -144,7 +145,7 @@ func (o *opening) open(n *node, c content, r *opened) fuse.Status {
 
 // openPlain opens a file that is shown as it is.
 func (f *FS) openPlain(n *node, r *opened, out *fuse.OpenOut) fuse.Status {
-	fd, st, err := f.source.openFile(n.rel)
+	fd, st, err := f.source.OpenFile(n.rel)
 	if err != nil {
 		return sourceStatus(err)
 	}

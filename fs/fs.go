@@ -14,6 +14,7 @@ import (
 
 	"github.com/kmsfs/kmsfs/cache"
 	"github.com/kmsfs/kmsfs/fs/mount"
+	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
 )
 
@@ -53,7 +54,7 @@ type FS struct {
 	loop     *loop     // from Mount on
 	resumed  bool      // there was a predecessor
 	search   search
-	source   *source
+	source   *source.Dir
 	nodes    *nodes
 	parsed   *parsed
 	recent   *recent
@@ -79,17 +80,17 @@ func New(cfg Config) (*FS, error) {
 	case cfg.FileMode&^0o777 != 0 || cfg.DirMode&^0o777 != 0:
 		return nil, errors.New("fs: modes are permission bits only")
 	}
-	var src *source
+	var src *source.Dir
 	var err error
 	if cfg.Lifeline != nil {
-		src = &source{dir: cfg.Lifeline.Source}
-	} else if src, err = openSource(cfg.Mount.Source); err != nil {
+		src = source.Inherited(cfg.Lifeline.Source)
+	} else if src, err = source.Open(cfg.Mount.Source); err != nil {
 		return nil, err
 	}
 	f := &FS{
 		cfg:      cfg,
 		source:   src,
-		nodes:    newNodes(&node{id: rootID, kind: modeDir}),
+		nodes:    newNodes(&node{id: rootID, kind: source.ModeDir}),
 		parsed:   &parsed{},
 		recent:   &recent{},
 		told:     &told{at: map[uint32]time.Time{}},
@@ -102,7 +103,7 @@ func New(cfg Config) (*FS, error) {
 	}
 	f.pages = newPages(f.groupOf)
 	if f.clock, err = newClockset(f.clockJumped); err != nil {
-		src.close()
+		src.Close()
 		return nil, fmt.Errorf("watch the clock: %w", err)
 	}
 	f.watch = newWatch(f)
@@ -122,5 +123,5 @@ func (f *FS) release() {
 	f.watch.close()
 	f.pages.close()
 	f.handles.closeAll()
-	f.source.close()
+	f.source.Close()
 }

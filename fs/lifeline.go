@@ -38,7 +38,7 @@ func (f *FS) attachLifeline() (*Lifeline, error) {
 				err = nil // attach has looked for its mount
 			}
 			defer j.unmap()
-			return &Lifeline{device, j.file, f.source.dir}, err
+			return &Lifeline{device, j.file, f.source.File()}, err
 		}
 	}
 	device.Close()

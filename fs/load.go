@@ -13,6 +13,7 @@ import (
 	"unsafe"
 
 	"github.com/kmsfs/kmsfs/cache"
+	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
 )
 
@@ -22,7 +23,7 @@ func (f *FS) handleFor(rel string, blob kms.Blob) (*handle, error) {
 	h := &handle{rel: rel, blob: blob, context: f.cfg.Context}
 	if f.cfg.BindNames {
 		var err error
-		if h.context, err = f.cfg.Context.Bind(strings.TrimSuffix(rel, suffix)); err != nil {
+		if h.context, err = f.cfg.Context.Bind(strings.TrimSuffix(rel, source.Suffix)); err != nil {
 			return nil, &kms.Error{Class: kms.ErrBadCiphertext, Action: "Decrypt", Detail: err.Error()}
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/kmsfs/kmsfs/cache"
 	"github.com/kmsfs/kmsfs/cache/secmem"
 	"github.com/kmsfs/kmsfs/fs/mount"
+	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
 )
 
@@ -44,7 +45,7 @@ func unmounted(t *testing.T, source string) *FS {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		f.source.close()
+		f.source.Close()
 		c.Close()
 		memory.Close()
 	})
@@ -74,13 +75,13 @@ func TestVanishedDirectory(t *testing.T) {
 // A file that changes under every look is waited for: no LOOKUP fails as long
 // as its writers pause soon.
 func TestLookupWaitsForWriter(t *testing.T) {
-	source := t.TempDir()
+	dir := t.TempDir()
 	raw := "00000000-0000-0000-0000-000000000000" + strings.Repeat("x", 40_000)
-	path := filepath.Join(source, "a.cipher")
+	path := filepath.Join(dir, "a.cipher")
 	if err := os.WriteFile(path, []byte(base64.StdEncoding.EncodeToString([]byte(raw))), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	f := unmounted(t, source)
+	f := unmounted(t, dir)
 	torn := 0
 	for begun := time.Now(); torn < 5 && time.Since(begun) < 10*time.Second; {
 		until := time.Now().Add(settleFor / 5)
@@ -96,7 +97,7 @@ func TestLookupWaitsForWriter(t *testing.T) {
 				}
 			})
 		}
-		if _, _, err := f.find("", "a"); err == errTorn {
+		if _, _, err := f.find("", "a"); err == source.ErrTorn {
 			torn++
 			var out fuse.EntryOut
 			if status := f.Lookup(nil, &fuse.InHeader{NodeId: rootID}, "a", &out); !status.Ok() {

@@ -162,7 +162,7 @@ func (r *reader) fill(fd int) (int, unix.Errno) {
 func (r *reader) brief() bool {
 	switch op := as[fuse.InHeader](r).Opcode; op {
 	case opLookup, opGetattr, opOpen, opRead:
-		return r.loop.fs.source.local
+		return r.loop.fs.source.IsLocal()
 	case opRelease, opFlush, opStatfs:
 		return true
 	default:

@@ -3,6 +3,8 @@ package fs
 import (
 	"strings"
 	"sync"
+
+	"github.com/kmsfs/kmsfs/fs/source"
 )
 
 // notices are what an admin should know of a file although nothing fails, or
@@ -32,7 +34,7 @@ func (t *notices) first(what string) bool {
 
 // notice warns of one file.
 func (f *FS) notice(rel, text string) {
-	warning := printable(strings.TrimSuffix(rel, suffix)) + ": " + text
+	warning := printable(strings.TrimSuffix(rel, source.Suffix)) + ": " + text
 	if !f.notices.first(warning) {
 		return
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"github.com/kmsfs/kmsfs/cache"
+	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
 )
 
@@ -70,7 +71,7 @@ func TestLoadStatus(t *testing.T) {
 	}
 	for err, want := range map[error]syscall.Errno{
 		syscall.ENOENT: syscall.ENOENT, syscall.EAGAIN: syscall.EIO, syscall.EACCES: syscall.EACCES, syscall.ENOTDIR: syscall.ENOENT,
-		syscall.EXDEV: syscall.EXDEV, syscall.EINVAL: syscall.EIO, errTorn: syscall.EIO, errors.New("else"): syscall.EIO,
+		syscall.EXDEV: syscall.EXDEV, syscall.EINVAL: syscall.EIO, source.ErrTorn: syscall.EIO, errors.New("else"): syscall.EIO,
 	} {
 		if got := sourceStatus(err); got != fuse.Status(want) {
 			t.Errorf("%v: %v, want %v", err, got, want)

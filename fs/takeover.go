@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/kmsfs/kmsfs/fs/source"
 )
 
 // takeOver serves on where a predecessor stopped or died: it answers what is
@@ -49,7 +51,7 @@ func (f *FS) known(cancel <-chan struct{}, id uint64) *node {
 	if n == nil {
 		return nil
 	}
-	if n.kind == modeFile && n.size == unknownSize {
+	if n.kind == source.ModeFile && n.size == unknownSize {
 		found, c, err := f.lookFile(n.rel)
 		if err != nil || found.id != id || f.measure(f.interruptible(cancel), found, c) != nil {
 			return nil
@@ -146,20 +148,20 @@ func (s *search) run(f *FS) {
 
 // walk finds the nodes of everything that is shown in a directory and beneath.
 func (f *FS) walk(dir string, found map[uint64]*node) {
-	all, err := f.source.list(dir)
+	all, err := f.source.List(dir)
 	if err != nil {
 		return
 	}
 	for _, e := range all {
-		if shownName(e, f.cfg.Plain) == "" {
+		if e.ShownName(f.cfg.Plain) == "" {
 			continue
 		}
-		n, _, err := f.look(join(dir, e.name))
+		n, _, err := f.look(source.Join(dir, e.Name))
 		if err != nil {
 			continue
 		}
 		found[n.id] = n
-		if n.kind == modeDir {
+		if n.kind == source.ModeDir {
 			f.walk(n.rel, found)
 		}
 	}
@@ -173,7 +175,7 @@ func (f *FS) reopen(cancel <-chan struct{}, in *fuse.ReadIn) *handle {
 		return nil
 	}
 	n := f.known(cancel, in.Fh)
-	if n == nil || n.kind != modeFile {
+	if n == nil || n.kind != source.ModeFile {
 		return nil
 	}
 	if n.plain {

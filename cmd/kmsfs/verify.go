@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kmsfs/kmsfs/fs"
+	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
 )
 
@@ -112,7 +113,7 @@ func (v *verifying) run(ctx context.Context) error {
 	case bad > 0:
 		return failf("verify %s: %d of %d files cannot be served", quote(v.dir), bad, done)
 	case len(v.files) == 0:
-		return failf("verify %s: no %s files", quote(v.dir), cipherSuffix)
+		return failf("verify %s: no %s files", quote(v.dir), source.Suffix)
 	}
 	return nil
 }
