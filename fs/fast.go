@@ -61,7 +61,7 @@ func (f *FS) unfinished(n *node, c content, err error) (changed int64, busy bool
 }
 
 // young: a writer may still be at work.
-func (n *node) young() bool { return now().UnixNano()-n.tuple.Ctime < int64(settleFor) }
+func (n *node) young() bool { return now().UnixNano()-n.tuple.Ctime < int64(writerGraceFor) }
 
 // entryTrust is how long the kernel may take the name of n for granted.
 func (f *FS) entryTrust(n *node) time.Duration {

@@ -45,7 +45,7 @@ func (f *FS) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) (f
 	o := &opening{FS: f, ctx: kms.WithCaller(f.interruptible(cancel), in.Uid), node: n, tid: in.Pid, at: at, retry: retry}
 	status := o.run(r)
 	if status == fuse.Status(syscall.EBADMSG) && o.ctx.Err() != nil {
-		status = fuse.EINTR // he gave up before the file had settled
+		status = fuse.EINTR // the caller gave up before the writer had finished
 	}
 	if status == fuse.Status(syscall.ESTALE) {
 		return status, nil // the same open(2) comes back at once
@@ -74,7 +74,7 @@ func (o *opening) run(r *opened) fuse.Status {
 	if !o.retry {
 		at = r.begun.Add(-2 * time.Millisecond) // nobody can be told by an id of 0
 	}
-	wait := settling{ctx: o.ctx, begun: r.begun}
+	wait := writerGrace{ctx: o.ctx, begun: r.begun}
 	for torn := false; ; {
 		look := o.lookFile
 		if _, just := o.recent.since(o.node.id, r.begun.Add(-2*time.Millisecond)); just {

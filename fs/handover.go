@@ -21,7 +21,7 @@ func (l *loop) resume(left [][]byte) (found int) {
 		h := (*fuse.InHeader)(unsafe.Pointer(&slot[0]))
 		r.n = int(min(h.Length, messageSlot))
 		if r.n < headerSize || unanswered(h.Opcode) {
-			r.settle()
+			r.finish()
 			l.end(r)
 			continue
 		}

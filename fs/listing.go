@@ -167,7 +167,7 @@ func (f *FS) ReadDirPlus(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirE
 		var child *node
 		if i >= 2 {
 			var err error
-			child, err = f.glance(dir, n.rel, entries[i-2].Name)
+			child, err = f.lookListed(dir, n.rel, entries[i-2].Name)
 			if err == syscall.ENOENT {
 				continue // gone since the snapshot
 			}

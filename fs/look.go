@@ -101,9 +101,9 @@ func plainNode(rel string, st *unix.Stat_t) *node {
 	return n
 }
 
-// glance is look for a name in a listing, in fewer calls: a path whose tuple
+// lookListed is look for a name in a listing, in fewer calls: a path whose tuple
 // is that of a node and trusted needs no reading. OPEN never relies on it.
-func (f *FS) glance(dir source.DirFD, parent, name string) (*node, error) {
+func (f *FS) lookListed(dir source.DirFD, parent, name string) (*node, error) {
 	rel := source.Join(parent, name)
 	st, err := dir.Stat(name)
 	if err != nil {

@@ -60,7 +60,7 @@ func (f *FS) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name string, out *
 // moment: bytes that are no ciphertext yet have no size to show. seen is when
 // the last look began, and busy says that a writer may still be at work.
 func (f *FS) findWhole(dir, name string) (n *node, c content, seen time.Time, busy bool, err error) {
-	wait := settling{ctx: context.Background(), begun: now()} // short, and stat knows no EINTR
+	wait := writerGrace{ctx: context.Background(), begun: now()} // short, and stat knows no EINTR
 	for seen = wait.begun; ; seen = now() {
 		var changed int64
 		n, c, err = f.find(dir, name)

@@ -84,7 +84,7 @@ func TestLookupWaitsForWriter(t *testing.T) {
 	f := unmounted(t, dir)
 	torn := 0
 	for begun := time.Now(); torn < 5 && time.Since(begun) < 10*time.Second; {
-		until := time.Now().Add(settleFor / 5)
+		until := time.Now().Add(writerGraceFor / 5)
 		var writers sync.WaitGroup
 		for w := range 2 {
 			writers.Go(func() {

@@ -203,7 +203,7 @@ func (r *reader) serve() {
 	if r.record != nil {
 		r.loop.fs.logOpen(r.record, status)
 	}
-	r.settle()
+	r.finish()
 }
 
 func (r *reader) begin(unique uint64) {
@@ -262,8 +262,8 @@ func slicesOf(res fuse.ReadResult) [][]byte {
 	return [][]byte{b}
 }
 
-// settle lets go of everything that belonged to the message.
-func (r *reader) settle() {
+// finish lets go of everything that belonged to the message.
+func (r *reader) finish() {
 	if r.result != nil {
 		r.result.Done()
 	}
