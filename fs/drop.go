@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/kmsfs/kmsfs/fs/audit"
 	"github.com/kmsfs/kmsfs/fs/source"
 )
 
@@ -68,7 +69,7 @@ func (f *FS) purge(ctx context.Context, p string) ([]*node, error) {
 		err = nil // removed, and remembered
 	}
 	if err != nil {
-		return known, fmt.Errorf("%s: %w", printable(p), err)
+		return known, fmt.Errorf("%s: %w", audit.Printable(p), err)
 	}
 	return known, nil
 }
@@ -119,7 +120,7 @@ func (f *FS) purgeDir(ctx context.Context, rel string) error {
 				lerr = f.purgeFile(n, c)
 			}
 			if lerr != nil && lerr != unix.ENOENT {
-				err = cmp.Or(err, fmt.Errorf("%s: %w", printable(at), lerr))
+				err = cmp.Or(err, fmt.Errorf("%s: %w", audit.Printable(at), lerr))
 			}
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kmsfs/kmsfs/cache"
+	"github.com/kmsfs/kmsfs/fs/audit"
 	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
 )
@@ -96,23 +97,23 @@ func (f *FS) readFast(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse
 	if n.plain {
 		return f.readPlainNode(n, in, buf)
 	}
-	r := opened{begun: now(), path: n.rel, hash: n.hash}
+	r := audit.Open{Begun: now(), Path: n.rel, Hash: n.hash}
 	h, status := f.handleOf(n, &r)
 	if status.Ok() {
 		lease, err := f.lease(kms.WithCaller(f.interruptible(cancel), in.Uid), h)
 		if err == nil {
 			if !lease.Hit() {
-				r.caller, r.requestID, r.stale = f.threads.caller(in.InHeader), lease.Origin(), lease.Stale()
-				r.version = lease.Group()
-				f.logDecrypt(&r, fuse.OK)
+				r.Caller, r.RequestID, r.Stale = f.caller(&in.InHeader), lease.Origin(), lease.Stale()
+				r.KeyVersion = lease.Group()
+				f.audit.Decrypted(&r, 0)
 			}
 			f.pages.dropWith(in.NodeId, h, func() time.Duration { return pagesFor(lease) })
 			return answer(lease, in)
 		}
-		r.err, status = err, loadStatus(err)
+		r.Err, status = err, loadStatus(err)
 	}
-	r.caller = f.threads.caller(in.InHeader)
-	f.logDecrypt(&r, status)
+	r.Caller = f.caller(&in.InHeader)
+	f.audit.Decrypted(&r, syscall.Errno(status))
 	return nil, status
 }
 
@@ -130,26 +131,26 @@ func pagesFor(lease *cache.Lease) time.Duration {
 }
 
 // handleOf returns the ciphertext of a node's version.
-func (f *FS) handleOf(n *node, r *opened) (h *handle, status fuse.Status) {
+func (f *FS) handleOf(n *node, r *audit.Open) (h *handle, status fuse.Status) {
 	if h = n.kept.Load(); h == nil {
 		found, c, err := f.lookFile(n.rel)
 		switch {
 		case err != nil:
-			r.err = err
+			r.Err = err
 			return nil, sourceStatus(err)
 		case found.id != n.id:
-			r.err = errors.New("replaced since it was opened, and too many files are known to keep the bytes of this one")
+			r.Err = errors.New("replaced since it was opened, and too many files are known to keep the bytes of this one")
 			return nil, fuse.Status(syscall.ESTALE)
 		case c.bad != "":
-			r.err = c.err()
+			r.Err = c.err()
 			return nil, fuse.Status(syscall.EBADMSG)
 		}
 		if h, err = f.handleFor(n.rel, c.blob); err != nil {
-			r.err = err
+			r.Err = err
 			return nil, loadStatus(err)
 		}
 	}
-	r.version = h.blob.KeyVersionID
+	r.KeyVersion = h.blob.KeyVersionID
 	return h, fuse.OK
 }
 

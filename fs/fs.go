@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/kmsfs/kmsfs/cache"
+	"github.com/kmsfs/kmsfs/fs/audit"
 	"github.com/kmsfs/kmsfs/fs/mount"
 	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
@@ -49,26 +50,24 @@ type Config struct {
 // instructions; nobody takes a second one or calls out while holding it: not
 // the source, not the cache, and never the kernel.
 type FS struct {
-	cfg      Config
-	line     *Lifeline // from Mount on
-	loop     *loop     // from Mount on
-	resumed  bool      // there was a predecessor
-	search   search
-	source   *source.Dir
-	nodes    *nodes
-	parsed   *parsed
-	recent   *recent
-	told     *told
-	sizes    *sizes
-	notices  *notices
-	handles  *handles
-	threads  *threads
-	dirs     *dirs
-	failures *failures
-	outage   outage
-	pages    *pages
-	watch    *watch
-	clock    *clockset
+	cfg     Config
+	line    *Lifeline // from Mount on
+	loop    *loop     // from Mount on
+	resumed bool      // there was a predecessor
+	search  search
+	audit   *audit.Log
+	source  *source.Dir
+	nodes   *nodes
+	parsed  *parsed
+	recent  *recent
+	told    *told
+	sizes   *sizes
+	notices *notices
+	handles *handles
+	dirs    *dirs
+	pages   *pages
+	watch   *watch
+	clock   *clockset
 }
 
 // New opens the source and prepares to serve it. Nothing is mounted yet and
@@ -88,18 +87,17 @@ func New(cfg Config) (*FS, error) {
 		return nil, err
 	}
 	f := &FS{
-		cfg:      cfg,
-		source:   src,
-		nodes:    newNodes(&node{id: rootID, kind: source.ModeDir}),
-		parsed:   &parsed{},
-		recent:   &recent{},
-		told:     &told{at: map[uint32]time.Time{}},
-		sizes:    newSizes(),
-		notices:  &notices{},
-		handles:  newHandles(),
-		threads:  &threads{of: map[uint32]uint32{}},
-		dirs:     &dirs{open: map[uint64]*dirHandle{}, held: map[uint32]int{}},
-		failures: &failures{of: map[string]Failure{}},
+		cfg:     cfg,
+		audit:   audit.New(cfg.Log),
+		source:  src,
+		nodes:   newNodes(&node{id: rootID, kind: source.ModeDir}),
+		parsed:  &parsed{},
+		recent:  &recent{},
+		told:    &told{at: map[uint32]time.Time{}},
+		sizes:   newSizes(),
+		notices: &notices{},
+		handles: newHandles(),
+		dirs:    &dirs{open: map[uint64]*dirHandle{}, held: map[uint32]int{}},
 	}
 	f.pages = newPages(f.groupOf)
 	if f.clock, err = newClockset(f.clockJumped); err != nil {

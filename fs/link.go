@@ -6,6 +6,7 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
+	"github.com/kmsfs/kmsfs/fs/audit"
 	"github.com/kmsfs/kmsfs/fs/source"
 )
 
@@ -33,7 +34,7 @@ func (f *FS) readLink(rel string) (string, error) {
 		return "", err
 	}
 	if !source.Confine(rel, target) {
-		f.cfg.Log.Warn("link leads out of the mount", "path", printable(rel), "target", printable(target))
+		f.cfg.Log.Warn("link leads out of the mount", "path", audit.Printable(rel), "target", audit.Printable(target))
 		return "", errLeaves
 	}
 	return f.linkText(rel, target), nil

@@ -7,6 +7,7 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
+	"github.com/kmsfs/kmsfs/fs/audit"
 	"github.com/kmsfs/kmsfs/fs/source"
 )
 
@@ -128,7 +129,7 @@ func (f *FS) shown(dir string, all []source.Entry) []source.Entry {
 			continue
 		}
 		if lost[name] && !e.IsCiphertext() {
-			f.cfg.Log.Warn("hidden behind a ciphertext of the same shown name", "path", printable(source.Join(dir, e.Name)))
+			f.cfg.Log.Warn("hidden behind a ciphertext of the same shown name", "path", audit.Printable(source.Join(dir, e.Name)))
 			continue
 		}
 		out = append(out, e)

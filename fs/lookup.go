@@ -7,6 +7,7 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
+	"github.com/kmsfs/kmsfs/fs/audit"
 	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
 )
@@ -35,7 +36,7 @@ func (f *FS) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name string, out *
 		end()
 		if err != nil {
 			status := loadStatus(err) // there will be no OPEN to record it
-			f.logOpen(&opened{begun: seen, caller: f.threads.caller(*h), path: n.rel, hash: c.hash, version: c.blob.KeyVersionID, err: err}, status)
+			f.audit.Opened(&audit.Open{Begun: seen, Caller: f.caller(h), Path: n.rel, Hash: c.hash, KeyVersion: c.blob.KeyVersionID, Err: err}, syscall.Errno(status))
 			return status
 		}
 	}
@@ -81,7 +82,7 @@ func (f *FS) enter(n *node, out *fuse.EntryOut) (*node, fuse.Status) {
 	}
 	rel := n.rel
 	if n = f.nodes.adopt(n); n == nil {
-		f.cfg.Log.Error("two files share one node id; one of them cannot be shown", "path", printable(rel))
+		f.cfg.Log.Error("two files share one node id; one of them cannot be shown", "path", audit.Printable(rel))
 		return nil, fuse.EIO
 	}
 	out.NodeId, out.Generation, out.Attr = n.id, 1, a

@@ -10,6 +10,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
+	"github.com/kmsfs/kmsfs/fs/audit"
 	"github.com/kmsfs/kmsfs/fs/mount"
 )
 
@@ -56,7 +57,7 @@ type reader struct {
 	size    int             // of the body
 	payload [][]byte        // behind the body
 	result  fuse.ReadResult // of a READ, in place of a payload
-	record  *opened         // of an OPEN, logged behind the opener's back
+	record  *audit.Open     // of an OPEN, logged behind the opener's back
 	pooled  *[mount.MaxRead]byte
 
 	mu          sync.Mutex
@@ -201,7 +202,7 @@ func (r *reader) serve() {
 		r.send(h.Unique, status)
 	}
 	if r.record != nil {
-		r.loop.fs.logOpen(r.record, status)
+		r.loop.fs.audit.Opened(r.record, unix.Errno(status))
 	}
 	r.finish()
 }

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/kmsfs/kmsfs/fs/audit"
 	"github.com/kmsfs/kmsfs/fs/source"
 )
 
@@ -34,7 +35,7 @@ func (t *notices) first(what string) bool {
 
 // notice warns of one file.
 func (f *FS) notice(rel, text string) {
-	warning := printable(strings.TrimSuffix(rel, source.Suffix)) + ": " + text
+	warning := audit.Printable(strings.TrimSuffix(rel, source.Suffix)) + ": " + text
 	if !f.notices.first(warning) {
 		return
 	}

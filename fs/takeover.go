@@ -8,6 +8,7 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
+	"github.com/kmsfs/kmsfs/fs/audit"
 	"github.com/kmsfs/kmsfs/fs/source"
 )
 
@@ -20,7 +21,7 @@ func (f *FS) takeOver() {
 	f.loop.start()
 	n := f.loop.resume(messages)
 	go f.pages.dropLeft(paged)
-	f.cfg.Log.Info("successor took over", "mountpoint", printable(f.cfg.Mount.Point), "under_way", n, "paged", len(paged))
+	f.cfg.Log.Info("successor took over", "mountpoint", audit.Printable(f.cfg.Mount.Point), "under_way", n, "paged", len(paged))
 }
 
 // Stop ends the serving for a successor: nothing is lost, and nothing is
@@ -179,7 +180,7 @@ func (f *FS) reopen(cancel <-chan struct{}, in *fuse.ReadIn) *handle {
 		return nil
 	}
 	if n.plain {
-		if f.openPlain(n, &opened{caller: caller{uid: in.Uid}}, new(fuse.OpenOut)).Ok() {
+		if f.openPlain(n, &audit.Open{Caller: audit.Caller{UID: in.Uid}}, new(fuse.OpenOut)).Ok() {
 			return f.handles.get(in.Fh) // what is there now, if it is still the same
 		}
 		return nil
