@@ -42,7 +42,7 @@ func (f *FS) fillAttr(n *node, a *fuse.Attr) (time.Duration, error) {
 	if n.kind == source.ModeLink {
 		a.Mode = source.ModeLink | 0o777
 	}
-	f.pages.await(n.id)
+	f.pages.await(n.id, f.loop.cover)
 	v := &n.version
 	if other := n.shown.Load(); other != nil {
 		v = other

@@ -16,8 +16,12 @@ import (
 // not know the request any more and drops the second answer. Every request
 // may be done twice, for none changes anything.
 func (l *loop) resume(left [][]byte) (found int) {
-	for _, slot := range left {
-		r := l.newReader(slot)
+	readers := make([]*reader, len(left))
+	for i, slot := range left {
+		readers[i] = l.newReader(slot) // all before the first one ends: with the last, everything is let go
+	}
+	for i, slot := range left {
+		r := readers[i]
 		h := (*fuse.InHeader)(unsafe.Pointer(&slot[0]))
 		r.n = int(min(h.Length, messageSlot))
 		if r.n < headerSize || unanswered(h.Opcode) {

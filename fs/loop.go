@@ -39,7 +39,8 @@ type loop struct {
 
 	mu      sync.Mutex
 	readers []*reader
-	gone    chan struct{} // closed when the connection and the last reader have ended
+	gone    chan struct{} // closed when the connection and the last reader have ended; a later reader reads nothing
+	over    sync.Once     // closes gone
 }
 
 // reader is a goroutine that reads and answers. Its message lies in a slot of
@@ -325,6 +326,6 @@ func (l *loop) end(r *reader) {
 	l.readers = slices.DeleteFunc(l.readers, func(o *reader) bool { return o == r })
 	l.journal.give(r.slot)
 	if len(l.readers) == 0 && l.dead.Load() {
-		close(l.gone)
+		l.over.Do(func() { close(l.gone) })
 	}
 }

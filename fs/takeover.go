@@ -18,8 +18,8 @@ func (f *FS) takeOver() {
 	f.resumed = true
 	paged := f.pages.inherit(f.loop.journal)
 	messages := f.loop.journal.left() // before any slot is taken
-	f.loop.start()
 	n := f.loop.resume(messages)
+	f.loop.start()
 	go f.pages.dropLeft(paged)
 	f.cfg.Log.Info("successor took over", "mountpoint", audit.Printable(f.cfg.Mount.Point), "under_way", n, "paged", len(paged))
 }
