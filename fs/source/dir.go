@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,8 +23,8 @@ import (
 // ever crossed, and nothing but a regular file is opened for reading. So a
 // mount over the source itself still reads what lies under it.
 type Dir struct {
-	file  *os.File // O_PATH
-	local bool     // a file system in memory or on a disk of this machine
+	file  *os.File    // O_PATH
+	local atomic.Bool // a file system in memory or on a disk of this machine
 }
 
 // Open takes the handle. The path itself may contain links.
@@ -32,9 +33,29 @@ func Open(name string) (*Dir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open source: %w", &os.PathError{Op: "open", Path: name, Err: err})
 	}
-	var st unix.Statfs_t
-	known := unix.Fstatfs(fd, &st) == nil && localTypes[int64(st.Type)]
-	return &Dir{os.NewFile(uintptr(fd), name), known}, nil
+	d := &Dir{file: os.NewFile(uintptr(fd), name)}
+	d.findType()
+	return d, nil
+}
+
+// Inherited is the directory whose handle a predecessor took. It does not wait
+// for the file system, which may stall: a successor begins to serve without it.
+func Inherited(file *os.File) *Dir {
+	d := &Dir{file: file}
+	go d.findType()
+	return d
+}
+
+// findType finds out whether the file system is a local one.
+func (d *Dir) findType() {
+	handle, err := d.file.SyscallConn() // it stays open meanwhile
+	if err != nil {
+		return
+	}
+	_ = handle.Control(func(fd uintptr) {
+		var st unix.Statfs_t
+		d.local.Store(unix.Fstatfs(int(fd), &st) == nil && localTypes[int64(st.Type)])
+	})
 }
 
 // localTypes are file systems that answer at once, or after one look at a disk.
@@ -43,14 +64,11 @@ var localTypes = map[int64]bool{
 	unix.TMPFS_MAGIC: true, unix.RAMFS_MAGIC: true, unix.OVERLAYFS_SUPER_MAGIC: true, unix.SQUASHFS_MAGIC: true, unix.EROFS_SUPER_MAGIC_V1: true,
 }
 
-// Inherited is the directory whose handle a predecessor took.
-func Inherited(file *os.File) *Dir { return &Dir{file: file} }
-
 // File is the handle, for a successor. It belongs to the Dir.
 func (d *Dir) File() *os.File { return d.file }
 
-// IsLocal tells whether it answers without a network.
-func (d *Dir) IsLocal() bool { return d.local }
+// IsLocal tells whether it answers without a network, as far as that is known.
+func (d *Dir) IsLocal() bool { return d.local.Load() }
 
 // Close lets go of the handle.
 func (d *Dir) Close() { d.file.Close() }

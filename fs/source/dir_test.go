@@ -108,3 +108,24 @@ func TestSourceRefuses(t *testing.T) {
 		t.Errorf("no source: %v", err)
 	}
 }
+
+// A successor judges the file system of the source as its predecessor did.
+func TestInheritedIsLocalToo(t *testing.T) {
+	for name, want := range map[string]bool{t.TempDir(): true, "/proc": false} {
+		d, err := Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d.IsLocal() != want {
+			t.Errorf("%s is local: %t", name, !want)
+		}
+		next := Inherited(d.File())
+		for begun := time.Now(); next.IsLocal() != want && time.Since(begun) < 10*time.Second; {
+			time.Sleep(time.Millisecond)
+		}
+		if next.IsLocal() != want {
+			t.Errorf("%s is local for a successor: %t", name, !want)
+		}
+		d.Close()
+	}
+}
