@@ -4,8 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
-	"strings"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -33,7 +32,7 @@ func (f *FS) attachLifeline() (*Lifeline, error) {
 	if err == nil {
 		var j *journal
 		if j, err = newJournal(); err == nil {
-			j.head.device, err = deviceNumber(m.Device)
+			j.head.device, err = m.DeviceNumber()
 			if f.cfg.Mount.Device != nil {
 				err = nil // attach has looked for its mount
 			}
@@ -62,34 +61,21 @@ func (l *Lifeline) check(spec mount.Spec, j *journal) error {
 	if !ok || m.Type != mount.Type {
 		return fmt.Errorf("take over %s: it is not in the mount table", spec.Point)
 	}
-	number, err := deviceNumber(m.Device)
+	number, err := m.DeviceNumber()
 	if err != nil {
 		return err
 	}
-	info, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(int(l.Device.Fd())))
+	all, err := mount.Of(l.Device)
 	if err != nil {
 		return fmt.Errorf("take over %s: %w", spec.Point, err)
 	}
-	if _, after, ok := strings.Cut(string(info), "\nfuse_connection:"); ok {
-		text, _, _ := strings.Cut(after, "\n")
-		n, err := strconv.ParseUint(strings.TrimSpace(text), 10, 64)
-		if err != nil || n != uint64(unix.Minor(number)) {
-			return fmt.Errorf("take over %s: the descriptor is that of another mount", spec.Point)
-		}
+	if !slices.ContainsFunc(all, func(e mount.Entry) bool { return e.Device == m.Device }) {
+		return fmt.Errorf("take over %s: the descriptor is that of another mount", spec.Point)
 	}
 	if j.head.device != number {
 		return fmt.Errorf("take over %s: the journal is that of another mount", spec.Point)
 	}
 	return m.Check(spec.AllowOther)
-}
-
-// deviceNumber is st_dev as the mount table writes it.
-func deviceNumber(s string) (uint64, error) {
-	var major, minor uint32
-	if _, err := fmt.Sscanf(s, "%d:%d", &major, &minor); err != nil {
-		return 0, fmt.Errorf("read mount table: device %q: %w", s, err)
-	}
-	return unix.Mkdev(major, minor), nil
 }
 
 // Lifeline returns what a successor needs. It belongs to the filesystem.

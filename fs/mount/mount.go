@@ -99,7 +99,8 @@ func (s Spec) attachThroughFusermount() (fd int, err error) {
 	}
 	// Commas separate options, backslashes escape: a source must not add any.
 	source := strings.NewReplacer(`\`, `\\`, `,`, `\,`).Replace(s.Source)
-	options := append(slices.Clone(mountOptions), "default_permissions", fmt.Sprintf("max_read=%d", MaxRead), "subtype=kmsfs", "fsname="+source)
+	options := append(slices.Clone(mountOptions),
+		"default_permissions", fmt.Sprintf("max_read=%d", MaxRead), "subtype=kmsfs", "fsname="+source)
 	if s.AllowOther {
 		options = append(options, "allow_other")
 	}

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Entry is one line of mountinfo(5), as far as kmsfs needs it.
@@ -18,6 +20,15 @@ type Entry struct {
 	Type    string   // fuse.kmsfs, …
 	Source  string
 	Super   []string // of the file system: default_permissions, …
+}
+
+// DeviceNumber is Device as st_dev has it.
+func (m Entry) DeviceNumber() (uint64, error) {
+	var major, minor uint32
+	if _, err := fmt.Sscanf(m.Device, "%d:%d", &major, &minor); err != nil {
+		return 0, fmt.Errorf("read mount table: device %q: %w", m.Device, err)
+	}
+	return unix.Mkdev(major, minor), nil
 }
 
 // All reads the mount table of this process.

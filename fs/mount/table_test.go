@@ -45,6 +45,12 @@ func TestParseTable(t *testing.T) {
 	if got.Point != `/tmp/a b\` || got.Type != Type || got.Source != "/src,allow_other" || fmt.Sprint(got.Options, got.Super) != "[ro nosuid] [ro user_id=0 default_permissions]" {
 		t.Errorf("%+v", got)
 	}
+	if n, err := got.DeviceNumber(); n != 39 || err != nil {
+		t.Errorf("device %d, %v", n, err)
+	}
+	if n, err := (Entry{Device: "39"}).DeviceNumber(); err == nil {
+		t.Errorf("device %d", n)
+	}
 	for _, bad := range []string{"x\n", "1 2 3 4 5\n", "1 2 3 4 5 6 7 8\n"} {
 		if all, err := parseTable(strings.NewReader(bad)); err == nil {
 			t.Errorf("%q: %v", bad, all)
