@@ -4,6 +4,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/kmsfs/kmsfs/fs/audit"
+	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
 )
 
@@ -35,7 +37,7 @@ func (t *notices) first(what string) bool {
 // notice warns of one file: in the log, and of the first one of its kind for as
 // long as the mount lives.
 func (f *FS) notice(rel string, note kms.Note) {
-	warning := printable(strings.TrimSuffix(rel, suffix)) + ": " + note.Text
+	warning := audit.Printable(strings.TrimSuffix(rel, source.Suffix)) + ": " + note.Text
 	switch {
 	case !f.notices.first(warning):
 	case f.notices.first(note.Kind) && f.cfg.Warn != nil:

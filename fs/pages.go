@@ -26,9 +26,9 @@ type pages struct {
 	due    map[uint64]*pagesOf
 
 	journal *journal
-	// stale are the nodes whose pages a predecessor left, until they are
+	// inherited are the nodes whose pages a predecessor left, until they are
 	// dropped; nil when there are none.
-	stale atomic.Pointer[stale]
+	inherited atomic.Pointer[inheritedPages]
 }
 
 // pagesOf are the pages of one node.
@@ -124,8 +124,8 @@ func (p *pages) drop(id uint64) {
 	}
 }
 
-// stale is a set of nodes that grows smaller.
-type stale struct {
+// inheritedPages is a set of nodes that grows smaller.
+type inheritedPages struct {
 	mu   sync.Mutex
 	left map[uint64]chan struct{} // closed when the node's pages are dropped
 }
@@ -136,11 +136,11 @@ type stale struct {
 func (p *pages) inherit(j *journal) []uint64 {
 	ids := j.leftPaged()
 	if len(ids) > 0 {
-		s := &stale{left: map[uint64]chan struct{}{}}
+		s := &inheritedPages{left: map[uint64]chan struct{}{}}
 		for _, id := range ids {
 			s.left[id] = make(chan struct{})
 		}
-		p.stale.Store(s)
+		p.inherited.Store(s)
 	}
 	return ids
 }
@@ -148,7 +148,7 @@ func (p *pages) inherit(j *journal) []uint64 {
 // dropLeft drops what was inherited, several at a time: each may wait for a
 // READ in flight.
 func (p *pages) dropLeft(ids []uint64) {
-	s := p.stale.Load()
+	s := p.inherited.Load()
 	next := make(chan uint64, len(ids))
 	for _, id := range ids {
 		next <- id
@@ -167,12 +167,14 @@ func (p *pages) dropLeft(ids []uint64) {
 		})
 	}
 	all.Wait()
-	p.stale.Store(nil)
+	p.inherited.Store(nil)
 }
 
-// await waits until a node has no pages of a predecessor's time.
-func (p *pages) await(id uint64) {
-	s := p.stale.Load()
+// await waits until a node has no pages of a predecessor's time. They are
+// dropped after a READ in flight, so somebody else must read meanwhile: cover
+// is called before it waits.
+func (p *pages) await(id uint64, cover func()) {
+	s := p.inherited.Load()
 	if s == nil {
 		return
 	}
@@ -180,6 +182,7 @@ func (p *pages) await(id uint64) {
 	dropped := s.left[id]
 	s.mu.Unlock()
 	if dropped != nil {
+		cover()
 		<-dropped
 	}
 }

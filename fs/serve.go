@@ -31,7 +31,7 @@ func (f *FS) Mount() (done <-chan struct{}, err error) {
 		return nil, err
 	}
 	if f.cfg.Lifeline != nil {
-		if err := f.line.check(f.cfg, j); err != nil {
+		if err := f.line.check(f.cfg.Mount, j); err != nil {
 			return nil, err
 		}
 	}
@@ -59,7 +59,7 @@ func (f *FS) Mount() (done <-chan struct{}, err error) {
 	if !first {
 		return ended, nil
 	}
-	if err := f.checkMount(); err != nil {
+	if err := f.cfg.Mount.Check(); err != nil {
 		if uerr := f.Unmount(true); uerr != nil {
 			err = errors.Join(err, uerr)
 		} else {
@@ -69,3 +69,6 @@ func (f *FS) Mount() (done <-chan struct{}, err error) {
 	}
 	return ended, nil
 }
+
+// Unmount detaches the filesystem, as its Spec says.
+func (f *FS) Unmount(lazy bool) error { return f.cfg.Mount.Unmount(lazy) }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/kmsfs/kmsfs/cache"
+	"github.com/kmsfs/kmsfs/fs/audit"
 	"github.com/kmsfs/kmsfs/kms"
 )
 
@@ -168,9 +169,9 @@ func (f *FS) sizeOf(ctx context.Context, n *node, ask bool) (size int64, known b
 	if n.size != unknownSize {
 		return n.size, true
 	}
-	h, status := f.handleOf(n, new(opened))
+	h, status := f.handleOf(n, new(audit.Open))
 	if !status.Ok() {
-		return n.tuple.size, false // replaced since
+		return n.tuple.Size, false // replaced since
 	}
 	size = f.sizes.get(h.key)
 	if size == unknownSize && f.cfg.Encoding == kms.Raw {
@@ -180,7 +181,7 @@ func (f *FS) sizeOf(ctx context.Context, n *node, ask bool) (size int64, known b
 		size, _ = f.measure(ctx, h) // the failure is in the log's statistics; an open has its line
 	}
 	if size == unknownSize {
-		return n.tuple.size, false
+		return n.tuple.Size, false
 	}
 	return f.shownSize(size), true
 }

@@ -7,6 +7,9 @@ import (
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/kmsfs/kmsfs/fs/audit"
+	"github.com/kmsfs/kmsfs/fs/source"
 )
 
 // takeOver serves on where a predecessor stopped or died: it answers what is
@@ -15,10 +18,10 @@ func (f *FS) takeOver() {
 	f.resumed = true
 	paged := f.pages.inherit(f.loop.journal)
 	messages := f.loop.journal.left() // before any slot is taken
-	f.loop.start()
 	n := f.loop.resume(messages)
+	f.loop.start()
 	go f.pages.dropLeft(paged)
-	f.cfg.Log.Info("successor took over", "mountpoint", printable(f.cfg.Mountpoint), "under_way", n, "paged", len(paged))
+	f.cfg.Log.Info("successor took over", "mountpoint", audit.Printable(f.cfg.Mount.Point), "under_way", n, "paged", len(paged))
 }
 
 // Stop ends the serving for a successor: nothing is lost, and nothing is
@@ -49,7 +52,7 @@ func (f *FS) known(cancel <-chan struct{}, id uint64) *node {
 	if n == nil {
 		return nil
 	}
-	if n.kind == modeFile && n.size == unknownSize && f.cfg.Fast {
+	if n.kind == source.ModeFile && n.size == unknownSize && f.cfg.Fast {
 		found, c, err := f.lookFile(n.rel)
 		if err != nil || found.id != id || f.learnSize(f.interruptible(cancel), found, c) != nil {
 			return nil
@@ -146,20 +149,20 @@ func (s *search) run(f *FS) {
 
 // walk finds the nodes of everything that is shown in a directory and beneath.
 func (f *FS) walk(dir string, found map[uint64]*node) {
-	all, err := f.source.list(dir)
+	all, err := f.source.List(dir)
 	if err != nil {
 		return
 	}
 	for _, e := range all {
-		if shownName(e, f.cfg.Plain) == "" {
+		if e.ShownName(f.cfg.Plain) == "" {
 			continue
 		}
-		n, _, err := f.look(join(dir, e.name))
+		n, _, err := f.look(source.Join(dir, e.Name))
 		if err != nil {
 			continue
 		}
 		found[n.id] = n
-		if n.kind == modeDir {
+		if n.kind == source.ModeDir {
 			f.walk(n.rel, found)
 		}
 	}
@@ -173,11 +176,11 @@ func (f *FS) reopen(cancel <-chan struct{}, in *fuse.ReadIn) *handle {
 		return nil
 	}
 	n := f.known(cancel, in.Fh)
-	if n == nil || n.kind != modeFile {
+	if n == nil || n.kind != source.ModeFile {
 		return nil
 	}
 	if n.plain {
-		if f.openPlain(n, &opened{caller: caller{uid: in.Uid}}, new(fuse.OpenOut)).Ok() {
+		if f.openPlain(n, &audit.Open{Caller: audit.Caller{UID: in.Uid}}, new(fuse.OpenOut)).Ok() {
 			return f.handles.get(in.Fh) // what is there now, if it is still the same
 		}
 		return nil

@@ -8,12 +8,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
 )
 
 func decryptCommand(p *program) *cobra.Command {
 	s, deferr := defaults()
-	var output, source string
+	var output, root string
 	cmd := &cobra.Command{
 		Use:   "decrypt FILE.cipher|-",
 		Short: "Decrypt one file",
@@ -27,18 +28,18 @@ owner only: then it is on the disk, which is what a mount avoids.`,
 			if deferr != nil {
 				return deferr
 			}
-			return decrypt(cmd.Context(), p, s, args[0], source, output)
+			return decrypt(cmd.Context(), p, s, args[0], root, output)
 		},
 	}
 	s.fromEnvironment(p.getenv, false)
 	cmd.Flags().StringVar(&output, "output", "", "write the plaintext to a new file")
-	cmd.Flags().StringVar(&source, "source", "", "with --bind name: the directory that is mounted")
+	cmd.Flags().StringVar(&root, "source", "", "with --bind name: the directory that is mounted")
 	s.addFlags(cmd.Flags(), false)
 	return cmd
 }
 
-func decrypt(ctx context.Context, p *program, s *settings, file, source, output string) error {
-	ec, err := s.contextFor(source, file)
+func decrypt(ctx context.Context, p *program, s *settings, file, root, output string) error {
+	ec, err := s.contextFor(root, file)
 	if err != nil {
 		return err
 	}
@@ -58,8 +59,8 @@ func decrypt(ctx context.Context, p *program, s *settings, file, source, output 
 	blob, err := kms.ParseBlob(ciphertext)
 	if err != nil {
 		f := failf("decrypt %s: %w", quote(file), err)
-		if file != "-" && !strings.HasSuffix(file, cipherSuffix) {
-			return f.hint("is %s meant?", quote(file+cipherSuffix))
+		if file != "-" && !strings.HasSuffix(file, source.Suffix) {
+			return f.hint("is %s meant?", quote(file+source.Suffix))
 		}
 		return f.hint("the file must hold one CiphertextBlob and nothing else: aliyun kms Encrypt … | jq -rj .CiphertextBlob >%s", fileArgument(file))
 	}
@@ -94,7 +95,7 @@ func decrypt(ctx context.Context, p *program, s *settings, file, source, output 
 // fileArgument is a ciphertext file in an example.
 func fileArgument(file string) string {
 	if file == "-" {
-		return "FILE" + cipherSuffix
+		return "FILE" + source.Suffix
 	}
 	return quote(file)
 }

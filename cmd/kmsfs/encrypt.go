@@ -14,8 +14,6 @@ import (
 	"github.com/kmsfs/kmsfs/kms"
 )
 
-const cipherSuffix = ".cipher"
-
 func encryptCommand(p *program) *cobra.Command {
 	s, deferr := defaults()
 	e := &encrypting{p: p, settings: s}

@@ -14,6 +14,7 @@ import (
 	"github.com/kmsfs/kmsfs/cache"
 	"github.com/kmsfs/kmsfs/cache/secmem"
 	"github.com/kmsfs/kmsfs/fs"
+	"github.com/kmsfs/kmsfs/fs/mount"
 	"github.com/kmsfs/kmsfs/kms"
 )
 
@@ -76,9 +77,10 @@ func (m *mounting) serve(ctx context.Context, ready *readiness, in inheritance) 
 	}
 	defer plaintexts.Close()
 	files, err := fs.New(fs.Config{
-		Source: m.source, Mountpoint: m.point, Device: m.device, Shared: m.shared, Lifeline: in.line, Decrypter: decrypter, Cache: plaintexts,
+		Mount:    mount.Spec{Source: m.source, Point: m.point, Device: m.device, AllowOther: m.allowOther, Shared: m.shared},
+		Lifeline: in.line, Decrypter: decrypter, Cache: plaintexts,
 		Context: m.context, BindNames: m.bind, Encoding: m.encoding,
-		FileMode: m.fileMode, DirMode: m.dirMode, UID: m.uid, GID: m.gid, AllowOther: m.allowOther, Plain: m.plain, Fast: m.fast, Log: log, Warn: known.warn,
+		FileMode: m.fileMode, DirMode: m.dirMode, UID: m.uid, GID: m.gid, Plain: m.plain, Fast: m.fast, Log: log, Warn: known.warn,
 	})
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kmsfs/kmsfs/fs"
+	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
 )
 
@@ -120,7 +121,7 @@ func (v *verifying) run(ctx context.Context) error {
 	case bad > 0:
 		return failf("verify %s: %d of %d files cannot be served", quote(v.dir), bad, done)
 	case v.files == 0:
-		return failf("verify %s: no %s files", quote(v.dir), cipherSuffix)
+		return failf("verify %s: no %s files", quote(v.dir), source.Suffix)
 	}
 	return nil
 }

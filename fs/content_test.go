@@ -1,0 +1,22 @@
+package fs
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestParseContent(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                                "empty",
+		"age-encryption.org/v1\n":         "age file",
+		"-----BEGIN AGE ENCRYPTED FILE--": "age file",
+		"<html>":                          "an HTML page",
+	} {
+		if c := parseContent([]byte(text), false); !strings.Contains(c.bad, want) {
+			t.Errorf("%q: %q, want %q", text, c.bad, want)
+		}
+	}
+	if c := parseContent(nil, true); !strings.Contains(c.bad, "longer") {
+		t.Errorf("too long: %q", c.bad)
+	}
+}
