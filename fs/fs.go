@@ -50,24 +50,25 @@ type Config struct {
 // instructions; nobody takes a second one or calls out while holding it: not
 // the source, not the cache, and never the kernel.
 type FS struct {
-	cfg     Config
-	line    *Lifeline // from Mount on
-	loop    *loop     // from Mount on
-	resumed bool      // there was a predecessor
-	search  search
-	audit   *audit.Log
-	source  *source.Dir
-	nodes   *nodes
-	parsed  *parsed
-	recent  *recent
-	told    *told
-	sizes   *sizes
-	notices *notices
-	handles *handles
-	dirs    *dirs
-	pages   *pages
-	watch   *watch
-	clock   *clockset
+	cfg           Config
+	line          *Lifeline // from Mount on
+	loop          *loop     // from Mount on
+	resumed       bool      // there was a predecessor
+	search        search
+	audit         *audit.Log
+	source        *source.Dir
+	nodes         *nodes
+	parsed        *parsed
+	recent        *recent
+	told          *told
+	sizes         *sizes
+	notices       *notices
+	handles       *handles
+	dirs          *dirs
+	pages         *pages
+	notifications notifications // all that the kernel is told unasked
+	watch         *watch
+	clock         *clockset
 }
 
 // New opens the source and prepares to serve it. Nothing is mounted yet and

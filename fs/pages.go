@@ -109,20 +109,32 @@ func (p *pages) dropIf(dead func(key cache.Key, group string) bool) {
 	}
 }
 
-func (p *pages) drop(id uint64) {
+// drop takes a node's pages back from the kernel. It returns false when nothing
+// may be notified at the moment: then their date stays, and is tried again.
+func (p *pages) drop(id uint64) bool {
 	p.mu.Lock()
-	k := p.kernel
+	k, o := p.kernel, p.due[id]
 	delete(p.due, id)
 	p.mu.Unlock()
-	if k != nil {
-		k.InodeNotify(id, 0, 0) // ENOENT: the kernel has forgotten it itself
-	}
+	sent := k == nil || k.InodeNotify(id, 0, 0) != later // ENOENT: the kernel has forgotten it itself
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.due[id] == nil && p.journal != nil {
+	switch {
+	case sent && p.due[id] == nil && p.journal != nil:
 		p.journal.unpage(id)
+	case !sent && o != nil && p.due != nil:
+		if sooner := p.due[id]; sooner != nil {
+			sooner.timer.Stop()
+		}
+		p.due[id] = o
+		o.timer.Reset(dropAgain)
 	}
+	return sent
 }
+
+// dropAgain is how long after a drop that was not possible the next one is
+// tried. A successor does not wait for that: it drops all there are.
+const dropAgain = 50 * time.Millisecond
 
 // inheritedPages is a set of nodes that grows smaller.
 type inheritedPages struct {
@@ -158,7 +170,9 @@ func (p *pages) dropLeft(ids []uint64) {
 	for range min(droppers, len(ids)) {
 		all.Go(func() {
 			for id := range next {
-				p.drop(id)
+				for !p.drop(id) {
+					time.Sleep(dropAgain)
+				}
 				s.mu.Lock()
 				close(s.left[id])
 				delete(s.left, id)

@@ -39,8 +39,9 @@ func (f *FS) Mount() (done <-chan struct{}, err error) {
 	f.dirs.last = uint64(j.head.epoch) << 32 // no number is given twice
 	f.loop = &loop{fs: f, kernel: &kernel{device: f.line.Device, fd: int(f.line.Device.Fd())}, journal: j, gone: make(chan struct{})}
 	f.pages.journal = j
-	f.pages.start(f.loop.kernel)
-	f.watch.start(f.loop.kernel)
+	f.notifications.to = f.loop.kernel
+	f.pages.start(&f.notifications)
+	f.watch.start(&f.notifications)
 	ended := make(chan struct{})
 	first := j.head.minor == 0
 	if first {

@@ -24,10 +24,20 @@ func (f *FS) takeOver() {
 	f.cfg.Log.Info("successor took over", "mountpoint", audit.Printable(f.cfg.Mount.Point), "under_way", n, "paged", len(paged))
 }
 
+// Quiesce waits until nothing is being notified to the kernel, and lets nothing
+// be from then on. It is called, while requests are still answered, before
+// anything that a thread must not keep from ending: exec, exit. It returns false
+// after the time given; then nothing has changed. Restart takes it back.
+func (f *FS) Quiesce(patience time.Duration) bool { return f.notifications.quiesce(patience) }
+
 // Stop ends the serving for a successor: nothing is lost, and nothing is
 // unmounted. What was not answered within the time given is in the journal;
 // then it returns false, and an answer may still be given.
 func (f *FS) Stop(patience time.Duration) bool { return f.loop.stop(patience) }
+
+// Dismiss ends all loads with an error, and every later one: the end is near, and
+// there is no successor.
+func (f *FS) Dismiss() { f.cfg.Cache.Close() }
 
 // Abandon leaves what is under way after a Stop to a successor: from now on
 // nothing is answered any more, and no plaintext is in use.
@@ -37,8 +47,11 @@ func (f *FS) Abandon() {
 	f.loop.abandoned = true
 }
 
-// Restart serves on after a Stop that no successor followed.
-func (f *FS) Restart() { f.loop.restart() }
+// Restart serves on after a Quiesce, and a Stop, that no successor followed.
+func (f *FS) Restart() {
+	f.loop.restart()
+	f.notifications.open()
+}
 
 // known returns a node that the kernel has, also one that only a predecessor
 // gave it: ids follow from what they stand for, so a walk over the source

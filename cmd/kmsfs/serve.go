@@ -146,6 +146,7 @@ func (m *mounting) serve(ctx context.Context, ready *readiness, in inheritance) 
 	if in.stored {
 		notify("STOPPING=1\nSTATUS=Stopping")
 		log.Info("ended; whether a successor takes over is up to systemd", "mountpoint", m.point)
+		files.Quiesce(m.quiescence()) // exit waits for what is being notified, too
 		if !files.Stop(stopPatience) {
 			files.Abandon() // what is under way would be answered with an error; a successor begins it anew
 		}
@@ -159,6 +160,8 @@ func (m *mounting) serve(ctx context.Context, ready *readiness, in inheritance) 
 // end unmounts after a signal. Files that are still open do not keep the
 // process: with it ends the connection, and their readers get an error.
 func (m *mounting) end(files *fs.FS, ended <-chan struct{}, warn func(string, ...any)) error {
+	files.Dismiss() // who waits for a plaintext gets an error now, so that nothing else has to wait for that
+	files.Quiesce(m.quiescence())
 	err := files.Unmount(false)
 	if errors.Is(err, errors.ErrUnsupported) {
 		warn("ended; who mounted it must unmount it", "mountpoint", m.point)
