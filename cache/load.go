@@ -137,8 +137,11 @@ func (c *Cache) settle(e *entry, got Loaded, seq uint64) error {
 	delete(c.loading, e.key)
 	e.bytes, e.cell = bytes, cell
 	e.group, e.origin = got.Group, got.Origin
-	c.keep(e, c.look())
-	c.look() // it may be stale already
+	now := c.look()
+	c.keep(e, now)
+	if now = c.look(); e.state == stale { // it came late: another load would, too
+		e.missed, e.why = now, ErrLate
+	}
 	close(e.done)
 	return nil
 }

@@ -1,11 +1,15 @@
 package fs
 
 import (
+	"context"
 	"syscall"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
+
+	"github.com/kmsfs/kmsfs/fs/source"
+	"github.com/kmsfs/kmsfs/kms"
 )
 
 const (
@@ -21,34 +25,46 @@ const (
 	listedEntryTimeout = time.Second
 )
 
-// fillAttr writes a node's attributes and returns how long they hold.
+// fillAttr writes a node's attributes and returns how long they hold: not at all
+// where the size is not known, so that a stat asks for it and an open does not.
 func (f *FS) fillAttr(n *node, a *fuse.Attr) (time.Duration, error) {
+	return f.fillAttrAsking(context.Background(), n, a, false)
+}
+
+func (f *FS) fillAttrAsking(ctx context.Context, n *node, a *fuse.Attr, ask bool) (time.Duration, error) {
 	*a = fuse.Attr{Ino: n.id, Nlink: 1, Blksize: 4096, Owner: fuse.Owner{Uid: f.cfg.UID, Gid: f.cfg.GID}}
-	if n.kind == modeDir {
-		st, err := f.source.stat(n.rel)
+	if n.kind == source.ModeDir {
+		st, err := f.source.Stat(n.rel)
 		if err != nil {
 			return 0, err
 		}
-		if st.Mode&unix.S_IFMT != modeDir {
+		if st.Mode&unix.S_IFMT != source.ModeDir {
 			return 0, syscall.ENOENT
 		}
-		a.Mode, a.Nlink, a.Size = modeDir|f.cfg.DirMode, 2, uint64(st.Size)
+		a.Mode, a.Nlink, a.Size = source.ModeDir|f.cfg.DirMode, 2, uint64(st.Size)
 		setTimes(a, st.Mtim.Nano(), st.Ctim.Nano())
 		return dirAttrTimeout, nil
 	}
-	a.Mode = modeFile | f.cfg.FileMode
-	if n.kind == modeLink {
-		a.Mode = modeLink | 0o777
+	a.Mode = source.ModeFile | f.cfg.FileMode
+	if n.kind == source.ModeLink {
+		a.Mode = source.ModeLink | 0o777
 	}
-	f.pages.await(n.id)
+	f.pages.await(n.id, f.loop.cover)
 	v := &n.version
 	if other := n.shown.Load(); other != nil {
 		v = other
 	}
+	trust := f.attrTrust(n)
 	a.Size = uint64(v.size)
+	if v.size == unknownSize {
+		size, known := f.sizeOf(ctx, n, ask)
+		if a.Size = uint64(size); !known {
+			trust = 0
+		}
+	}
 	a.Blocks = (a.Size + 511) / 512
-	setTimes(a, v.tuple.mtime, v.tuple.ctime)
-	return f.attrTrust(n), nil
+	setTimes(a, v.tuple.Mtime, v.tuple.Ctime)
+	return trust, nil
 }
 
 // setTimes shows the modification time as access time too: when a secret was
@@ -67,7 +83,7 @@ func (f *FS) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrO
 	if n == nil {
 		return unknown(cancel)
 	}
-	timeout, err := f.fillAttr(n, &out.Attr)
+	timeout, err := f.fillAttrAsking(kms.WithCaller(f.interruptible(cancel), in.Uid), n, &out.Attr, true)
 	if err != nil {
 		return sourceStatus(err)
 	}
@@ -78,6 +94,6 @@ func (f *FS) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrO
 // StatFs reports no blocks at all, so that df shows a dash instead of a full
 // disk.
 func (f *FS) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
-	out.Bsize, out.Frsize, out.NameLen = 4096, 4096, uint32(maxName)
+	out.Bsize, out.Frsize, out.NameLen = 4096, 4096, uint32(source.MaxName)
 	return fuse.OK
 }

@@ -10,6 +10,9 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kmsfs/kmsfs/fs/audit"
+	"github.com/kmsfs/kmsfs/fs/source"
 )
 
 // droppers is how many notifications wait for the kernel at a time.
@@ -25,6 +28,7 @@ const droppers = 8
 // LOOKUP. ctx ends the waiting for them, not what they do.
 func (f *FS) Drop(ctx context.Context, paths []string) (dropped int, err error) {
 	before := f.cfg.Cache.Stats().Purged
+	f.sizes.retry()
 	if len(paths) == 0 {
 		paths = []string{""}
 	}
@@ -43,7 +47,7 @@ func (f *FS) Drop(ctx context.Context, paths []string) (dropped int, err error) 
 // nor open any more can be reached by nobody, and is left to its TTL.
 func (f *FS) purge(ctx context.Context, p string) ([]*node, error) {
 	within := func(rel string) bool {
-		shown := strings.TrimSuffix(rel, suffix)
+		shown := strings.TrimSuffix(rel, source.Suffix)
 		return p == "" || shown == p || rel == p || strings.HasPrefix(rel, p+"/")
 	}
 	if p == "" {
@@ -66,7 +70,7 @@ func (f *FS) purge(ctx context.Context, p string) ([]*node, error) {
 		err = nil // removed, and remembered
 	}
 	if err != nil {
-		return known, fmt.Errorf("%s: %w", printable(p), err)
+		return known, fmt.Errorf("%s: %w", audit.Printable(p), err)
 	}
 	return known, nil
 }
@@ -80,9 +84,9 @@ func (f *FS) purgeSource(ctx context.Context, p string) error {
 		return unix.ENOENT
 	case err != nil:
 		return err
-	case n.kind == modeLink:
+	case n.kind == source.ModeLink:
 		return errors.New("it is a link; name the file that it leads to")
-	case n.kind == modeDir:
+	case n.kind == source.ModeDir:
 		return f.purgeDir(ctx, n.rel)
 	}
 	return f.purgeFile(n, c)
@@ -100,24 +104,24 @@ func (f *FS) purgeFile(n *node, c content) error {
 }
 
 func (f *FS) purgeDir(ctx context.Context, rel string) error {
-	entries, err := f.source.list(rel)
+	entries, err := f.source.List(rel)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		at := join(rel, e.name)
+		at := source.Join(rel, e.Name)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case e.typ == modeDir:
+		case e.Kind == source.ModeDir:
 			err = cmp.Or(err, f.purgeDir(ctx, at))
-		case e.typ == modeFile && isCiphertext(e):
+		case e.Kind == source.ModeFile && e.IsCiphertext():
 			n, c, lerr := f.lookFile(at)
 			if lerr == nil {
 				lerr = f.purgeFile(n, c)
 			}
 			if lerr != nil && lerr != unix.ENOENT {
-				err = cmp.Or(err, fmt.Errorf("%s: %w", printable(at), lerr))
+				err = cmp.Or(err, fmt.Errorf("%s: %w", audit.Printable(at), lerr))
 			}
 		}
 	}
@@ -138,8 +142,8 @@ func (f *FS) dropKernel(ctx context.Context, all []*node) error {
 		wg.Go(func() {
 			for n := range work {
 				f.pages.drop(n.id)
-				if dir := f.dirID(parentOf(n.rel)); dir != 0 && f.watch.pushes() {
-					f.watch.forget(dir, strings.TrimSuffix(path.Base(n.rel), suffix))
+				if dir := f.dirID(source.Parent(n.rel)); dir != 0 && f.watch.pushes() {
+					f.watch.forget(dir, strings.TrimSuffix(path.Base(n.rel), source.Suffix))
 				}
 			}
 		})
@@ -159,7 +163,7 @@ func (f *FS) dirID(rel string) uint64 {
 	if rel == "" {
 		return rootID
 	}
-	if n := f.nodes.current(rel); n != nil && n.kind == modeDir {
+	if n := f.nodes.current(rel); n != nil && n.kind == source.ModeDir {
 		return n.id
 	}
 	return 0
@@ -171,7 +175,7 @@ func (t *nodes) files(within func(rel string) bool) []*node {
 	defer t.mu.Unlock()
 	var all []*node
 	for _, n := range t.byID {
-		if n.kind == modeFile && within(n.rel) {
+		if n.kind == source.ModeFile && within(n.rel) {
 			all = append(all, n)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"github.com/kmsfs/kmsfs/cache"
+	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
 )
 
@@ -18,7 +19,7 @@ import (
 func sourceStatus(err error) fuse.Status {
 	var errno syscall.Errno
 	switch {
-	case err == errTorn, !errors.As(err, &errno), errno == syscall.EAGAIN, errno == syscall.EINVAL:
+	case err == source.ErrTorn, !errors.As(err, &errno), errno == syscall.EAGAIN, errno == syscall.EINVAL:
 		return fuse.EIO
 	case errno == syscall.ENOTDIR:
 		return fuse.ENOENT

@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"context"
 	"errors"
 	"syscall"
 	"time"
@@ -9,6 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kmsfs/kmsfs/cache"
+	"github.com/kmsfs/kmsfs/fs/audit"
+	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
 )
 
@@ -49,22 +52,22 @@ func (f *FS) openFast(in *fuse.OpenIn) fuse.Status {
 // file must also be open for writing nowhere.
 func (f *FS) unfinished(n *node, c content, err error) (changed int64, busy bool) {
 	switch {
-	case err == errTorn:
+	case err == source.ErrTorn:
 		return now().UnixNano(), true
 	case err != nil:
 		return 0, false
 	case c.bad != "":
-		return n.tuple.ctime, true
+		return n.tuple.Ctime, true
 	}
-	return n.tuple.ctime, f.cfg.Fast && n.kind == modeFile && !n.plain && n.young() && f.source.inWriting(n.rel, n.tuple)
+	return n.tuple.Ctime, f.cfg.Fast && n.kind == source.ModeFile && !n.plain && n.young() && f.source.InWriting(n.rel, n.tuple)
 }
 
 // young: a writer may still be at work.
-func (n *node) young() bool { return now().UnixNano()-n.tuple.ctime < int64(settleFor) }
+func (n *node) young() bool { return now().UnixNano()-n.tuple.Ctime < int64(writerGraceFor) }
 
 // entryTrust is how long the kernel may take the name of n for granted.
 func (f *FS) entryTrust(n *node) time.Duration {
-	if !f.watch.pushes() || (n.kind == modeFile && !n.plain && n.kept.Load() == nil) {
+	if !f.watch.pushes() || (n.kind == source.ModeFile && !n.plain && n.kept.Load() == nil) {
 		return 0
 	}
 	return nameTrust
@@ -73,7 +76,7 @@ func (f *FS) entryTrust(n *node) time.Duration {
 // attrTrust is how long the kernel may trust a file's attributes, and with
 // them its pages, without asking.
 func (f *FS) attrTrust(n *node) time.Duration {
-	if !f.cfg.Fast || n.kind != modeFile {
+	if !f.cfg.Fast || n.kind != source.ModeFile {
 		return fileAttrTimeout
 	}
 	if n.plain {
@@ -89,30 +92,49 @@ func (f *FS) attrTrust(n *node) time.Duration {
 // readFast serves a page of a node's version.
 func (f *FS) readFast(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
 	n := f.known(cancel, in.NodeId)
-	if n == nil || n.kind != modeFile {
+	if n == nil || n.kind != source.ModeFile {
 		return nil, unknown(cancel)
 	}
 	if n.plain {
 		return f.readPlainNode(n, in, buf)
 	}
-	r := opened{begun: now(), path: n.rel, hash: n.hash}
+	r := audit.Open{Begun: now(), Path: n.rel, Hash: n.hash}
 	h, status := f.handleOf(n, &r)
 	if status.Ok() {
 		lease, err := f.lease(kms.WithCaller(f.interruptible(cancel), in.Uid), h)
 		if err == nil {
 			if !lease.Hit() {
-				r.caller, r.requestID, r.stale = f.threads.caller(in.InHeader), lease.Origin(), lease.Stale()
-				r.version = lease.Group()
-				f.logDecrypt(&r, fuse.OK)
+				r.Caller, r.RequestID, r.Stale = f.caller(&in.InHeader), lease.Origin(), lease.Stale()
+				r.KeyVersion = lease.Group()
+				f.audit.Decrypted(&r, 0)
 			}
 			f.pages.dropWith(in.NodeId, h, func() time.Duration { return pagesFor(lease) })
 			return answer(lease, in)
 		}
-		r.err, status = err, loadStatus(err)
+		r.Err, status = err, loadStatus(err)
 	}
-	r.caller = f.threads.caller(in.InHeader)
-	f.logDecrypt(&r, status)
+	r.Caller = f.caller(&in.InHeader)
+	f.audit.Decrypted(&r, syscall.Errno(status))
+	f.holdBack(cancel, r.Begun)
 	return nil, status
+}
+
+// again is how often a second a kernel may be told of the same failure: for an
+// mmap(MAP_POPULATE) it reads a page that fails again and again.
+const again = 20 * time.Millisecond
+
+// holdBack makes the answer of a failure that cost no time wait a little.
+func (f *FS) holdBack(cancel <-chan struct{}, begun time.Time) {
+	if time.Since(begun) >= again {
+		return
+	}
+	f.loop.cover()
+	t := time.NewTimer(again)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-cancel:
+	}
 }
 
 // pagesFor is how long pages of a lease may stay. They go early enough that
@@ -129,26 +151,26 @@ func pagesFor(lease *cache.Lease) time.Duration {
 }
 
 // handleOf returns the ciphertext of a node's version.
-func (f *FS) handleOf(n *node, r *opened) (h *handle, status fuse.Status) {
+func (f *FS) handleOf(n *node, r *audit.Open) (h *handle, status fuse.Status) {
 	if h = n.kept.Load(); h == nil {
 		found, c, err := f.lookFile(n.rel)
 		switch {
 		case err != nil:
-			r.err = err
+			r.Err = err
 			return nil, sourceStatus(err)
 		case found.id != n.id:
-			r.err = errors.New("replaced since it was opened, and too many files are known to keep the bytes of this one")
+			r.Err = errors.New("replaced since it was opened, and too many files are known to keep the bytes of this one")
 			return nil, fuse.Status(syscall.ESTALE)
 		case c.bad != "":
-			r.err = c.err()
+			r.Err = c.err()
 			return nil, fuse.Status(syscall.EBADMSG)
 		}
 		if h, err = f.handleFor(n.rel, c.blob); err != nil {
-			r.err = err
+			r.Err = err
 			return nil, loadStatus(err)
 		}
 	}
-	r.version = h.blob.KeyVersionID
+	r.KeyVersion = h.blob.KeyVersionID
 	return h, fuse.OK
 }
 
@@ -158,13 +180,26 @@ func (f *FS) readPlainNode(n *node, in *fuse.ReadIn, buf []byte) (fuse.ReadResul
 	if !f.cfg.Plain {
 		return nil, fuse.EACCES
 	}
-	fd, st, err := f.source.openFile(n.rel)
+	fd, st, err := f.source.OpenFile(n.rel)
 	if err != nil {
 		return nil, sourceStatus(err)
 	}
 	defer unix.Close(fd)
-	if tupleOf(&st) != n.tuple {
+	if source.TupleOf(&st) != n.tuple {
 		return nil, fuse.Status(syscall.ESTALE)
 	}
 	return f.preadInto(fd, in, buf)
+}
+
+// learnSize gives a node that nobody has yet the size of its plaintext.
+func (f *FS) learnSize(ctx context.Context, n *node, c content) error {
+	h, err := f.handleFor(n.rel, c.blob)
+	if err != nil {
+		return err
+	}
+	size, err := f.measure(ctx, h)
+	if err == nil {
+		n.size = f.shownSize(size)
+	}
+	return err
 }

@@ -2,51 +2,23 @@ package fs
 
 import (
 	"errors"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
 )
-
-// A file is being written while somebody has it open for that, or when it is
-// not the version that was seen.
-func TestInWriting(t *testing.T) {
-	s, dir := newSource(t)
-	st, err := s.stat("d/f")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if s.inWriting("d/f", tupleOf(&st)) {
-		t.Error("a file at rest")
-	}
-	f, err := os.OpenFile(filepath.Join(dir, "source/d/f"), os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !s.inWriting("d/f", tupleOf(&st)) {
-		t.Error("a file that is open for writing")
-	}
-	f.Close()
-	if s.inWriting("d/f", tupleOf(&st)) {
-		t.Error("a file that was closed")
-	}
-	if !s.inWriting("d/f", tuple{}) {
-		t.Error("another version")
-	}
-}
 
 // The ciphertext of nodes is kept up to a bound, and what is forgotten makes
 // room.
 func TestKeptIsBounded(t *testing.T) {
-	table := newNodes(&node{id: rootID, kind: modeDir})
+	table := newNodes(&node{id: rootID, kind: source.ModeDir})
 	big := &handle{blob: kms.Blob{Text: string(make([]byte, keptMax/2))}}
 	var ids []uint64
 	for i, want := range []bool{true, false, true} {
-		n := &node{id: uint64(100 + i), kind: modeFile, rel: "f"}
+		n := &node{id: uint64(100 + i), kind: source.ModeFile, rel: "f"}
 		n.kept.Store(big)
 		if i == 2 {
 			table.forget(ids[0], 1)

@@ -10,6 +10,8 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
+	"github.com/kmsfs/kmsfs/fs/audit"
+	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
 )
 
@@ -18,7 +20,7 @@ import (
 // plaintext is decrypted here, although only READ delivers it. The record is
 // to be logged with the status, once the opener has been answered; nil: there
 // is nothing to log.
-func (f *FS) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) (fuse.Status, *opened) {
+func (f *FS) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) (fuse.Status, *audit.Open) {
 	if f.cfg.Fast {
 		return f.openFast(in), nil
 	}
@@ -31,20 +33,20 @@ func (f *FS) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) (f
 		f.told.remember(in.Pid)
 		return unknown(cancel), nil
 	}
-	if n.kind != modeFile {
+	if n.kind != source.ModeFile {
 		return fuse.EINVAL, nil
 	}
 	if n.plain && !f.cfg.Plain {
 		return fuse.EACCES, nil // no name leads to such a node; a listing that raced with a rename must not either
 	}
-	r := &opened{begun: now(), caller: f.threads.caller(in.InHeader), path: n.rel}
+	r := &audit.Open{Begun: now(), Caller: f.caller(&in.InHeader), Path: n.rel}
 	if n.plain {
 		return f.openPlain(n, r, out), r
 	}
 	o := &opening{FS: f, ctx: kms.WithCaller(f.interruptible(cancel), in.Uid), node: n, tid: in.Pid, at: at, retry: retry}
 	status := o.run(r)
 	if status == fuse.Status(syscall.EBADMSG) && o.ctx.Err() != nil {
-		status = fuse.EINTR // he gave up before the file had settled
+		status = fuse.EINTR // the caller gave up before the writer had finished
 	}
 	if status == fuse.Status(syscall.ESTALE) {
 		return status, nil // the same open(2) comes back at once
@@ -68,23 +70,23 @@ type opening struct {
 }
 
 // run picks the version to serve, decrypts it, and makes the handle.
-func (o *opening) run(r *opened) fuse.Status {
+func (o *opening) run(r *audit.Open) fuse.Status {
 	at := o.at
 	if !o.retry {
-		at = r.begun.Add(-2 * time.Millisecond) // nobody can be told by an id of 0
+		at = r.Begun.Add(-2 * time.Millisecond) // nobody can be told by an id of 0
 	}
-	wait := settling{ctx: o.ctx, begun: r.begun}
+	wait := writerGrace{ctx: o.ctx, begun: r.Begun}
 	for torn := false; ; {
 		look := o.lookFile
-		if _, just := o.recent.since(o.node.id, r.begun.Add(-2*time.Millisecond)); just {
+		if _, just := o.recent.since(o.node.id, r.Begun.Add(-2*time.Millisecond)); just {
 			look = o.lookRegular // LOOKUP has seen what it is
 		}
 		found, c, err := look(o.node.rel)
-		if err == errTorn && wait.more(time.Now().UnixNano()) {
+		if err == source.ErrTorn && wait.more(time.Now().UnixNano()) {
 			continue
 		}
 		if err != nil {
-			r.err = err
+			r.Err = err
 			return sourceStatus(err)
 		}
 		serve := found
@@ -101,7 +103,7 @@ func (o *opening) run(r *opened) fuse.Status {
 			}
 		}
 		status := o.open(serve, c, r)
-		if status != fuse.Status(syscall.EBADMSG) || !wait.more(found.tuple.ctime) {
+		if status != fuse.Status(syscall.EBADMSG) || !wait.more(found.tuple.Ctime) {
 			return status
 		}
 		torn = serve == o.node // looked up in the middle of a write: it cannot be served
@@ -109,25 +111,25 @@ func (o *opening) run(r *opened) fuse.Status {
 }
 
 // open decrypts one version and makes its handle.
-func (o *opening) open(n *node, c content, r *opened) fuse.Status {
+func (o *opening) open(n *node, c content, r *audit.Open) fuse.Status {
 	if c.bad != "" {
-		r.err = c.err()
+		r.Err = c.err()
 		return fuse.Status(syscall.EBADMSG)
 	}
-	r.hash, r.version = c.hash, c.blob.KeyVersionID
+	r.Hash, r.KeyVersion = c.hash, c.blob.KeyVersionID
 	h, err := o.handleFor(n.rel, c.blob)
 	if err != nil {
-		r.err = err
+		r.Err = err
 		return loadStatus(err)
 	}
 	lease, err := o.lease(o.ctx, h)
 	if err != nil {
-		r.err = err
+		r.Err = err
 		return loadStatus(err)
 	}
-	r.requestID, r.hit, r.stale, r.err = lease.Origin(), lease.Hit(), lease.Stale(), nil
-	r.version = lease.Group()
-	if n.size == unknownSize {
+	r.RequestID, r.Cached, r.Stale, r.Err = lease.Origin(), lease.Hit(), lease.Stale(), nil
+	r.KeyVersion = lease.Group()
+	if n != o.node && n.size == unknownSize {
 		n.size = int64(len(lease.Bytes())) // n is no node of the kernel's yet
 	}
 	lease.Release()
@@ -143,15 +145,15 @@ func (o *opening) open(n *node, c content, r *opened) fuse.Status {
 }
 
 // openPlain opens a file that is shown as it is.
-func (f *FS) openPlain(n *node, r *opened, out *fuse.OpenOut) fuse.Status {
-	fd, st, err := f.source.openFile(n.rel)
+func (f *FS) openPlain(n *node, r *audit.Open, out *fuse.OpenOut) fuse.Status {
+	fd, st, err := f.source.OpenFile(n.rel)
 	if err != nil {
 		return sourceStatus(err)
 	}
 	out.Fh = plainNode(n.rel, &st).id
-	h := &handle{rel: n.rel, plain: os.NewFile(uintptr(fd), n.rel), uid: r.caller.uid}
+	h := &handle{rel: n.rel, plain: os.NewFile(uintptr(fd), n.rel), uid: r.Caller.UID}
 	if err := f.handles.addPlain(out.Fh, h, maxPlain()); err != nil {
-		r.err = errors.New("too many plain files are open, or too many of them by this user")
+		r.Err = errors.New("too many plain files are open, or too many of them by this user")
 		return sourceStatus(err)
 	}
 	out.OpenFlags = fuse.FOPEN_DIRECT_IO
@@ -177,7 +179,7 @@ func (f *FS) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.Rea
 	lease, err := f.lease(kms.WithCaller(f.interruptible(cancel), in.Uid), h)
 	if err != nil {
 		status := loadStatus(err)
-		f.logRead(h, f.threads.caller(in.InHeader), status, err)
+		f.audit.Unreadable(h.rel, f.caller(&in.InHeader), syscall.Errno(status), err)
 		return nil, status
 	}
 	switch {
@@ -206,3 +208,6 @@ func (f *FS) Flush(<-chan struct{}, *fuse.FlushIn) fuse.Status { return fuse.ENO
 
 // Release drops the ciphertext of a version that nobody has open any more.
 func (f *FS) Release(_ <-chan struct{}, in *fuse.ReleaseIn) { f.handles.release(in.Fh) }
+
+// caller is who sent a request, for its record.
+func (f *FS) caller(h *fuse.InHeader) audit.Caller { return f.audit.Caller(h.Uid, h.Gid, h.Pid) }

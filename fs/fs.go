@@ -10,23 +10,19 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"time"
 
 	"github.com/kmsfs/kmsfs/cache"
+	"github.com/kmsfs/kmsfs/fs/audit"
+	"github.com/kmsfs/kmsfs/fs/mount"
+	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
 )
 
 // Config says what to serve and how it looks. Zero values are not defaults:
 // the program fills every field.
 type Config struct {
-	Source     string // the directory of *.cipher files
-	Mountpoint string // an existing directory, absolute
-	Shared     bool   // mounts and unmounts propagate; otherwise the mount is private
-
-	// Device is the kernel's end of a mount that somebody else has made at
-	// Mountpoint. nil: kmsfs mounts.
-	Device *os.File
+	Mount mount.Spec // Mount.Source is the directory that is served
 
 	// Lifeline is what a predecessor has left. The filesystem closes it.
 	// nil: there was none.
@@ -41,7 +37,6 @@ type Config struct {
 
 	FileMode, DirMode uint32 // permission bits, below 0777
 	UID, GID          uint32 // the owner that is shown
-	AllowOther        bool   // users other than the mounting one may ask
 	Plain             bool   // files without the suffix are shown as they are
 	Fast              bool   // open=fast: the kernel opens, and keeps pages; see fast.go
 
@@ -56,26 +51,25 @@ type Config struct {
 // instructions; nobody takes a second one or calls out while holding it: not
 // the source, not the cache, and never the kernel.
 type FS struct {
-	cfg      Config
-	line     *Lifeline // from Mount on
-	loop     *loop     // from Mount on
-	resumed  bool      // there was a predecessor
-	search   search
-	source   *source
-	nodes    *nodes
-	parsed   *parsed
-	recent   *recent
-	told     *told
-	sizes    *sizes
-	notices  *notices
-	handles  *handles
-	threads  *threads
-	dirs     *dirs
-	failures *failures
-	outage   outage
-	pages    *pages
-	watch    *watch
-	clock    *clockset
+	cfg           Config
+	line          *Lifeline // from Mount on
+	loop          *loop     // from Mount on
+	resumed       bool      // there was a predecessor
+	search        search
+	audit         *audit.Log
+	source        *source.Dir
+	nodes         *nodes
+	parsed        *parsed
+	recent        *recent
+	told          *told
+	sizes         *sizes
+	notices       *notices
+	handles       *handles
+	dirs          *dirs
+	pages         *pages
+	notifications notifications // all that the kernel is told unasked
+	watch         *watch
+	clock         *clockset
 }
 
 // New opens the source and prepares to serve it. Nothing is mounted yet and
@@ -87,30 +81,29 @@ func New(cfg Config) (*FS, error) {
 	case cfg.FileMode&^0o777 != 0 || cfg.DirMode&^0o777 != 0:
 		return nil, errors.New("fs: modes are permission bits only")
 	}
-	var src *source
+	var src *source.Dir
 	var err error
 	if cfg.Lifeline != nil {
-		src = &source{dir: cfg.Lifeline.Source}
-	} else if src, err = openSource(cfg.Source); err != nil {
+		src = source.Inherited(cfg.Lifeline.Source)
+	} else if src, err = source.Open(cfg.Mount.Source); err != nil {
 		return nil, err
 	}
 	f := &FS{
-		cfg:      cfg,
-		source:   src,
-		nodes:    newNodes(&node{id: rootID, kind: modeDir}),
-		parsed:   &parsed{by: cfg.Recogniser},
-		recent:   &recent{},
-		told:     &told{at: map[uint32]time.Time{}},
-		sizes:    newSizes(cfg.Recogniser),
-		notices:  &notices{},
-		handles:  newHandles(),
-		threads:  &threads{of: map[uint32]uint32{}},
-		dirs:     &dirs{open: map[uint64]*dirHandle{}, held: map[uint32]int{}},
-		failures: &failures{of: map[string]Failure{}},
+		cfg:     cfg,
+		audit:   audit.New(cfg.Log),
+		source:  src,
+		nodes:   newNodes(&node{id: rootID, kind: source.ModeDir}),
+		parsed:  &parsed{by: cfg.Recogniser},
+		recent:  &recent{},
+		told:    &told{at: map[uint32]time.Time{}},
+		sizes:   newSizes(cfg.Recogniser),
+		notices: &notices{},
+		handles: newHandles(),
+		dirs:    &dirs{open: map[uint64]*dirHandle{}, held: map[uint32]int{}},
 	}
 	f.pages = newPages(f.groupOf)
 	if f.clock, err = newClockset(f.clockJumped); err != nil {
-		src.close()
+		src.Close()
 		return nil, fmt.Errorf("watch the clock: %w", err)
 	}
 	f.watch = newWatch(f)
@@ -130,5 +123,5 @@ func (f *FS) release() {
 	f.watch.close()
 	f.pages.close()
 	f.handles.closeAll()
-	f.source.close()
+	f.source.Close()
 }

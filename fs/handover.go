@@ -16,12 +16,16 @@ import (
 // not know the request any more and drops the second answer. Every request
 // may be done twice, for none changes anything.
 func (l *loop) resume(left [][]byte) (found int) {
-	for _, slot := range left {
-		r := l.newReader(slot)
+	readers := make([]*reader, len(left))
+	for i, slot := range left {
+		readers[i] = l.newReader(slot) // all before the first one ends: with the last, everything is let go
+	}
+	for i, slot := range left {
+		r := readers[i]
 		h := (*fuse.InHeader)(unsafe.Pointer(&slot[0]))
 		r.n = int(min(h.Length, messageSlot))
 		if r.n < headerSize || unanswered(h.Opcode) {
-			r.settle()
+			r.finish()
 			l.end(r)
 			continue
 		}
@@ -53,7 +57,7 @@ func (l *loop) stop(patience time.Duration) bool {
 		if l.idle.Load() > 0 && !slices.ContainsFunc(files, func(n *node) bool { return l.kernel.poke(n.id) }) {
 			// The kernel knows no file. We ask it for its root, then; should
 			// nobody be left to answer that, the successor is.
-			go unix.Statx(unix.AT_FDCWD, l.fs.cfg.Mountpoint, unix.AT_STATX_FORCE_SYNC|unix.AT_NO_AUTOMOUNT, unix.STATX_MODE, new(unix.Statx_t))
+			go unix.Statx(unix.AT_FDCWD, l.fs.cfg.Mount.Point, unix.AT_STATX_FORCE_SYNC|unix.AT_NO_AUTOMOUNT, unix.STATX_MODE, new(unix.Statx_t))
 		}
 		time.Sleep(time.Millisecond)
 	}

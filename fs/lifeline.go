@@ -4,10 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
-	"strings"
+	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kmsfs/kmsfs/fs/mount"
 )
 
 // Lifeline is what outlives the process that serves a mount: whoever has it
@@ -22,25 +23,25 @@ type Lifeline struct {
 
 // attachLifeline mounts, and makes what a successor would need.
 func (f *FS) attachLifeline() (*Lifeline, error) {
-	fd, err := f.attach()
+	fd, err := f.cfg.Mount.Attach()
 	if err != nil {
 		return nil, err
 	}
 	device := os.NewFile(uintptr(fd), "/dev/fuse")
-	m, _, err := MountAt(f.cfg.Mountpoint)
+	m, _, err := mount.At(f.cfg.Mount.Point)
 	if err == nil {
 		var j *journal
 		if j, err = newJournal(); err == nil {
-			j.head.device, err = deviceNumber(m.Device)
-			if f.cfg.Device != nil {
+			j.head.device, err = m.DeviceNumber()
+			if f.cfg.Mount.Device != nil {
 				err = nil // attach has looked for its mount
 			}
 			defer j.unmap()
-			return &Lifeline{device, j.file, f.source.dir}, err
+			return &Lifeline{device, j.file, f.source.File()}, err
 		}
 	}
 	device.Close()
-	return nil, errors.Join(fmt.Errorf("mount %s: %w", f.cfg.Mountpoint, err), f.Unmount(true))
+	return nil, errors.Join(fmt.Errorf("mount %s: %w", f.cfg.Mount.Point, err), f.Unmount(true))
 }
 
 // check tells whether a lifeline is that of the mount it is meant for: a
@@ -49,46 +50,32 @@ func (f *FS) attachLifeline() (*Lifeline, error) {
 // Kernels before 6.17 do not tell the connection of a descriptor; there it is
 // the number in the journal that is compared, and whoever can give us a false
 // pair of both can start kmsfs with any arguments as well.
-func (l *Lifeline) check(cfg Config, j *journal) error {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(l.Device.Fd()), &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFCHR || st.Rdev != unix.Mkdev(10, 229) {
+func (l *Lifeline) check(spec mount.Spec, j *journal) error {
+	if !mount.IsDevice(int(l.Device.Fd())) {
 		return errors.New("take over: no descriptor of /dev/fuse")
 	}
-	m, ok, err := MountAt(cfg.Mountpoint)
+	m, ok, err := mount.At(spec.Point)
 	if err != nil {
 		return err
 	}
-	if !ok || m.Type != Type {
-		return fmt.Errorf("take over %s: it is not in the mount table", cfg.Mountpoint)
+	if !ok || m.Type != mount.Type {
+		return fmt.Errorf("take over %s: it is not in the mount table", spec.Point)
 	}
-	number, err := deviceNumber(m.Device)
+	number, err := m.DeviceNumber()
 	if err != nil {
 		return err
 	}
-	info, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(int(l.Device.Fd())))
+	all, err := mount.Of(l.Device)
 	if err != nil {
-		return fmt.Errorf("take over %s: %w", cfg.Mountpoint, err)
+		return fmt.Errorf("take over %s: %w", spec.Point, err)
 	}
-	if _, after, ok := strings.Cut(string(info), "\nfuse_connection:"); ok {
-		text, _, _ := strings.Cut(after, "\n")
-		n, err := strconv.ParseUint(strings.TrimSpace(text), 10, 64)
-		if err != nil || n != uint64(unix.Minor(number)) {
-			return fmt.Errorf("take over %s: the descriptor is that of another mount", cfg.Mountpoint)
-		}
+	if !slices.ContainsFunc(all, func(e mount.Entry) bool { return e.Device == m.Device }) {
+		return fmt.Errorf("take over %s: the descriptor is that of another mount", spec.Point)
 	}
 	if j.head.device != number {
-		return fmt.Errorf("take over %s: the journal is that of another mount", cfg.Mountpoint)
+		return fmt.Errorf("take over %s: the journal is that of another mount", spec.Point)
 	}
-	return m.check(cfg.AllowOther)
-}
-
-// deviceNumber is st_dev as the mount table writes it.
-func deviceNumber(s string) (uint64, error) {
-	var major, minor uint32
-	if _, err := fmt.Sscanf(s, "%d:%d", &major, &minor); err != nil {
-		return 0, fmt.Errorf("read mount table: device %q: %w", s, err)
-	}
-	return unix.Mkdev(major, minor), nil
+	return m.Check(spec.AllowOther)
 }
 
 // Lifeline returns what a successor needs. It belongs to the filesystem.

@@ -2,10 +2,12 @@ package fs
 
 import (
 	"fmt"
-	"path"
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/kmsfs/kmsfs/fs/audit"
+	"github.com/kmsfs/kmsfs/fs/source"
 )
 
 // Readlink answers with the text that readers of the mount can follow, and
@@ -27,27 +29,19 @@ var errLeaves = fmt.Errorf("link leads out of the mount: %w", syscall.EACCES)
 
 // readLink is the text of a link as readers see it.
 func (f *FS) readLink(rel string) (string, error) {
-	target, err := f.source.readLink(rel)
+	target, err := f.source.ReadLink(rel)
 	if err != nil {
 		return "", err
 	}
-	if !confine(rel, target) {
-		f.cfg.Log.Warn("link leads out of the mount", "path", printable(rel), "target", printable(target))
+	if !source.Confine(rel, target) {
+		f.cfg.Log.Warn("link leads out of the mount", "path", audit.Printable(rel), "target", audit.Printable(target))
 		return "", errLeaves
 	}
 	return f.linkText(rel, target), nil
 }
 
 func (f *FS) linkText(rel, target string) string {
-	return shownTarget(target, func() bool {
-		return confine(rel, target) && f.source.isDir(join(parentOf(rel), target))
+	return source.ShownTarget(target, func() bool {
+		return source.Confine(rel, target) && f.source.IsDir(source.Join(source.Parent(rel), target))
 	})
-}
-
-// parentOf is the directory of a source path, "" for the source itself.
-func parentOf(rel string) string {
-	if dir := path.Dir(rel); dir != "." {
-		return dir
-	}
-	return ""
 }

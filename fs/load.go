@@ -13,6 +13,8 @@ import (
 	"unsafe"
 
 	"github.com/kmsfs/kmsfs/cache"
+	"github.com/kmsfs/kmsfs/fs/audit"
+	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
 )
 
@@ -22,7 +24,7 @@ func (f *FS) handleFor(rel string, blob kms.Blob) (*handle, error) {
 	h := &handle{rel: rel, blob: blob, context: f.cfg.Context}
 	if f.cfg.BindNames {
 		var err error
-		if h.context, err = f.cfg.Context.Bind(strings.TrimSuffix(rel, suffix)); err != nil {
+		if h.context, err = f.cfg.Context.Bind(strings.TrimSuffix(rel, source.Suffix)); err != nil {
 			return nil, &kms.Error{Class: kms.ErrBadCiphertext, Action: "Decrypt", Detail: err.Error()}
 		}
 	}
@@ -63,7 +65,7 @@ func (f *FS) lease(ctx context.Context, h *handle) (*cache.Lease, error) {
 		f.sizes.learn(h.key, len(lease.Bytes()), lease.Group())
 	}
 	if lease.Stale() {
-		f.logStale(h, lease)
+		f.audit.Stale(h.rel, lease.Left(), lease.Trouble())
 	}
 	return lease, nil
 }
@@ -73,7 +75,8 @@ func (f *FS) load(ctx context.Context, h *handle) (cache.Loaded, error) {
 	o, err := kms.Open(ctx, f.cfg.Decrypter, h.blob, h.context, f.cfg.Encoding)
 	if err != nil {
 		f.refused(h, err)
-		return cache.Loaded{}, f.noted(ctx, h.rel, err)
+		f.recordFailure(ctx, h.rel, err)
+		return cache.Loaded{}, err
 	}
 	for _, note := range o.Notes {
 		f.notice(h.rel, note)
@@ -108,3 +111,14 @@ func (f *FS) refused(h *handle, err error) {
 	}
 	f.pages.dropIf(func(key cache.Key, of string) bool { return key == h.key || group != "" && of == group })
 }
+
+// recordFailure remembers the error of a load. One that was called off, by a
+// purge or at the end, has not failed.
+func (f *FS) recordFailure(ctx context.Context, rel string, err error) {
+	if ctx.Err() != context.Canceled {
+		f.audit.Failed(strings.TrimSuffix(rel, source.Suffix), err)
+	}
+}
+
+// Failures returns what failed so far, the latest first.
+func (f *FS) Failures() []audit.Failure { return f.audit.Failures() }

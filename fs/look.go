@@ -2,28 +2,30 @@ package fs
 
 import (
 	"crypto/sha256"
+	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
 )
 
 // look makes a node of what is at a source path now. For a file shown as its
 // plaintext the bytes are read, and content says what they are.
 func (f *FS) look(rel string) (*node, content, error) {
-	st, err := f.source.stat(rel)
+	st, err := f.source.Stat(rel)
 	if err != nil {
 		return nil, content{}, err
 	}
 	switch st.Mode & unix.S_IFMT {
-	case modeDir:
-		return &node{id: nodeID(modeDir, rel, tuple{}, content{}.hash), rel: rel, kind: modeDir}, content{}, nil
-	case modeLink:
+	case source.ModeDir:
+		return &node{id: nodeID(source.ModeDir, rel, source.Tuple{}, content{}.hash), rel: rel, kind: source.ModeDir}, content{}, nil
+	case source.ModeLink:
 		n, err := f.lookLink(rel, &st)
 		return n, content{}, err
-	case modeFile:
-		if !isCiphertext(dirent{rel, modeFile}) {
+	case source.ModeFile:
+		if !strings.HasSuffix(rel, source.Suffix) {
 			return plainNode(rel, &st), content{}, nil
 		}
 		return f.lookRegular(rel)
@@ -32,11 +34,11 @@ func (f *FS) look(rel string) (*node, content, error) {
 }
 
 // lookFile is look for what was a ciphertext file when it was last seen.
-func (f *FS) lookFile(rel string) (*node, content, error) { return f.fileNode(rel, f.source.readFile) }
+func (f *FS) lookFile(rel string) (*node, content, error) { return f.fileNode(rel, f.source.ReadFile) }
 
 // lookRegular is lookFile for what was that a moment ago.
 func (f *FS) lookRegular(rel string) (*node, content, error) {
-	return f.fileNode(rel, f.source.readRegular)
+	return f.fileNode(rel, f.source.ReadRegular)
 }
 
 // ciphertexts are buffers of files while they are parsed.
@@ -52,13 +54,14 @@ func (f *FS) fileNode(rel string, read func(string, []byte) ([]byte, unix.Stat_t
 	c := f.parsed.parse(b, st.Size > kms.MaxBlobFile)
 	c.blob = f.sizes.resolve(c.blob)
 	if c.exposed {
-		f.notice(rel, c.bad)
+		f.notice(rel, kms.Note{Kind: "exposed", Text: c.bad})
 	}
-	n := &node{rel: rel, kind: modeFile, version: version{tupleOf(&st), c.hash, int64(c.blob.PlaintextSize)}}
+	n := &node{rel: rel, kind: source.ModeFile, version: version{source.TupleOf(&st), c.hash, int64(c.blob.PlaintextSize)}}
 	if c.bad == "" && (f.cfg.Encoding != kms.Raw || n.size == unknownSize) {
 		n.size = unknownSize
 		if h, err := f.handleFor(rel, c.blob); err == nil {
 			n.size = f.sizes.get(h.key)
+			n.kept.Store(h)
 		}
 	}
 	if c.bad != "" {
@@ -74,44 +77,44 @@ func (f *FS) fileNode(rel string, read func(string, []byte) ([]byte, unix.Stat_t
 			n.kept.Store(h)
 		}
 	}
-	n.id = nodeID(modeFile, rel, n.tuple, n.hash)
-	n.settled.Store(isSettled(n.tuple.ctime))
+	n.id = nodeID(source.ModeFile, rel, n.tuple, n.hash)
+	n.tupleTrusted.Store(n.tuple.IsTrusted())
 	return n, c, nil
 }
 
 func (f *FS) lookLink(rel string, st *unix.Stat_t) (*node, error) {
-	target, err := f.source.readLink(rel)
+	target, err := f.source.ReadLink(rel)
 	if err != nil {
 		return nil, err
 	}
 	shown := f.linkText(rel, target)
 	// The text is a link's content: its change is another node.
-	n := &node{rel: rel, kind: modeLink, version: version{tupleOf(st), sha256.Sum256([]byte(target)), int64(len(shown))}}
-	n.id = nodeID(modeLink, rel, n.tuple, n.hash)
-	n.settled.Store(isSettled(n.tuple.ctime))
+	n := &node{rel: rel, kind: source.ModeLink, version: version{source.TupleOf(st), sha256.Sum256([]byte(target)), int64(len(shown))}}
+	n.id = nodeID(source.ModeLink, rel, n.tuple, n.hash)
+	n.tupleTrusted.Store(n.tuple.IsTrusted())
 	return n, nil
 }
 
 func plainNode(rel string, st *unix.Stat_t) *node {
-	n := &node{rel: rel, kind: modeFile, plain: true, version: version{tuple: tupleOf(st), size: st.Size}}
-	n.id = nodeID(modeFile, rel, n.tuple, n.hash)
-	n.settled.Store(isSettled(n.tuple.ctime))
+	n := &node{rel: rel, kind: source.ModeFile, plain: true, version: version{tuple: source.TupleOf(st), size: st.Size}}
+	n.id = nodeID(source.ModeFile, rel, n.tuple, n.hash)
+	n.tupleTrusted.Store(n.tuple.IsTrusted())
 	return n
 }
 
-// glance is look for a name in a listing, in fewer calls: a path whose tuple
-// is that of a settled node needs no reading. OPEN never relies on it.
-func (f *FS) glance(dir place, parent, name string) (*node, error) {
-	rel := join(parent, name)
-	st, err := dir.stat(name)
+// lookListed is look for a name in a listing, in fewer calls: a path whose tuple
+// is that of a node and trusted needs no reading. OPEN never relies on it.
+func (f *FS) lookListed(dir source.DirFD, parent, name string) (*node, error) {
+	rel := source.Join(parent, name)
+	st, err := dir.Stat(name)
 	if err != nil {
 		return nil, err
 	}
 	n := f.nodes.current(rel)
 	switch {
-	case n != nil && n.kind != modeDir && n.kind == st.Mode&unix.S_IFMT && n.settled.Load() && tupleOf(&st) == n.tuple:
-	case st.Mode&unix.S_IFMT == modeFile && isCiphertext(dirent{rel, modeFile}):
-		n, _, err = f.fileNode(rel, func(_ string, room []byte) ([]byte, unix.Stat_t, error) { return dir.readRegular(name, room) })
+	case n != nil && n.kind != source.ModeDir && n.kind == st.Mode&unix.S_IFMT && n.tupleTrusted.Load() && source.TupleOf(&st) == n.tuple:
+	case st.Mode&unix.S_IFMT == source.ModeFile && strings.HasSuffix(rel, source.Suffix):
+		n, _, err = f.fileNode(rel, func(_ string, room []byte) ([]byte, unix.Stat_t, error) { return dir.ReadRegular(name, room) })
 	default:
 		n, _, err = f.look(rel)
 	}
@@ -121,20 +124,20 @@ func (f *FS) glance(dir place, parent, name string) (*node, error) {
 // find resolves a shown name in a directory. The ciphertext wins over a
 // directory, link or plain file of the same shown name.
 func (f *FS) find(dir, name string) (*node, content, error) {
-	if len(name) <= maxName {
-		n, c, err := f.look(join(dir, name+suffix))
-		if err == nil && n.kind != modeDir {
+	if len(name) <= source.MaxName {
+		n, c, err := f.look(source.Join(dir, name+source.Suffix))
+		if err == nil && n.kind != source.ModeDir {
 			return n, c, nil
 		}
 		if err != nil && err != unix.ENOENT {
 			return nil, c, err
 		}
 	}
-	n, c, err := f.look(join(dir, name))
+	n, c, err := f.look(source.Join(dir, name))
 	if err != nil {
 		return nil, c, err
 	}
-	if shownName(dirent{name, n.kind}, f.cfg.Plain) != name {
+	if (source.Entry{Name: name, Kind: n.kind}).ShownName(f.cfg.Plain) != name {
 		return nil, c, unix.ENOENT
 	}
 	return n, c, nil

@@ -17,6 +17,8 @@ import (
 
 	"github.com/kmsfs/kmsfs/cache"
 	"github.com/kmsfs/kmsfs/cache/secmem"
+	"github.com/kmsfs/kmsfs/fs/mount"
+	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
 	"github.com/kmsfs/kmsfs/kms/aliyun"
 )
@@ -39,12 +41,12 @@ func unmounted(t *testing.T, source string) *FS {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := New(Config{Source: source, Decrypter: noService{}, Recogniser: aliyun.Recogniser{}, Cache: c, Log: slog.New(slog.DiscardHandler)})
+	f, err := New(Config{Mount: mount.Spec{Source: source}, Decrypter: noService{}, Recogniser: aliyun.Recogniser{}, Cache: c, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		f.source.close()
+		f.source.Close()
 		c.Close()
 		memory.Close()
 	})
@@ -74,16 +76,16 @@ func TestVanishedDirectory(t *testing.T) {
 // A file that changes under every look is waited for: no LOOKUP fails as long
 // as its writers pause soon.
 func TestLookupWaitsForWriter(t *testing.T) {
-	source := t.TempDir()
+	dir := t.TempDir()
 	raw := "00000000-0000-0000-0000-000000000000" + strings.Repeat("x", 40_000)
-	path := filepath.Join(source, "a.cipher")
+	path := filepath.Join(dir, "a.cipher")
 	if err := os.WriteFile(path, []byte(base64.StdEncoding.EncodeToString([]byte(raw))), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	f := unmounted(t, source)
+	f := unmounted(t, dir)
 	torn := 0
 	for begun := time.Now(); torn < 5 && time.Since(begun) < 10*time.Second; {
-		until := time.Now().Add(settleFor / 5)
+		until := time.Now().Add(writerGraceFor / 5)
 		var writers sync.WaitGroup
 		for w := range 2 {
 			writers.Go(func() {
@@ -96,7 +98,7 @@ func TestLookupWaitsForWriter(t *testing.T) {
 				}
 			})
 		}
-		if _, _, err := f.find("", "a"); err == errTorn {
+		if _, _, err := f.find("", "a"); err == source.ErrTorn {
 			torn++
 			var out fuse.EntryOut
 			if status := f.Lookup(nil, &fuse.InHeader{NodeId: rootID}, "a", &out); !status.Ok() {

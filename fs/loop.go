@@ -9,6 +9,9 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
+
+	"github.com/kmsfs/kmsfs/fs/audit"
+	"github.com/kmsfs/kmsfs/fs/mount"
 )
 
 // loop reads what the kernel asks and lets the filesystem answer. A reader
@@ -36,7 +39,8 @@ type loop struct {
 
 	mu      sync.Mutex
 	readers []*reader
-	gone    chan struct{} // closed when the connection and the last reader have ended
+	gone    chan struct{} // closed when the connection and the last reader have ended; a later reader reads nothing
+	over    sync.Once     // closes gone
 }
 
 // reader is a goroutine that reads and answers. Its message lies in a slot of
@@ -54,8 +58,8 @@ type reader struct {
 	size    int             // of the body
 	payload [][]byte        // behind the body
 	result  fuse.ReadResult // of a READ, in place of a payload
-	record  *opened         // of an OPEN, logged behind the opener's back
-	pooled  *[maxRead]byte
+	record  *audit.Open     // of an OPEN, logged behind the opener's back
+	pooled  *[mount.MaxRead]byte
 
 	mu          sync.Mutex
 	unique      uint64 // the message in work
@@ -71,11 +75,11 @@ const maxIdle = 1
 
 // buffers are for listings and for files that are shown as they are. No
 // plaintext is ever in them.
-var buffers = sync.Pool{New: func() any { return new([maxRead]byte) }}
+var buffers = sync.Pool{New: func() any { return new([mount.MaxRead]byte) }}
 
 func (r *reader) buffer(size uint32) []byte {
 	if r.pooled == nil {
-		r.pooled = buffers.Get().(*[maxRead]byte)
+		r.pooled = buffers.Get().(*[mount.MaxRead]byte)
 	}
 	return r.pooled[:size]
 }
@@ -160,7 +164,7 @@ func (r *reader) fill(fd int) (int, unix.Errno) {
 func (r *reader) brief() bool {
 	switch op := as[fuse.InHeader](r).Opcode; op {
 	case opLookup, opGetattr, opOpen, opRead:
-		return r.loop.fs.source.local
+		return r.loop.fs.source.IsLocal()
 	case opRelease, opFlush, opStatfs:
 		return true
 	default:
@@ -199,9 +203,9 @@ func (r *reader) serve() {
 		r.send(h.Unique, status)
 	}
 	if r.record != nil {
-		r.loop.fs.logOpen(r.record, status)
+		r.loop.fs.audit.Opened(r.record, unix.Errno(status))
 	}
-	r.settle()
+	r.finish()
 }
 
 func (r *reader) begin(unique uint64) {
@@ -260,8 +264,8 @@ func slicesOf(res fuse.ReadResult) [][]byte {
 	return [][]byte{b}
 }
 
-// settle lets go of everything that belonged to the message.
-func (r *reader) settle() {
+// finish lets go of everything that belonged to the message.
+func (r *reader) finish() {
 	if r.result != nil {
 		r.result.Done()
 	}
@@ -322,6 +326,6 @@ func (l *loop) end(r *reader) {
 	l.readers = slices.DeleteFunc(l.readers, func(o *reader) bool { return o == r })
 	l.journal.give(r.slot)
 	if len(l.readers) == 0 && l.dead.Load() {
-		close(l.gone)
+		l.over.Do(func() { close(l.gone) })
 	}
 }

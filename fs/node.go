@@ -5,29 +5,11 @@ import (
 	"encoding/binary"
 	"sync"
 	"sync/atomic"
-	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/kmsfs/kmsfs/fs/source"
 )
 
-const (
-	modeDir  = unix.S_IFDIR
-	modeFile = unix.S_IFREG
-	modeLink = unix.S_IFLNK
-
-	rootID = 1
-)
-
-// tuple is what stat says of one version of a file. It is never proof that
-// bytes are unchanged: a write through a dirty mapping changes none of it.
-type tuple struct {
-	dev, ino           uint64
-	size, mtime, ctime int64 // bytes, ns, ns
-}
-
-func tupleOf(st *unix.Stat_t) tuple {
-	return tuple{uint64(st.Dev), st.Ino, st.Size, st.Mtim.Nano(), st.Ctim.Nano()}
-}
+const rootID = 1
 
 // node is one thing the kernel knows: a directory, or one version of a file
 // or a link.
@@ -40,7 +22,7 @@ func tupleOf(st *unix.Stat_t) tuple {
 type node struct {
 	id    uint64
 	rel   string // path below the source; for a file with its suffix
-	kind  uint32 // modeDir, modeFile, modeLink
+	kind  uint32 // source.ModeDir, ModeFile, ModeLink
 	plain bool   // a regular file that is shown as it is
 	version
 
@@ -48,9 +30,9 @@ type node struct {
 	// kept this node for an open that walked no path (a bind mount of the
 	// file, /proc/self/fd), which was served the current bytes instead.
 	shown atomic.Pointer[version]
-	// settled: the file had been left alone for over 2 s when it was read,
+	// tupleTrusted: the file had been left alone for over 2 s when it was read,
 	// so that its tuple may stand for its bytes.
-	settled atomic.Bool
+	tupleTrusted atomic.Bool
 	// kept is the ciphertext of the version, for open=fast. It is set when
 	// the node enters the table, or later, and then stays.
 	kept atomic.Pointer[handle]
@@ -59,13 +41,13 @@ type node struct {
 
 // version is what a file or link was at one moment.
 type version struct {
-	tuple tuple
+	tuple source.Tuple
 	hash  [sha256.Size]byte
 	size  int64 // st_size: of the plaintext, or of the link's shown text
 }
 
 // nodeID hashes identity down to 63 bits; 0 and the root's id are not given.
-func nodeID(kind uint32, rel string, t tuple, hash [sha256.Size]byte) uint64 {
+func nodeID(kind uint32, rel string, t source.Tuple, hash [sha256.Size]byte) uint64 {
 	h := sha256.New()
 	var b [8]byte
 	word := func(v uint64) {
@@ -75,8 +57,8 @@ func nodeID(kind uint32, rel string, t tuple, hash [sha256.Size]byte) uint64 {
 	word(uint64(kind))
 	word(uint64(len(rel)))
 	h.Write([]byte(rel))
-	if kind != modeDir {
-		for _, v := range []uint64{t.dev, t.ino, uint64(t.size), uint64(t.mtime), uint64(t.ctime)} {
+	if kind != source.ModeDir {
+		for _, v := range []uint64{t.Dev, t.Ino, uint64(t.Size), uint64(t.Mtime), uint64(t.Ctime)} {
 			word(v)
 		}
 		h.Write(hash[:])
@@ -126,11 +108,11 @@ func (t *nodes) adopt(n *node) *node {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if old := t.byID[n.id]; old != nil {
-		if old.rel != n.rel || old.kind != n.kind || (n.kind != modeDir && (old.tuple != n.tuple || old.hash != n.hash)) {
+		if old.rel != n.rel || old.kind != n.kind || (n.kind != source.ModeDir && (old.tuple != n.tuple || old.hash != n.hash)) {
 			return nil
 		}
-		if n.settled.Load() {
-			old.settled.Store(true)
+		if n.tupleTrusted.Load() {
+			old.tupleTrusted.Store(true)
 		}
 		if h := n.kept.Load(); h != nil && old.kept.Load() == nil && t.keep(h) {
 			old.kept.Store(h)
@@ -183,11 +165,4 @@ func (t *nodes) distrust(rel string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.byPath, rel)
-}
-
-// isSettled reports whether a file that was read now had been left alone for
-// long enough that a later change must show in its tuple (2 s cover the
-// coarsest time stamps in use).
-func isSettled(ctime int64) bool {
-	return time.Now().UnixNano()-ctime > int64(2*time.Second)
 }

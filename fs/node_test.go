@@ -5,23 +5,25 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+
+	"github.com/kmsfs/kmsfs/fs/source"
 )
 
 // The id of a node is part of the hand-over between processes of different
 // versions: the value for given facts never changes.
 func TestNodeIDIsStable(t *testing.T) {
-	tup := tuple{dev: 1, ino: 2, size: 3, mtime: 4, ctime: 5}
-	if got := nodeID(modeFile, "certs/key.pem.cipher", tup, sha256.Sum256([]byte("bytes"))); got != 0x742c91dfb05c4693 {
+	tup := source.Tuple{Dev: 1, Ino: 2, Size: 3, Mtime: 4, Ctime: 5}
+	if got := nodeID(source.ModeFile, "certs/key.pem.cipher", tup, sha256.Sum256([]byte("bytes"))); got != 0x742c91dfb05c4693 {
 		t.Errorf("%#x", got)
 	}
-	if nodeID(modeDir, "d", tup, [32]byte{}) != nodeID(modeDir, "d", tuple{}, [32]byte{1}) {
+	if nodeID(source.ModeDir, "d", tup, [32]byte{}) != nodeID(source.ModeDir, "d", source.Tuple{}, [32]byte{1}) {
 		t.Error("a directory's id depends on more than its path")
 	}
 }
 
 // Every fact that makes another version makes another id.
 func TestNodeIDDiffers(t *testing.T) {
-	base := tuple{1, 2, 3, 4, 5}
+	base := source.Tuple{Dev: 1, Ino: 2, Size: 3, Mtime: 4, Ctime: 5}
 	ids := map[uint64]string{}
 	add := func(name string, id uint64) {
 		if other, ok := ids[id]; ok {
@@ -32,32 +34,32 @@ func TestNodeIDDiffers(t *testing.T) {
 		}
 		ids[id] = name
 	}
-	add("base", nodeID(modeFile, "a", base, [32]byte{}))
-	add("kind", nodeID(modeLink, "a", base, [32]byte{}))
-	add("path", nodeID(modeFile, "b", base, [32]byte{}))
-	add("hash", nodeID(modeFile, "a", base, [32]byte{31: 1}))
+	add("base", nodeID(source.ModeFile, "a", base, [32]byte{}))
+	add("kind", nodeID(source.ModeLink, "a", base, [32]byte{}))
+	add("path", nodeID(source.ModeFile, "b", base, [32]byte{}))
+	add("hash", nodeID(source.ModeFile, "a", base, [32]byte{31: 1}))
 	for i := range 5 {
 		v := base
 		if i < 2 {
-			*[]*uint64{&v.dev, &v.ino}[i]++
+			*[]*uint64{&v.Dev, &v.Ino}[i]++
 		} else {
-			*[]*int64{&v.size, &v.mtime, &v.ctime}[i-2]++
+			*[]*int64{&v.Size, &v.Mtime, &v.Ctime}[i-2]++
 		}
-		add(fmt.Sprint("tuple field ", i), nodeID(modeFile, "a", v, [32]byte{}))
+		add(fmt.Sprint("tuple field ", i), nodeID(source.ModeFile, "a", v, [32]byte{}))
 	}
 	for i := range 100_000 {
-		add(fmt.Sprint("file ", i), nodeID(modeFile, fmt.Sprint("f", i), base, [32]byte{}))
+		add(fmt.Sprint("file ", i), nodeID(source.ModeFile, fmt.Sprint("f", i), base, [32]byte{}))
 	}
 }
 
 func fileNode(rel string, mtime int64) *node {
-	n := &node{rel: rel, kind: modeFile, version: version{tuple: tuple{mtime: mtime}}}
+	n := &node{rel: rel, kind: source.ModeFile, version: version{tuple: source.Tuple{Mtime: mtime}}}
 	n.id = nodeID(n.kind, n.rel, n.tuple, n.hash)
 	return n
 }
 
 func TestNodesTable(t *testing.T) {
-	table := newNodes(&node{id: rootID, kind: modeDir})
+	table := newNodes(&node{id: rootID, kind: source.ModeDir})
 	a := table.adopt(fileNode("a", 1))
 	if again := table.adopt(fileNode("a", 1)); again != a || a.refs != 2 {
 		t.Errorf("an equal node is another one (%d references)", a.refs)
@@ -90,7 +92,7 @@ func TestNodesTable(t *testing.T) {
 
 // The kernel looks up and forgets from many threads; no reference is lost.
 func TestNodesTableInRaces(t *testing.T) {
-	table := newNodes(&node{id: rootID, kind: modeDir})
+	table := newNodes(&node{id: rootID, kind: source.ModeDir})
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {

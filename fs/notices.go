@@ -3,6 +3,10 @@ package fs
 import (
 	"strings"
 	"sync"
+
+	"github.com/kmsfs/kmsfs/fs/audit"
+	"github.com/kmsfs/kmsfs/fs/source"
+	"github.com/kmsfs/kmsfs/kms"
 )
 
 // notices are what an admin should know of a file although nothing fails, or
@@ -30,15 +34,15 @@ func (t *notices) first(what string) bool {
 	return true
 }
 
-// notice warns of one file.
-func (f *FS) notice(rel, text string) {
-	warning := printable(strings.TrimSuffix(rel, suffix)) + ": " + text
-	if !f.notices.first(warning) {
-		return
+// notice warns of one file: in the log, and of the first one of its kind for as
+// long as the mount lives.
+func (f *FS) notice(rel string, note kms.Note) {
+	warning := audit.Printable(strings.TrimSuffix(rel, source.Suffix)) + ": " + note.Text
+	switch {
+	case !f.notices.first(warning):
+	case f.notices.first(note.Kind) && f.cfg.Warn != nil:
+		f.cfg.Warn(warning + " (the log names other such files)")
+	default:
+		f.cfg.Log.Warn(warning)
 	}
-	if f.cfg.Warn != nil {
-		f.cfg.Warn(warning)
-		return
-	}
-	f.cfg.Log.Warn(warning)
 }

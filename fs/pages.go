@@ -26,9 +26,9 @@ type pages struct {
 	due    map[uint64]*pagesOf
 
 	journal *journal
-	// stale are the nodes whose pages a predecessor left, until they are
+	// inherited are the nodes whose pages a predecessor left, until they are
 	// dropped; nil when there are none.
-	stale atomic.Pointer[stale]
+	inherited atomic.Pointer[inheritedPages]
 }
 
 // pagesOf are the pages of one node.
@@ -109,23 +109,35 @@ func (p *pages) dropIf(dead func(key cache.Key, group string) bool) {
 	}
 }
 
-func (p *pages) drop(id uint64) {
+// drop takes a node's pages back from the kernel. It returns false when nothing
+// may be notified at the moment: then their date stays, and is tried again.
+func (p *pages) drop(id uint64) bool {
 	p.mu.Lock()
-	k := p.kernel
+	k, o := p.kernel, p.due[id]
 	delete(p.due, id)
 	p.mu.Unlock()
-	if k != nil {
-		k.InodeNotify(id, 0, 0) // ENOENT: the kernel has forgotten it itself
-	}
+	sent := k == nil || k.InodeNotify(id, 0, 0) != later // ENOENT: the kernel has forgotten it itself
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.due[id] == nil && p.journal != nil {
+	switch {
+	case sent && p.due[id] == nil && p.journal != nil:
 		p.journal.unpage(id)
+	case !sent && o != nil && p.due != nil:
+		if sooner := p.due[id]; sooner != nil {
+			sooner.timer.Stop()
+		}
+		p.due[id] = o
+		o.timer.Reset(dropAgain)
 	}
+	return sent
 }
 
-// stale is a set of nodes that grows smaller.
-type stale struct {
+// dropAgain is how long after a drop that was not possible the next one is
+// tried. A successor does not wait for that: it drops all there are.
+const dropAgain = 50 * time.Millisecond
+
+// inheritedPages is a set of nodes that grows smaller.
+type inheritedPages struct {
 	mu   sync.Mutex
 	left map[uint64]chan struct{} // closed when the node's pages are dropped
 }
@@ -136,11 +148,11 @@ type stale struct {
 func (p *pages) inherit(j *journal) []uint64 {
 	ids := j.leftPaged()
 	if len(ids) > 0 {
-		s := &stale{left: map[uint64]chan struct{}{}}
+		s := &inheritedPages{left: map[uint64]chan struct{}{}}
 		for _, id := range ids {
 			s.left[id] = make(chan struct{})
 		}
-		p.stale.Store(s)
+		p.inherited.Store(s)
 	}
 	return ids
 }
@@ -148,7 +160,7 @@ func (p *pages) inherit(j *journal) []uint64 {
 // dropLeft drops what was inherited, several at a time: each may wait for a
 // READ in flight.
 func (p *pages) dropLeft(ids []uint64) {
-	s := p.stale.Load()
+	s := p.inherited.Load()
 	next := make(chan uint64, len(ids))
 	for _, id := range ids {
 		next <- id
@@ -158,7 +170,9 @@ func (p *pages) dropLeft(ids []uint64) {
 	for range min(droppers, len(ids)) {
 		all.Go(func() {
 			for id := range next {
-				p.drop(id)
+				for !p.drop(id) {
+					time.Sleep(dropAgain)
+				}
 				s.mu.Lock()
 				close(s.left[id])
 				delete(s.left, id)
@@ -167,12 +181,14 @@ func (p *pages) dropLeft(ids []uint64) {
 		})
 	}
 	all.Wait()
-	p.stale.Store(nil)
+	p.inherited.Store(nil)
 }
 
-// await waits until a node has no pages of a predecessor's time.
-func (p *pages) await(id uint64) {
-	s := p.stale.Load()
+// await waits until a node has no pages of a predecessor's time. They are
+// dropped after a READ in flight, so somebody else must read meanwhile: cover
+// is called before it waits.
+func (p *pages) await(id uint64, cover func()) {
+	s := p.inherited.Load()
 	if s == nil {
 		return
 	}
@@ -180,6 +196,7 @@ func (p *pages) await(id uint64) {
 	dropped := s.left[id]
 	s.mu.Unlock()
 	if dropped != nil {
+		cover()
 		<-dropped
 	}
 }

@@ -31,7 +31,7 @@ func (f *FS) Mount() (done <-chan struct{}, err error) {
 		return nil, err
 	}
 	if f.cfg.Lifeline != nil {
-		if err := f.line.check(f.cfg, j); err != nil {
+		if err := f.line.check(f.cfg.Mount, j); err != nil {
 			return nil, err
 		}
 	}
@@ -39,8 +39,9 @@ func (f *FS) Mount() (done <-chan struct{}, err error) {
 	f.dirs.last = uint64(j.head.epoch) << 32 // no number is given twice
 	f.loop = &loop{fs: f, kernel: &kernel{device: f.line.Device, fd: int(f.line.Device.Fd())}, journal: j, gone: make(chan struct{})}
 	f.pages.journal = j
-	f.pages.start(f.loop.kernel)
-	f.watch.start(f.loop.kernel)
+	f.notifications.to = f.loop.kernel
+	f.pages.start(&f.notifications)
+	f.watch.start(&f.notifications)
 	ended := make(chan struct{})
 	first := j.head.minor == 0
 	if first {
@@ -59,7 +60,7 @@ func (f *FS) Mount() (done <-chan struct{}, err error) {
 	if !first {
 		return ended, nil
 	}
-	if err := f.checkMount(); err != nil {
+	if err := f.cfg.Mount.Check(); err != nil {
 		if uerr := f.Unmount(true); uerr != nil {
 			err = errors.Join(err, uerr)
 		} else {
@@ -69,3 +70,6 @@ func (f *FS) Mount() (done <-chan struct{}, err error) {
 	}
 	return ended, nil
 }
+
+// Unmount detaches the filesystem, as its Spec says.
+func (f *FS) Unmount(lazy bool) error { return f.cfg.Mount.Unmount(lazy) }

@@ -2,9 +2,12 @@ package fs
 
 import (
 	"context"
+	"errors"
 	"sync"
+	"time"
 
 	"github.com/kmsfs/kmsfs/cache"
+	"github.com/kmsfs/kmsfs/fs/audit"
 	"github.com/kmsfs/kmsfs/kms"
 )
 
@@ -24,9 +27,12 @@ type sizes struct {
 	versions map[string]struct{}
 }
 
+// learned has a size, or why there is none: the service refused to open it at
+// that moment.
 type learned struct {
 	size    int64
 	version string
+	refused time.Time
 }
 
 const (
@@ -36,6 +42,9 @@ const (
 	maxVersions = 256
 	// longestVersion bounds the versions, in bytes.
 	longestVersion = 64
+	// refusedFor is how long nobody asks for the size of what the service has
+	// refused to open. An open asks.
+	refusedFor = time.Minute
 )
 
 func newSizes(by kms.Recogniser) *sizes {
@@ -55,10 +64,37 @@ func forgetSome[K comparable, V any](table map[K]V, most int) {
 func (s *sizes) get(k cache.Key) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if l, ok := s.of[k]; ok {
+	if l, ok := s.of[k]; ok && l.refused.IsZero() {
 		return l.size
 	}
 	return unknownSize
+}
+
+// refuse notes that the service does not open a ciphertext.
+func (s *sizes) refuse(k cache.Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	forgetSome(s.of, maxSizes)
+	s.of[k] = learned{version: s.of[k].version, refused: time.Now()}
+}
+
+// askable says whether it makes sense to ask for a size.
+func (s *sizes) askable(k cache.Key) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l, ok := s.of[k]
+	return !ok || !l.refused.IsZero() && time.Since(l.refused) >= refusedFor
+}
+
+// retry forgets what was refused.
+func (s *sizes) retry() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for k, l := range s.of {
+		if !l.refused.IsZero() {
+			delete(s.of, k)
+		}
+	}
 }
 
 func (s *sizes) version(k cache.Key) string {
@@ -71,7 +107,7 @@ func (s *sizes) learn(k cache.Key, size int, version string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	forgetSome(s.of, maxSizes)
-	s.of[k] = learned{int64(size), version}
+	s.of[k] = learned{size: int64(size), version: version}
 }
 
 // learnVersion remembers the version of a blob that nobody knew, if that
@@ -110,18 +146,44 @@ func (s *sizes) begins(head string) string {
 
 // measure decrypts a file once to learn its size. In the gate it stands in its
 // user's line, so nobody else waits for an ls -l.
-func (f *FS) measure(ctx context.Context, n *node, c content) error {
-	h, err := f.handleFor(n.rel, c.blob)
-	if err != nil {
-		return err
+func (f *FS) measure(ctx context.Context, h *handle) (size int64, err error) {
+	if size := f.sizes.get(h.key); size != unknownSize {
+		return size, nil
 	}
 	lease, err := f.lease(ctx, h)
 	if err != nil {
-		return err
+		if !errors.Is(err, kms.ErrTransient) && ctx.Err() == nil {
+			f.sizes.refuse(h.key)
+		}
+		return unknownSize, err
 	}
-	n.size = f.shownSize(int64(len(lease.Bytes())))
-	lease.Release()
-	return nil
+	defer lease.Release()
+	return int64(len(lease.Bytes())), nil
+}
+
+// sizeOf is the st_size of a node's version for a stat. Where nobody can tell it,
+// that is the size of the ciphertext, as for what is none: a listing shows that
+// something is there, and an open says why it cannot be read. known is false
+// then. With ask it may cost a call, the first time.
+func (f *FS) sizeOf(ctx context.Context, n *node, ask bool) (size int64, known bool) {
+	if n.size != unknownSize {
+		return n.size, true
+	}
+	h, status := f.handleOf(n, new(audit.Open))
+	if !status.Ok() {
+		return n.tuple.Size, false // replaced since
+	}
+	size = f.sizes.get(h.key)
+	if size == unknownSize && f.cfg.Encoding == kms.Raw {
+		size = int64(f.sizes.resolve(h.blob).PlaintextSize) // by a version that is known since
+	}
+	if size == unknownSize && ask && f.sizes.askable(h.key) {
+		size, _ = f.measure(ctx, h) // the failure is in the log's statistics; an open has its line
+	}
+	if size == unknownSize {
+		return n.tuple.Size, false
+	}
+	return f.shownSize(size), true
 }
 
 // shownSize is the st_size of a plaintext. In open=fast an empty one has a byte:

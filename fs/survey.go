@@ -12,6 +12,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/kmsfs/kmsfs/fs/mount"
+	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
 )
 
@@ -47,7 +49,7 @@ type Entry struct {
 // NewSurvey lists the source. It reads no file yet; by recognises what files
 // hold.
 func NewSurvey(name string, plain bool, by kms.Recogniser) (*Survey, error) {
-	src, err := openSource(name)
+	src, err := source.Open(name)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +62,7 @@ func NewSurvey(name string, plain bool, by kms.Recogniser) (*Survey, error) {
 		unlisted: map[string]error{},
 	}
 	if err := s.list(""); err != nil {
-		src.close()
+		src.Close()
 		return nil, err
 	}
 	slices.Sort(s.Names)
@@ -68,19 +70,19 @@ func NewSurvey(name string, plain bool, by kms.Recogniser) (*Survey, error) {
 }
 
 // Close lets go of the source.
-func (s *Survey) Close() { s.fs.source.close() }
+func (s *Survey) Close() { s.fs.source.Close() }
 
 func (s *Survey) list(dir string) error {
-	all, err := s.fs.source.list(dir)
+	all, err := s.fs.source.List(dir)
 	if err != nil {
 		return err
 	}
 	for _, e := range s.fs.shown(dir, all) {
-		rel := join(dir, e.name)
+		rel := source.Join(dir, e.Name)
 		switch {
-		case e.typ == modeDir:
+		case e.Kind == source.ModeDir:
 			// A mount has looked the name up before it lists the directory.
-			_, _, err := s.fs.find(dir, e.name)
+			_, _, err := s.fs.find(dir, e.Name)
 			if err == nil {
 				err = s.list(rel)
 			}
@@ -88,7 +90,7 @@ func (s *Survey) list(dir string) error {
 				s.unreached(rel, err)
 			}
 			continue
-		case e.typ != modeLink && !isCiphertext(e):
+		case e.Kind != source.ModeLink && !e.IsCiphertext():
 			continue // shown as it is
 		}
 		s.Names = append(s.Names, rel)
@@ -107,7 +109,7 @@ func (s *Survey) unreached(rel string, why error) {
 	}
 	_ = filepath.WalkDir(filepath.Join(s.dir, rel), func(name string, e iofs.DirEntry, err error) error {
 		below, relErr := filepath.Rel(s.dir, name)
-		if err == nil && relErr == nil && e.Type().IsRegular() && isCiphertext(dirent{e.Name(), modeFile}) {
+		if err == nil && relErr == nil && e.Type().IsRegular() && strings.HasSuffix(e.Name(), source.Suffix) {
 			s.unlisted[below] = why
 			s.Names = append(s.Names, below)
 		}
@@ -125,7 +127,7 @@ func (s *Survey) isRemote(rel string) bool {
 	if err != nil {
 		return true
 	}
-	there, ok, err := MountAt(at)
+	there, ok, err := mount.At(at)
 	if err != nil || !ok {
 		return err != nil
 	}
@@ -143,8 +145,8 @@ func (s *Survey) Look(name string) Entry {
 	if err := s.unlisted[name]; err != nil {
 		return Entry{Err: refusalOf(err, false)}
 	}
-	n, c, followed, err := s.resolve(parentOf(name), strings.TrimSuffix(path.Base(name), suffix))
-	if err == nil && n.kind == modeDir && !followed {
+	n, c, followed, err := s.resolve(source.Parent(name), strings.TrimSuffix(path.Base(name), source.Suffix))
+	if err == nil && n.kind == source.ModeDir && !followed {
 		err = &refusal{errno: unix.EISDIR} // "..cipher" is shown as ".", or it is another thing by now
 	}
 	if err != nil {
@@ -164,10 +166,10 @@ const maxLinks = 40
 // kernel does: a LOOKUP for each name, and the text of a link in its place.
 // Its errors are refusals.
 func (s *Survey) resolve(dir, text string) (n *node, c content, followed bool, err error) {
-	n = &node{rel: dir, kind: modeDir}
+	n = &node{rel: dir, kind: source.ModeDir}
 	links := 0
 	for rest := strings.Split(text, "/"); len(rest) > 0; {
-		if n.kind != modeDir { // also where nothing follows but a slash
+		if n.kind != source.ModeDir { // also where nothing follows but a slash
 			return nil, c, true, &refusal{unix.ENOTDIR, "leads through a file"}
 		}
 		name := rest[0]
@@ -176,14 +178,14 @@ func (s *Survey) resolve(dir, text string) (n *node, c content, followed bool, e
 		case "", ".":
 			continue
 		case "..":
-			n = &node{rel: parentOf(n.rel), kind: modeDir}
+			n = &node{rel: source.Parent(n.rel), kind: source.ModeDir}
 			continue
 		}
 		dir := n
 		if n, c, _, _, err = s.fs.findWhole(dir.rel, name); err != nil {
 			return nil, c, links > 0, refusalOf(err, links > 0)
 		}
-		if n.kind != modeLink {
+		if n.kind != source.ModeLink {
 			continue
 		}
 		if links++; links > maxLinks {
@@ -212,7 +214,7 @@ func refusalOf(err error, linked bool) error {
 	switch {
 	case err == errLeaves:
 		r.why = "leads out of the mount"
-	case err == errTorn:
+	case err == source.ErrTorn:
 		r.why = err.Error()
 	case r.errno == unix.EXDEV && linked:
 		r.why = "leads to what something else is mounted on"

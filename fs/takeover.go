@@ -7,6 +7,9 @@ import (
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/kmsfs/kmsfs/fs/audit"
+	"github.com/kmsfs/kmsfs/fs/source"
 )
 
 // takeOver serves on where a predecessor stopped or died: it answers what is
@@ -15,16 +18,26 @@ func (f *FS) takeOver() {
 	f.resumed = true
 	paged := f.pages.inherit(f.loop.journal)
 	messages := f.loop.journal.left() // before any slot is taken
-	f.loop.start()
 	n := f.loop.resume(messages)
+	f.loop.start()
 	go f.pages.dropLeft(paged)
-	f.cfg.Log.Info("successor took over", "mountpoint", printable(f.cfg.Mountpoint), "under_way", n, "paged", len(paged))
+	f.cfg.Log.Info("successor took over", "mountpoint", audit.Printable(f.cfg.Mount.Point), "under_way", n, "paged", len(paged))
 }
+
+// Quiesce waits until nothing is being notified to the kernel, and lets nothing
+// be from then on. It is called, while requests are still answered, before
+// anything that a thread must not keep from ending: exec, exit. It returns false
+// after the time given; then nothing has changed. Restart takes it back.
+func (f *FS) Quiesce(patience time.Duration) bool { return f.notifications.quiesce(patience) }
 
 // Stop ends the serving for a successor: nothing is lost, and nothing is
 // unmounted. What was not answered within the time given is in the journal;
 // then it returns false, and an answer may still be given.
 func (f *FS) Stop(patience time.Duration) bool { return f.loop.stop(patience) }
+
+// Dismiss ends all loads with an error, and every later one: the end is near, and
+// there is no successor.
+func (f *FS) Dismiss() { f.cfg.Cache.Close() }
 
 // Abandon leaves what is under way after a Stop to a successor: from now on
 // nothing is answered any more, and no plaintext is in use.
@@ -34,8 +47,11 @@ func (f *FS) Abandon() {
 	f.loop.abandoned = true
 }
 
-// Restart serves on after a Stop that no successor followed.
-func (f *FS) Restart() { f.loop.restart() }
+// Restart serves on after a Quiesce, and a Stop, that no successor followed.
+func (f *FS) Restart() {
+	f.loop.restart()
+	f.notifications.open()
+}
 
 // known returns a node that the kernel has, also one that only a predecessor
 // gave it: ids follow from what they stand for, so a walk over the source
@@ -49,9 +65,9 @@ func (f *FS) known(cancel <-chan struct{}, id uint64) *node {
 	if n == nil {
 		return nil
 	}
-	if n.kind == modeFile && n.size == unknownSize {
+	if n.kind == source.ModeFile && n.size == unknownSize && f.cfg.Fast {
 		found, c, err := f.lookFile(n.rel)
-		if err != nil || found.id != id || f.measure(f.interruptible(cancel), found, c) != nil {
+		if err != nil || found.id != id || f.learnSize(f.interruptible(cancel), found, c) != nil {
 			return nil
 		}
 		n = found
@@ -146,20 +162,20 @@ func (s *search) run(f *FS) {
 
 // walk finds the nodes of everything that is shown in a directory and beneath.
 func (f *FS) walk(dir string, found map[uint64]*node) {
-	all, err := f.source.list(dir)
+	all, err := f.source.List(dir)
 	if err != nil {
 		return
 	}
 	for _, e := range all {
-		if shownName(e, f.cfg.Plain) == "" {
+		if e.ShownName(f.cfg.Plain) == "" {
 			continue
 		}
-		n, _, err := f.look(join(dir, e.name))
+		n, _, err := f.look(source.Join(dir, e.Name))
 		if err != nil {
 			continue
 		}
 		found[n.id] = n
-		if n.kind == modeDir {
+		if n.kind == source.ModeDir {
 			f.walk(n.rel, found)
 		}
 	}
@@ -173,11 +189,11 @@ func (f *FS) reopen(cancel <-chan struct{}, in *fuse.ReadIn) *handle {
 		return nil
 	}
 	n := f.known(cancel, in.Fh)
-	if n == nil || n.kind != modeFile {
+	if n == nil || n.kind != source.ModeFile {
 		return nil
 	}
 	if n.plain {
-		if f.openPlain(n, &opened{caller: caller{uid: in.Uid}}, new(fuse.OpenOut)).Ok() {
+		if f.openPlain(n, &audit.Open{Caller: audit.Caller{UID: in.Uid}}, new(fuse.OpenOut)).Ok() {
 			return f.handles.get(in.Fh) // what is there now, if it is still the same
 		}
 		return nil

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
 )
 
@@ -44,7 +45,7 @@ const watchMask = unix.IN_MOVED_TO | unix.IN_MOVED_FROM | unix.IN_CREATE | unix.
 
 func newWatch(f *FS) *watch {
 	w := &watch{fs: f, dirs: map[int32]*node{}, wds: map[uint64]int32{}, waiting: map[uint64]int{}}
-	if f.cfg.Encoding != kms.Raw {
+	if !w.pushes() {
 		return w // any LOOKUP may wait for the key service: no name is trusted
 	}
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
@@ -58,7 +59,7 @@ func newWatch(f *FS) *watch {
 
 // pushes tells whether names may be trusted after a listing. Where inotify
 // cannot be had at all they may, too: for a second.
-func (w *watch) pushes() bool { return w.fs.cfg.Encoding == kms.Raw }
+func (w *watch) pushes() bool { return w.fs.cfg.Encoding == kms.Raw || !w.fs.cfg.Fast }
 
 // start begins to push, once the kernel can be spoken to.
 func (w *watch) start(k notifier) {
@@ -80,17 +81,17 @@ func (w *watch) add(n *node) (watched bool) {
 	if watched || full {
 		return watched
 	}
-	fd, err := w.fs.source.beneath(n.rel, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+	dir, err := w.fs.source.OpenDir(n.rel)
 	if err != nil {
 		return false
 	}
-	defer unix.Close(fd)
+	defer dir.Close()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.file == nil {
 		return false
 	}
-	wd, err := unix.InotifyAddWatch(w.fd, fmt.Sprintf("/proc/self/fd/%d", fd), watchMask)
+	wd, err := unix.InotifyAddWatch(w.fd, fmt.Sprintf("/proc/self/fd/%d", dir.FD()), watchMask)
 	if err != nil {
 		return false
 	}
@@ -142,7 +143,7 @@ func (w *watch) push(e *unix.InotifyEvent, name string) {
 		delete(w.wds, dir.id)
 	}
 	if ok && e.Mask&unix.IN_ISDIR != 0 && e.Mask&(unix.IN_MOVED_FROM|unix.IN_MOVED_TO|unix.IN_DELETE|unix.IN_CREATE) != 0 {
-		w.moved(join(dir.rel, name))
+		w.moved(source.Join(dir.rel, name))
 	}
 	k := w.kernel
 	ok = ok && w.waiting[dir.id] == 0
@@ -150,7 +151,7 @@ func (w *watch) push(e *unix.InotifyEvent, name string) {
 	if !ok || k == nil || name == "" {
 		return
 	}
-	if shown, cut := strings.CutSuffix(name, suffix); cut && shown != "" {
+	if shown, cut := strings.CutSuffix(name, source.Suffix); cut && shown != "" {
 		k.EntryNotify(dir.id, shown)
 	}
 	k.EntryNotify(dir.id, name)

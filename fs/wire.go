@@ -7,6 +7,8 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
+
+	"github.com/kmsfs/kmsfs/fs/mount"
 )
 
 // What the kernel may send, from linux/fuse.h; the rest is answered ENOSYS,
@@ -116,13 +118,13 @@ func (r *reader) reply(f *FS, h *fuse.InHeader) fuse.Status {
 			return f.OpenDir(r.cancel, in, body[fuse.OpenOut](r))
 		}
 	case opRead:
-		if in := as[fuse.ReadIn](r); in != nil && in.Size <= maxRead {
+		if in := as[fuse.ReadIn](r); in != nil && in.Size <= mount.MaxRead {
 			var status fuse.Status
 			r.result, status = f.Read(r.cancel, in, r.buffer(in.Size))
 			return status
 		}
 	case opReaddir, opReaddirplus:
-		if in := as[fuse.ReadIn](r); in != nil && in.Size <= maxRead {
+		if in := as[fuse.ReadIn](r); in != nil && in.Size <= mount.MaxRead {
 			list := f.ReadDir
 			if h.Opcode == opReaddirplus {
 				list = f.ReadDirPlus
@@ -215,7 +217,7 @@ func (l *loop) negotiate(r *reader) fuse.Status {
 		Major: protocolMajor, Minor: min(in.minor, ourMinor),
 		MaxReadAhead: in.readAhead, MaxWrite: maxWrite, TimeGran: 1,
 		Flags: uint32(accepted), Flags2: uint32(accepted >> 32),
-		MaxPages: uint16(maxRead / os.Getpagesize()),
+		MaxPages: uint16(mount.MaxRead / os.Getpagesize()),
 	}
 	return fuse.OK
 }

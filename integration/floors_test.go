@@ -26,8 +26,11 @@ var floors = []struct {
 	{"kms/emulator", []string{"kms", "go.etcd.io/bbolt"}, nil, "a fake on the wire; of the contract it needs the limits, and nothing of the client whose other side it is"},
 	{"cache/secmem", []string{"golang.org/x/sys"}, nil, "memory, and nothing of what is in it"},
 	{"cache", []string{"github.com/hashicorp/golang-lru/v2/simplelru", "golang.org/x/sys", "cache/secmem"}, nil, "lifetime; neither FUSE, nor KMS, nor what a path means (x/sys: the boot clock)"},
-	{"fs", []string{"github.com/hanwen/go-fuse/v2", "golang.org/x/sys", "cache", "kms"}, []string{"net/http", "flag"}, "what the kernel sees; no vendor, no HTTP, no flags"},
-	{"cmd/kmsfs", []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/sys", "golang.org/x/term", "golang.org/x/time", "fs", "cache", "cache/secmem", "kms", "kms/gate", "kms/aliyun"}, nil, "the program joins the rooms, but never links a fake"},
+	{"fs/mount", []string{"golang.org/x/sys"}, nil, "the mount table and what changes it; nothing of what is served"},
+	{"fs/audit", []string{"golang.org/x/sys", "kms"}, nil, "who did what, with which errno; no FUSE (x/sys: whose process a thread is)"},
+	{"fs/source", []string{"golang.org/x/sys"}, nil, "the untrusted directory; neither what its bytes mean nor who reads them"},
+	{"fs", []string{"github.com/hanwen/go-fuse/v2", "golang.org/x/sys", "cache", "kms", "fs/audit", "fs/mount", "fs/source"}, []string{"net/http", "flag"}, "what the kernel sees; no vendor, no HTTP, no flags"},
+	{"cmd/kmsfs", []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/sys", "golang.org/x/term", "golang.org/x/time", "fs", "fs/mount", "fs/source", "cache", "cache/secmem", "kms", "kms/gate", "kms/aliyun"}, nil, "the program joins the rooms, but never links a fake"},
 	{"cmd/kms-emulator", []string{"kms/emulator", "github.com/spf13/cobra", "github.com/spf13/pflag"}, nil, "a separate program, so that the product never links a fake"},
 }
 

@@ -222,7 +222,7 @@ func TestBase64(t *testing.T) {
 		if b, err := os.ReadFile(m.path("raw")); !errors.Is(err, syscall.EBADMSG) {
 			t.Errorf("not base64: %q, %v; want EBADMSG", b, err)
 		}
-		if out, err := exec.Command("ls", "-l", m.Point).CombinedOutput(); err == nil || !strings.Contains(string(out), " 11 ") && !strings.Contains(string(out), itoa(len(binary))+" ") {
+		if out, err := exec.Command("ls", "-l", m.Point).CombinedOutput(); (err == nil) != (mode == "open=checked") || !strings.Contains(string(out), " 11 ") && !strings.Contains(string(out), itoa(len(binary))+" ") {
 			t.Errorf("ls -l: %v\n%s", err, out)
 		}
 		if out, err := l.Kmsfs(nil, "decrypt", "--encoding", "base64", source+"/binary.cipher"); err != nil || out != binary {

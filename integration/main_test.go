@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/kmsfs/kmsfs/fs"
+	mounts "github.com/kmsfs/kmsfs/fs/mount"
 	"github.com/kmsfs/kmsfs/integration/lab"
 )
 
@@ -56,7 +56,7 @@ func testMain(m *testing.M) int {
 // leftovers lists mounts, processes and files that the tests did not remove.
 func leftovers(root, temp string) []string {
 	var left []string
-	all, err := fs.Mounts()
+	all, err := mounts.All()
 	if err != nil {
 		left = append(left, err.Error())
 	}

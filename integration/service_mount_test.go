@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kmsfs/kmsfs/fs"
+	mounts "github.com/kmsfs/kmsfs/fs/mount"
 	"github.com/kmsfs/kmsfs/integration/lab"
 )
 
@@ -123,7 +123,7 @@ func (m *mounted) stopService(t testing.TB) {
 			t.Errorf("%s has %s=%s\n%s", m.service, p.property, got, m.tail())
 		}
 	}
-	if _, still, err := fs.MountAt(m.Point); still || err != nil {
+	if _, still, err := mounts.At(m.Point); still || err != nil {
 		t.Errorf("%s is stopped and %s is mounted (%v)", m.service, m.Point, err)
 	}
 	if err := syscall.Kill(m.PID, 0); err != syscall.ESRCH {

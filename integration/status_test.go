@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/kmsfs/kmsfs/fs"
+	mounts "github.com/kmsfs/kmsfs/fs/mount"
 	"github.com/kmsfs/kmsfs/integration/lab"
 )
 
@@ -57,7 +57,7 @@ func asked(t testing.TB, l *lab.Lab, point string) (s mountStatus) {
 // socketOf is where the control socket of a mount is.
 func socketOf(t testing.TB, point string) string {
 	t.Helper()
-	m, ok, err := fs.MountAt(point)
+	m, ok, err := mounts.At(point)
 	if err != nil || !ok {
 		t.Fatalf("no mount at %s (%v)", point, err)
 	}

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kmsfs/kmsfs/fs"
+	mounts "github.com/kmsfs/kmsfs/fs/mount"
 	"github.com/kmsfs/kmsfs/integration/lab"
 )
 
@@ -165,7 +165,7 @@ func TestBadInput(t *testing.T) {
 			t.Errorf("%s: overwrote a file with %q", name, got)
 		}
 	}
-	if _, ok, err := fs.MountAt(filepath.Join(dir, "mnt")); err != nil || ok {
+	if _, ok, err := mounts.At(filepath.Join(dir, "mnt")); err != nil || ok {
 		t.Errorf("something is mounted (%v)", err)
 	}
 	entries, err := os.ReadDir(dir)
@@ -370,7 +370,7 @@ func TestSignals(t *testing.T) {
 			}
 			m.signal(t, sig)
 			m.ends(t)
-			if _, ok, err := fs.MountAt(m.Point); ok || err != nil {
+			if _, ok, err := mounts.At(m.Point); ok || err != nil {
 				t.Errorf("%v, busy %t: still mounted (%v)", sig, busy, err)
 			}
 			if busy {

@@ -97,7 +97,13 @@ func (a *Allowed) judge(ctx context.Context, o Origin) error {
 			return fmt.Errorf("resolve %s of keys=: %w", n.name, n.err)
 		}
 	}
-	return &Error{Class: ErrDenied, Action: "Decrypt", RequestID: o.RequestID, Detail: fmt.Sprintf("it was encrypted by key %s, which is not one of keys=", o.KeyID)}
+	detail := fmt.Sprintf("it was encrypted by key %s, which is not one of keys=", o.KeyID)
+	for _, n := range a.named {
+		if n.err != nil && gone(n.err) {
+			detail += "; " + n.name + " of keys= names no key"
+		}
+	}
+	return &Error{Class: ErrDenied, Action: "Decrypt", RequestID: o.RequestID, Detail: detail, Hint: "compare keys= with the key that the file was encrypted with (kmsfs verify shows it)"}
 }
 
 // refresh asks for the aliases that were not asked for in a long time, unless

@@ -85,7 +85,8 @@ func decodeLines(text []byte) (secret []byte, cause string) {
 
 // JoinLines joins the lines of a wrapped text: all of one length, but the last
 // one, which may be shorter. Lines end with LF or CRLF. It is false for a text
-// of one line, and for lines of other lengths. The result is a copy.
+// of one line, for lines of other lengths, and for blanks at the end of one. The
+// result is a copy.
 func JoinLines(text []byte) ([]byte, bool) {
 	if !bytes.ContainsRune(text, '\n') || text[len(text)-1] == '\n' {
 		return nil, false
@@ -100,7 +101,7 @@ func JoinLines(text []byte) ([]byte, bool) {
 		if width == 0 {
 			width = len(line)
 		}
-		if len(line) == 0 || len(line) > width || len(line) < width && !last {
+		if len(line) == 0 || len(bytes.TrimSpace(line)) < len(line) || len(line) > width || len(line) < width && !last {
 			clear(joined)
 			return nil, false
 		}
@@ -114,10 +115,10 @@ func whyNotBase64(body []byte) string {
 	switch {
 	case bytes.HasPrefix(body, pemBegins):
 		return "it is a PEM itself"
-	case bytes.ContainsAny(body, "\r\n"):
-		return "its lines are not equally long"
 	case bytes.ContainsAny(body, " \t"):
 		return "a blank is in it"
+	case bytes.ContainsAny(body, "\r\n"):
+		return "its lines are not equally long, or end with CR alone"
 	case urlSafe.Match(body) && bytes.ContainsAny(body, "-_"):
 		return "it is base64url, with - and _ in place of + and /"
 	case alphabet.Match(body):

@@ -44,7 +44,7 @@ type Decrypted struct {
 	Plaintext []byte
 	Asked     time.Time // when the request began; zero: who knows
 	Origin
-	Notes []string // what somebody should know although the answer is good
+	Notes []Note // what somebody should know although the answer is good
 }
 
 // Wipe overwrites the plaintext with zeros and drops it.

@@ -10,10 +10,13 @@ type Opened struct {
 	Secret []byte
 	Asked  time.Time // as in Decrypted
 	Origin
-	// Notes are what somebody should know although the secret is good, one
-	// sentence each, without a byte of it.
-	Notes []string
+	// Notes are what somebody should know although the secret is good.
+	Notes []Note
 }
+
+// Note is one sentence about a file, without a byte of its secret, and of which
+// kind the sentence is.
+type Note struct{ Kind, Text string }
 
 // Open decrypts a blob, checks the answer against it and decodes the secret.
 // Of an error the Origin is known as far as an answer came.
@@ -29,7 +32,7 @@ func Open(ctx context.Context, by Decrypter, blob Blob, ec EncryptionContext, en
 	}
 	o.Notes = d.Notes
 	if encoding == Raw && base64OfPEM(d.Plaintext) {
-		o.Notes = append(o.Notes, "this is base64 of a PEM: encoding=auto serves the PEM itself")
+		o.Notes = append(o.Notes, Note{"base64", "this is base64 of a PEM: encoding=auto serves the PEM itself"})
 	}
 	o.Secret, err = encoding.Decode(d.Plaintext)
 	return o, err

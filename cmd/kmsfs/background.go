@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kmsfs/kmsfs/fs/mount"
 )
 
 // Going to the background: the program starts itself once more and waits at a
@@ -95,7 +97,7 @@ func startBackground(p *program, device *os.File) error {
 	defer read.Close()
 	args := slices.Clone(p.args)
 	if device != nil {
-		args[slices.Index(args, devFD+strconv.Itoa(int(device.Fd())))] = devFD + "4"
+		args[slices.Index(args, mount.DevFD+strconv.Itoa(int(device.Fd())))] = mount.DevFD + "4"
 	}
 	cmd := exec.Command(self, args...)
 	cmd.Args[0] = p.name

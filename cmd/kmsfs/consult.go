@@ -11,23 +11,23 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/kmsfs/kmsfs/fs"
+	"github.com/kmsfs/kmsfs/fs/mount"
 )
 
 // consult asks the daemon of a mount. The mount itself is not touched: it may
 // hang, or its daemon may be dead.
 func (p *program) consult(verb, mnt string, request func(point string) (request, error)) (response, error) {
 	fail := func(err error) *failure { return failf("%s %s: %w", verb, quote(mnt), err) }
-	point, err := realPoint(mnt)
+	point, err := mount.RealPoint(mnt)
 	if err != nil {
 		return response{}, fail(cause(err))
 	}
-	m, ok, err := fs.MountAt(point)
+	m, ok, err := mount.At(point)
 	if err != nil {
 		return response{}, err
 	}
-	if !ok || m.Type != fs.Type {
-		return response{}, fail(errors.New("kmsfs is not mounted there")).hint("findmnt -t %s lists the mounts", fs.Type)
+	if !ok || m.Type != mount.Type {
+		return response{}, fail(errors.New("kmsfs is not mounted there")).hint("findmnt -t %s lists the mounts", mount.Type)
 	}
 	r, err := request(point)
 	if err != nil {
@@ -59,7 +59,7 @@ func (p *program) consult(verb, mnt string, request func(point string) (request,
 }
 
 // dial connects to the daemon of a mount, and to nobody else.
-func (p *program) dial(m fs.MountEntry) (*net.UnixConn, error) {
+func (p *program) dial(m mount.Entry) (*net.UnixConn, error) {
 	place, err := placeOf(m, p.getenv)
 	if err != nil {
 		return nil, err

@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/kmsfs/kmsfs/fs"
+	"github.com/kmsfs/kmsfs/fs/mount"
 )
 
 const (
@@ -45,11 +45,11 @@ type replier func(ctx context.Context, uid int, r request) response
 
 // openControl listens beside the mount at point.
 func openControl(point string, getenv func(string) string, reply replier) (*control, error) {
-	m, ok, err := fs.MountAt(point)
+	m, ok, err := mount.At(point)
 	if err != nil {
 		return nil, err
 	}
-	if !ok || m.Type != fs.Type {
+	if !ok || m.Type != mount.Type {
 		return nil, errors.New("another file system is mounted over this one")
 	}
 	place, err := placeOf(m, getenv)
@@ -132,7 +132,7 @@ func (p controlPlace) removeDead(dir *os.File) error {
 
 // sweepControl removes the socket of a mount whose process has died. The
 // mount must still be there: it keeps others from having the number.
-func sweepControl(m fs.MountEntry, getenv func(string) string) {
+func sweepControl(m mount.Entry, getenv func(string) string) {
 	place, err := placeOf(m, getenv)
 	if err != nil {
 		return

@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/kmsfs/kmsfs/fs"
+	"github.com/kmsfs/kmsfs/fs/mount"
 )
 
 // A mount has one control socket, which the daemon and its clients find from
@@ -28,7 +28,7 @@ type controlPlace struct {
 	dir   string // for messages
 }
 
-func placeOf(m fs.MountEntry, getenv func(string) string) (controlPlace, error) {
+func placeOf(m mount.Entry, getenv func(string) string) (controlPlace, error) {
 	for _, o := range m.Super {
 		if v, ok := strings.CutPrefix(o, "user_id="); ok {
 			owner, err := strconv.Atoi(v)

@@ -8,13 +8,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
 	"github.com/kmsfs/kmsfs/kms/aliyun"
 )
 
 func decryptCommand(p *program) *cobra.Command {
 	s, deferr := defaults()
-	var output, source string
+	var output, root string
 	cmd := &cobra.Command{
 		Use:   "decrypt FILE.cipher|-",
 		Short: "Decrypt one file",
@@ -28,18 +29,18 @@ owner only: then it is on the disk, which is what a mount avoids.`,
 			if deferr != nil {
 				return deferr
 			}
-			return decrypt(cmd.Context(), p, s, args[0], source, output)
+			return decrypt(cmd.Context(), p, s, args[0], root, output)
 		},
 	}
 	s.fromEnvironment(p.getenv, false)
 	cmd.Flags().StringVar(&output, "output", "", "write the plaintext to a new file")
-	cmd.Flags().StringVar(&source, "source", "", "with --bind name: the directory that is mounted")
+	cmd.Flags().StringVar(&root, "source", "", "with --bind name: the directory that is mounted")
 	s.addFlags(cmd.Flags(), false)
 	return cmd
 }
 
-func decrypt(ctx context.Context, p *program, s *settings, file, source, output string) error {
-	ec, err := s.contextFor(source, file)
+func decrypt(ctx context.Context, p *program, s *settings, file, root, output string) error {
+	ec, err := s.contextFor(root, file)
 	if err != nil {
 		return err
 	}
@@ -59,8 +60,8 @@ func decrypt(ctx context.Context, p *program, s *settings, file, source, output 
 	blob, err := aliyun.Recogniser{}.Recognise(ciphertext)
 	if err != nil {
 		f := failf("decrypt %s: %w", quote(file), err)
-		if file != "-" && !strings.HasSuffix(file, cipherSuffix) {
-			return f.hint("is %s meant?", quote(file+cipherSuffix))
+		if file != "-" && !strings.HasSuffix(file, source.Suffix) {
+			return f.hint("is %s meant?", quote(file+source.Suffix))
 		}
 		return f.hint("the file must hold one CiphertextBlob and nothing else: aliyun kms Encrypt … | jq -rj .CiphertextBlob >%s", fileArgument(file))
 	}
@@ -78,7 +79,7 @@ func decrypt(ctx context.Context, p *program, s *settings, file, source, output 
 		return failf("decrypt %s: %w", quote(file), err)
 	}
 	for _, note := range o.Notes {
-		p.warn(asciiName(file) + ": " + note)
+		p.warn(asciiName(file) + ": " + note.Text)
 	}
 	if toStdout {
 		_, err := p.stdout.Write(secret)
@@ -95,7 +96,7 @@ func decrypt(ctx context.Context, p *program, s *settings, file, source, output 
 // fileArgument is a ciphertext file in an example.
 func fileArgument(file string) string {
 	if file == "-" {
-		return "FILE" + cipherSuffix
+		return "FILE" + source.Suffix
 	}
 	return quote(file)
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/kmsfs/kmsfs/fs/source"
 )
 
 // What cannot be written is found out before it is paid for, and the message
@@ -31,8 +33,8 @@ func TestCheckDestination(t *testing.T) {
 	}{
 		{"new.cipher", false, ""},
 		{"new.cipher", true, ""},
-		{strings.Repeat("n", 248) + cipherSuffix, false, ""},
-		{strings.Repeat("n", 249) + cipherSuffix, false, "longer than 255 bytes"},
+		{strings.Repeat("n", 248) + source.Suffix, false, ""},
+		{strings.Repeat("n", 249) + source.Suffix, false, "longer than 255 bytes"},
 		{"taken.cipher", false, errTaken.Error()},
 		{"taken.cipher", true, ""},
 		{"link.cipher", true, "not a regular file"},

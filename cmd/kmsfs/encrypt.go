@@ -16,8 +16,6 @@ import (
 	"github.com/kmsfs/kmsfs/kms/gate"
 )
 
-const cipherSuffix = ".cipher"
-
 func encryptCommand(p *program) *cobra.Command {
 	s, deferr := defaults()
 	e := &encrypting{p: p, settings: s}
@@ -52,6 +50,9 @@ it passes over what has a ciphertext that is no older, and over *.cipher.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if deferr != nil {
 				return deferr
+			}
+			if cmd.Flags().Changed("output") && e.output == "" {
+				return usagef("read option --output: empty").hint("name a file, or - for standard output")
 			}
 			return e.run(cmd.Context(), args)
 		},

@@ -8,12 +8,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/kmsfs/kmsfs/fs"
+	"github.com/kmsfs/kmsfs/fs/mount"
 )
 
 // explainMount adds what to do about a mount that failed.
 func (m *mounting) explainMount(err error) error {
-	if missing, ok := errors.AsType[*fs.OptionError](err); ok && m.device != nil {
+	if missing, ok := errors.AsType[*mount.OptionError](err); ok && m.device != nil {
 		return failf("%w", err).hint("whoever mounts it must give it %s; in /etc/fstab add: ro,nosuid,nodev,noexec,default_permissions", missing.Option)
 	}
 	f := failf("%w", err)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/kmsfs/kmsfs/fs"
+	"github.com/kmsfs/kmsfs/fs/mount"
 )
 
 // The process in the background is two. The holder starts the server, which
@@ -128,7 +129,7 @@ func (h *holder) succeed(s *server, signals <-chan os.Signal) error {
 			if err == nil || !h.line.Alive() {
 				return err
 			}
-			if m, ok, merr := fs.MountAt(h.point); merr == nil && (!ok || m.Type != fs.Type) {
+			if m, ok, merr := mount.At(h.point); merr == nil && (!ok || m.Type != mount.Type) {
 				h.log.Warn("the mount was detached and ends with its server; its readers get an error now", "mountpoint", h.point)
 				return nil
 			}

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
-	"github.com/kmsfs/kmsfs/fs"
+	"github.com/kmsfs/kmsfs/fs/mount"
 )
 
 func mountCommand(p *program) *cobra.Command {
@@ -121,13 +121,13 @@ func (m *mounting) absolute(device *os.File) (err error) {
 	if m.source, err = filepath.Abs(m.source); err != nil {
 		return failf("open source %s: %w", quote(m.source), err)
 	}
-	if strings.HasPrefix(m.point, devFD) {
-		mounts, err := fs.MountOf(device)
+	if strings.HasPrefix(m.point, mount.DevFD) {
+		mounts, err := mount.Of(device)
 		if err != nil || len(mounts) == 0 {
 			return failf("take over %s: nothing is mounted with it (%w)", quote(m.point), err)
 		}
 		m.device, m.point = device, mounts[len(mounts)-1].Point
-	} else if m.point, err = realPoint(m.point); err != nil {
+	} else if m.point, err = mount.RealPoint(m.point); err != nil {
 		return failf("open mountpoint: %w", plainPath(err))
 	}
 	return nil
@@ -150,7 +150,7 @@ func (m *mounting) resolve() error {
 	if !src.IsDir() {
 		return failf("open source %s: not a directory", quote(m.source)).hint("SRC is the directory with the *.cipher files")
 	}
-	device, point, err := handedIn(m.point)
+	device, point, err := mount.HandedIn(m.point)
 	if err != nil {
 		return err
 	}
@@ -158,18 +158,18 @@ func (m *mounting) resolve() error {
 		m.source, m.point, m.device = source, point, device
 		return nil
 	}
-	point, err = realPoint(m.point)
+	point, err = mount.RealPoint(m.point)
 	if err != nil {
 		return failf("open mountpoint: %w", plainPath(err)).hint("create the directory first: mkdir -p %s", quote(m.point))
 	}
-	if there, ok, err := fs.MountAt(point); err != nil {
+	if there, ok, err := mount.At(point); err != nil {
 		return err
-	} else if ok && there.Type == fs.Type && errors.Is(unix.Statfs(point, new(unix.Statfs_t)), syscall.ENOTCONN) {
+	} else if ok && there.Type == mount.Type && errors.Is(unix.Statfs(point, new(unix.Statfs_t)), syscall.ENOTCONN) {
 		sweepControl(there, m.p.getenv)
-		if err := fs.Unmount(point, true); err != nil { // its process has died
+		if err := mount.Unmount(point, true); err != nil { // its process has died
 			return err
 		}
-	} else if ok && there.Type == fs.Type {
+	} else if ok && there.Type == mount.Type {
 		return failf("mount %s: kmsfs is mounted there already", quote(m.point)).hint("kmsfs umount %s", quote(m.point))
 	}
 	mnt, err := os.Stat(point)
@@ -196,32 +196,6 @@ func (m *mounting) resolve() error {
 	}
 	m.source, m.point = source, point
 	return m.seenByHost()
-}
-
-// realPoint is the path under which the mount table has a mountpoint. It is
-// found without looking at the mountpoint itself: a mount whose process has
-// died cannot be looked at.
-func realPoint(point string) (string, error) {
-	point, err := filepath.Abs(point)
-	for range 40 { // as many links as the kernel follows
-		if err != nil || point == "/" {
-			return point, err
-		}
-		parent, err := filepath.EvalSymlinks(filepath.Dir(point))
-		if err != nil {
-			return "", err
-		}
-		point = filepath.Join(parent, filepath.Base(point))
-		target, err := os.Readlink(point)
-		if err != nil {
-			return point, nil // no link
-		}
-		if !filepath.IsAbs(target) {
-			target = filepath.Join(parent, target)
-		}
-		point = filepath.Clean(target)
-	}
-	return "", &os.PathError{Op: "open", Path: point, Err: syscall.ELOOP}
 }
 
 func isEmpty(dir string) (bool, error) {

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/kmsfs/kmsfs/fs"
+	"github.com/kmsfs/kmsfs/fs/mount"
 )
 
 // premountCommand is what a service needs privileges for. It mounts, and
@@ -45,13 +45,13 @@ func premountCommand(p *program) *cobra.Command {
 			if err := m.apart(); err != nil {
 				return err
 			}
-			device, err := fs.Premount(fs.Config{Source: m.source, Mountpoint: m.point, AllowOther: m.allowOther, Shared: m.shared}, uid)
+			device, err := mount.Spec{Source: m.source, Point: m.point, AllowOther: m.allowOther, Shared: m.shared}.Premount(uid)
 			if err != nil {
 				return m.explainMount(err)
 			}
 			defer device.Close()
 			if err := notify("FDSTORE=1\nFDNAME="+deviceName, int(device.Fd())); err != nil {
-				return errors.Join(failf("premount: %w", err), fs.Unmount(m.point, true))
+				return errors.Join(failf("premount: %w", err), mount.Unmount(m.point, true))
 			}
 			return nil
 		},
@@ -79,7 +79,7 @@ func (m *mounting) prepare(unit string) (goesOn bool, err error) {
 	if _, err := askSystemd(unit); err != nil { // it has let go of them
 		return false, err
 	}
-	if _, ok, err := fs.MountAt(m.point); err != nil || ok {
+	if _, ok, err := mount.At(m.point); err != nil || ok {
 		return false, err
 	}
 	if err := os.MkdirAll(m.point, 0o755); err != nil {
@@ -108,13 +108,13 @@ func (m *mounting) stands() (bool, error) {
 	if err != nil {
 		return false, failf("open source %s: %w", quote(m.source), err)
 	}
-	point, err := realPoint(m.point)
+	point, err := mount.RealPoint(m.point)
 	if err != nil {
 		return false, nil // the directories above are not there
 	}
 	m.point = point
-	there, ok, err := fs.MountAt(point)
-	return ok && there.Type == fs.Type && there.Source == source, err
+	there, ok, err := mount.At(point)
+	return ok && there.Type == mount.Type && there.Source == source, err
 }
 
 // unmountStored ends the mount of a service whose process has ended, unless
@@ -134,12 +134,12 @@ func (m *mounting) unmountStored(unit string) error {
 	if err := unstore(); err != nil {
 		return failf("premount: %w", err)
 	}
-	point, err := realPoint(m.point)
+	point, err := mount.RealPoint(m.point)
 	if err != nil {
 		return failf("unmount: %w", plainPath(err))
 	}
-	there, ok, err := fs.MountAt(point)
-	if err != nil || !ok || there.Type != fs.Type {
+	there, ok, err := mount.At(point)
+	if err != nil || !ok || there.Type != mount.Type {
 		return err // it has been unmounted already
 	}
 	sweepControl(there, m.p.getenv)

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kmsfs/kmsfs/fs/source"
 )
 
 // task is one file to be encrypted.
@@ -54,9 +56,9 @@ func (e *encrypting) tasks(args []string) []*task {
 			add(&task{file: arg, err: failf("is a directory").hint("--recursive encrypts the files beneath it")})
 		case err == nil && st.IsDir():
 			e.beneath(arg, add)
-		case strings.HasSuffix(arg, cipherSuffix) && e.missing:
+		case strings.HasSuffix(arg, source.Suffix) && e.missing:
 			// Of a second run with * in it: nothing is missing here.
-		case strings.HasSuffix(arg, cipherSuffix) && !e.force:
+		case strings.HasSuffix(arg, source.Suffix) && !e.force:
 			add(&task{file: arg, err: errSealed})
 		default:
 			add(e.task(arg))
@@ -72,7 +74,7 @@ func (e *encrypting) beneath(dir string, add func(*task)) {
 		switch {
 		case err != nil:
 			add(&task{file: filepath.Clean(path), err: cause(err)})
-		case !entry.Type().IsRegular() || strings.HasSuffix(path, cipherSuffix) || strings.HasPrefix(entry.Name(), tempPrefix):
+		case !entry.Type().IsRegular() || strings.HasSuffix(path, source.Suffix) || strings.HasPrefix(entry.Name(), tempPrefix):
 		default:
 			t := e.task(path)
 			t.root = dir
@@ -133,7 +135,7 @@ func (t *task) changed() bool {
 func (e *encrypting) task(file string) *task {
 	t := &task{file: file, out: e.output, replace: e.force}
 	if t.out == "" && file != "-" {
-		t.out = file + cipherSuffix
+		t.out = file + source.Suffix
 		t.err = checkOrigin(file)
 	}
 	if e.missing && t.err == nil && !t.toStdout() {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
 )
 
@@ -92,7 +93,7 @@ func TestChangedWhileEncrypted(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "changed meanwhile") {
 		t.Errorf("%v", err)
 	}
-	if _, err := os.Lstat(file + cipherSuffix); !os.IsNotExist(err) {
+	if _, err := os.Lstat(file + source.Suffix); !os.IsNotExist(err) {
 		t.Errorf("there is a ciphertext: %v", err)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/kmsfs/kmsfs/cache"
 	"github.com/kmsfs/kmsfs/cache/secmem"
 	"github.com/kmsfs/kmsfs/fs"
+	"github.com/kmsfs/kmsfs/fs/mount"
 	"github.com/kmsfs/kmsfs/kms"
 	"github.com/kmsfs/kmsfs/kms/aliyun"
 )
@@ -77,9 +78,10 @@ func (m *mounting) serve(ctx context.Context, ready *readiness, in inheritance) 
 	}
 	defer plaintexts.Close()
 	files, err := fs.New(fs.Config{
-		Source: m.source, Mountpoint: m.point, Device: m.device, Shared: m.shared, Lifeline: in.line, Decrypter: decrypter, Recogniser: aliyun.Recogniser{}, Cache: plaintexts,
+		Mount:    mount.Spec{Source: m.source, Point: m.point, Device: m.device, AllowOther: m.allowOther, Shared: m.shared},
+		Lifeline: in.line, Decrypter: decrypter, Recogniser: aliyun.Recogniser{}, Cache: plaintexts,
 		Context: m.context, BindNames: m.bind, Encoding: m.encoding,
-		FileMode: m.fileMode, DirMode: m.dirMode, UID: m.uid, GID: m.gid, AllowOther: m.allowOther, Plain: m.plain, Fast: m.fast, Log: log, Warn: known.warn,
+		FileMode: m.fileMode, DirMode: m.dirMode, UID: m.uid, GID: m.gid, Plain: m.plain, Fast: m.fast, Log: log, Warn: known.warn,
 	})
 	if err != nil {
 		return err
@@ -145,6 +147,7 @@ func (m *mounting) serve(ctx context.Context, ready *readiness, in inheritance) 
 	if in.stored {
 		notify("STOPPING=1\nSTATUS=Stopping")
 		log.Info("ended; whether a successor takes over is up to systemd", "mountpoint", m.point)
+		files.Quiesce(m.quiescence()) // exit waits for what is being notified, too
 		if !files.Stop(stopPatience) {
 			files.Abandon() // what is under way would be answered with an error; a successor begins it anew
 		}
@@ -158,6 +161,8 @@ func (m *mounting) serve(ctx context.Context, ready *readiness, in inheritance) 
 // end unmounts after a signal. Files that are still open do not keep the
 // process: with it ends the connection, and their readers get an error.
 func (m *mounting) end(files *fs.FS, ended <-chan struct{}, warn func(string, ...any)) error {
+	files.Dismiss() // who waits for a plaintext gets an error now, so that nothing else has to wait for that
+	files.Quiesce(m.quiescence())
 	err := files.Unmount(false)
 	if errors.Is(err, errors.ErrUnsupported) {
 		warn("ended; who mounted it must unmount it", "mountpoint", m.point)

@@ -76,6 +76,7 @@ type errorStatus struct {
 	Path      string    `json:"path"`
 	RequestID string    `json:"request_id,omitempty"`
 	Text      string    `json:"text"`
+	Hint      string    `json:"hint,omitempty"`
 }
 
 func statusCommand(p *program) *cobra.Command {
@@ -134,6 +135,9 @@ func (s *status) print(w io.Writer, now time.Time) error {
 	line("breaker", "%s, opened %d times", breaker, k.BreakerOpened)
 	for _, e := range s.Errors {
 		line("last "+strings.ReplaceAll(oneLine(e.Class), "_", " "), "%v ago, %d in all: %s: %s", span(now.Sub(e.Last).Seconds()), e.Count, e.Path, e.Text)
+		if e.Hint != "" {
+			line("hint", "%s", e.Hint)
+		}
 	}
 	for _, text := range s.Warnings {
 		line("warning", "%s", text)

@@ -24,6 +24,11 @@ func (m *mounting) become(files *fs.FS, in inheritance) error {
 	if err != nil {
 		return err
 	}
+	// execve waits for every thread, also for one that tells the kernel
+	// something; that may wait for a request which only we answer.
+	if !files.Quiesce(m.quiescence()) {
+		return fmt.Errorf("hand over to %s: pages are being taken back from the kernel, behind reads that do not end", path)
+	}
 	files.Stop(stopPatience)
 	line := files.Lifeline()
 	numbers := map[string]int{deviceName: int(line.Device.Fd()), journalName: int(line.Journal.Fd()), sourceName: int(line.Source.Fd())}
@@ -44,6 +49,10 @@ func (m *mounting) become(files *fs.FS, in inheritance) error {
 	_ = notify("READY=1")
 	return fmt.Errorf("hand over to %s: %w", path, err)
 }
+
+// quiescence is how long the kernel may take for what it is being told: as long
+// as a read, for which it waits, but within the time that a unit has to stop.
+func (m *mounting) quiescence() time.Duration { return min(m.timeout+2*time.Second, 15*time.Second) }
 
 func monotonic() int64 {
 	var t unix.Timespec

@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/kmsfs/kmsfs/fs"
+	"github.com/kmsfs/kmsfs/fs/mount"
 )
 
 func umountCommand(p *program) *cobra.Command {
@@ -21,16 +21,16 @@ file is open here, umount changes nothing and says so; with --lazy no path leads
 to the mount any more, and it ends with its last open file.`,
 		Args: exactly("MNT"),
 		RunE: func(_ *cobra.Command, args []string) error {
-			point, err := realPoint(args[0])
+			point, err := mount.RealPoint(args[0])
 			if err != nil {
 				return failf("unmount %s: %w", quote(args[0]), cause(err))
 			}
-			m, ok, err := fs.MountAt(point)
+			m, ok, err := mount.At(point)
 			if err != nil {
 				return err
 			}
-			if !ok || m.Type != fs.Type {
-				return failf("unmount %s: kmsfs is not mounted there", quote(args[0])).hint("findmnt -t %s lists the mounts", fs.Type)
+			if !ok || m.Type != mount.Type {
+				return failf("unmount %s: kmsfs is not mounted there", quote(args[0])).hint("findmnt -t %s lists the mounts", mount.Type)
 			}
 			sweepControl(m, p.getenv)
 			if err := unmount(m, lazy, p.warn); errors.Is(err, syscall.EBUSY) {
@@ -47,15 +47,15 @@ to the mount any more, and it ends with its last open file.`,
 
 // unmount detaches a mount here and ends its connection, unless lazy, so that
 // it is over in every other place that has it.
-func unmount(m fs.MountEntry, lazy bool, warn func(string)) error {
+func unmount(m mount.Entry, lazy bool, warn func(string)) error {
 	if lazy {
-		return fs.Unmount(m.Point, true)
+		return mount.Unmount(m.Point, true)
 	}
 	connection, unknown := m.Connection()
 	if unknown == nil {
 		defer connection.Close()
 	}
-	if err := fs.Unmount(m.Point, false); err != nil {
+	if err := mount.Unmount(m.Point, false); err != nil {
 		return err
 	}
 	if unknown != nil {

@@ -2,14 +2,18 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/spf13/cobra"
 
 	"github.com/kmsfs/kmsfs/fs"
+	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
 	"github.com/kmsfs/kmsfs/kms/aliyun"
 )
@@ -49,12 +53,14 @@ type verifying struct {
 	by     kms.Decrypter
 	survey *fs.Survey
 
-	mu      sync.Mutex           // guards what follows
-	files   map[string]*verified // by source path
-	exposed int                  // files that were never encrypted
+	mu      sync.Mutex                      // guards what follows
+	opened  map[[sha256.Size]byte]*verified // by ciphertext and context
+	files   int                             // ciphertext files that were read
+	exposed int                             // files that were never encrypted
+	hints   []string                        // what to do about failures, each once
 }
 
-// verified is what became of one ciphertext file. Links to it ask as well.
+// verified is what became of one ciphertext, in however many files it is.
 type verified struct {
 	once   sync.Once
 	opened kms.Opened
@@ -85,7 +91,7 @@ func (v *verifying) run(ctx context.Context) error {
 		return failf("verify %s: %w", quote(v.dir), cause(err))
 	}
 	defer v.survey.Close()
-	v.files = map[string]*verified{}
+	v.opened = map[[sha256.Size]byte]*verified{}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	done, bad := 0, 0
@@ -107,13 +113,16 @@ func (v *verifying) run(ctx context.Context) error {
 	if v.exposed > 0 {
 		v.p.warn(fmt.Sprintf("verify %s: %d of them hold a secret that was never encrypted: it lies on the disk in the open", quote(v.dir), v.exposed))
 	}
+	for _, hint := range v.hints {
+		fmt.Fprintf(v.p.stderr, "hint: %s\n", hint)
+	}
 	switch {
 	case lost != nil:
 		return failf("verify %s: write: %w", quote(v.dir), cause(lost))
 	case bad > 0:
 		return failf("verify %s: %d of %d files cannot be served", quote(v.dir), bad, done)
-	case len(v.files) == 0:
-		return failf("verify %s: no %s files", quote(v.dir), cipherSuffix)
+	case v.files == 0:
+		return failf("verify %s: no %s files", quote(v.dir), source.Suffix)
 	}
 	return nil
 }
@@ -154,13 +163,14 @@ func (v *verifying) judge(ctx context.Context, name string) verdict {
 		if o, err = v.decrypt(ctx, file, e.Blob); what == "" {
 			what = fmt.Sprintf("key %s  version %s", o.KeyID, o.KeyVersionID)
 			for _, note := range o.Notes {
-				what += "  (" + note + ")"
+				what += "  (" + note.Text + ")"
 			}
 		}
 	}
 	if err == nil {
 		return verdict{fmt.Sprintf("ok    %s  %s\n", plainName(name), what), false}
 	}
+	v.advise(err)
 	why := oneLine(err.Error())
 	if e.Target != "" {
 		why = what + ": " + why
@@ -168,22 +178,33 @@ func (v *verifying) judge(ctx context.Context, name string) verdict {
 	return verdict{fmt.Sprintf("FAIL  %s  %s\n", plainName(name), why), true}
 }
 
-// decrypt decrypts one file, and at most once, however many links lead to it.
-// There is no secret in what it returns.
-func (v *verifying) decrypt(ctx context.Context, file string, blob kms.Blob) (kms.Opened, error) {
+// advise keeps the hint that an error of the service brings.
+func (v *verifying) advise(err error) {
+	e, ok := errors.AsType[*kms.Error](err)
 	v.mu.Lock()
-	f := v.files[file]
+	defer v.mu.Unlock()
+	if ok && e.Hint != "" && !slices.Contains(v.hints, e.Hint) {
+		v.hints = append(v.hints, e.Hint)
+	}
+}
+
+// decrypt decrypts one ciphertext, and at most once, however many files have it
+// or lead to it. There is no secret in what it returns.
+func (v *verifying) decrypt(ctx context.Context, file string, blob kms.Blob) (kms.Opened, error) {
+	ec, err := v.contextFor(v.dir, filepath.Join(v.dir, file))
+	if err != nil {
+		return kms.Opened{}, err
+	}
+	id := sha256.Sum256(fmt.Appendf(nil, "%q %q", blob.Text, ec)) // a map prints in order
+	v.mu.Lock()
+	v.files++
+	f := v.opened[id]
 	if f == nil {
 		f = &verified{}
-		v.files[file] = f
+		v.opened[id] = f
 	}
 	v.mu.Unlock()
 	f.once.Do(func() {
-		ec, err := v.contextFor(v.dir, filepath.Join(v.dir, file))
-		if err != nil {
-			f.err = err
-			return
-		}
 		ctx, cancel := context.WithTimeout(ctx, v.timeout)
 		defer cancel()
 		f.opened, f.err = kms.Open(ctx, v.by, blob, ec, v.encoding)

@@ -97,7 +97,7 @@ func (w *window) status() *status {
 		Errors: []errorStatus{}, Warnings: append([]string{}, w.known.inForce()...),
 	}
 	for _, f := range failures {
-		s.Errors = append(s.Errors, errorStatus{f.Class, f.Count, f.At.UTC(), f.Path, f.RequestID, f.Text})
+		s.Errors = append(s.Errors, errorStatus{f.Class, f.Count, f.At.UTC(), f.Path, f.RequestID, f.Text, f.Hint})
 		if f.Class == kms.ClassName(kms.ErrDenied) || f.Class == kms.ClassName(kms.ErrKeyState) {
 			s.Refusals += f.Count
 		}

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kmsfs/kmsfs/fs"
+	"github.com/kmsfs/kmsfs/fs/mount"
 	"github.com/kmsfs/kmsfs/integration/lab"
 )
 
@@ -90,7 +90,7 @@ func (b *bench) startLab(name string, args ...string) (*lab.Lab, error) {
 
 // removeAll removes the directory, but never through a mount.
 func (b *bench) removeAll() error {
-	all, err := fs.Mounts()
+	all, err := mount.All()
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/kmsfs/kmsfs/fs"
+	"github.com/kmsfs/kmsfs/fs/mount"
 )
 
 // server is a process in the foreground that serves a mount.
@@ -38,7 +38,7 @@ func serve(ctx context.Context, cmd *exec.Cmd, point string) (*server, error) {
 	go func() { cmd.Wait(); close(s.ended) }()
 	late := time.After(patience)
 	for {
-		if _, mounted, err := fs.MountAt(point); err != nil || mounted {
+		if _, mounted, err := mount.At(point); err != nil || mounted {
 			if err == nil {
 				_, err = os.Stat(point)
 			}
@@ -77,7 +77,7 @@ func (s *server) stop() error {
 
 // unmount detaches what is mounted at a path, if anything is.
 func unmount(point string) error {
-	if _, mounted, err := fs.MountAt(point); err != nil || !mounted {
+	if _, mounted, err := mount.At(point); err != nil || !mounted {
 		return err
 	}
 	err := unix.Unmount(point, unix.UMOUNT_NOFOLLOW)

@@ -26,7 +26,7 @@ func ParseKeys(keys []string) (ids, aliases []string, err error) {
 			}
 		}
 		switch {
-		case name == "" || strings.ContainsAny(name, " \t\r\n"):
+		case name == "" || name == "alias/" || strings.ContainsAny(name, " \t\r\n") || strings.Contains(name, "/") && !strings.HasPrefix(name, "alias/"):
 			return nil, nil, fmt.Errorf("%q is not a key id, an ARN or an alias", k)
 		case strings.HasPrefix(name, "alias/"):
 			aliases = append(aliases, name)

@@ -2,7 +2,9 @@ package aliyun
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/kmsfs/kmsfs/kms"
 
@@ -53,10 +55,24 @@ func (c *Client) Decrypt(ctx context.Context, blob kms.Blob, ec kms.EncryptionCo
 	})
 	if err != nil {
 		d.Wipe()
-		return nil, err
+		return nil, doubted(blob, err)
 	}
 	if from := moved(blob, d.Origin); from != "" {
-		d.Notes = []string{fmt.Sprintf("the ciphertext names key version %s, the service answered with %s: a migrated key?", from, d.KeyVersionID)}
+		d.Notes = []kms.Note{{Kind: "moved", Text: fmt.Sprintf("the ciphertext names key version %s, the service answered with %s: a migrated key?", from, d.KeyVersionID)}}
 	}
 	return &d, nil
+}
+
+// doubted adds to a refusal what the blob itself gives reason to doubt: where it
+// does not begin with a key version id, it may be no ciphertext of the service at
+// all.
+func doubted(blob kms.Blob, err error) error {
+	e, ok := errors.AsType[*kms.Error](err)
+	if !ok || blob.KeyVersionID != "" || versionHead(blob) != "" || !errors.Is(e, kms.ErrKeyState) && !errors.Is(e, kms.ErrBadCiphertext) {
+		return err
+	}
+	doubtful := *e
+	doubtful.Detail = strings.TrimPrefix(e.Detail+"; it does not begin with a key version id", "; ")
+	doubtful.Hint = "is the file a CiphertextBlob of KMS at all, and whole?"
+	return &doubtful
 }

@@ -17,8 +17,9 @@ import (
 //   - the byte order mark of UTF-8;
 //   - white space around it;
 //   - one pair of quotes, double or single, around all of it;
-//   - line breaks of a wrapped text (see kms.JoinLines), unless a later line begins
-//     a ciphertext of its own.
+//   - line breaks of a wrapped text (see kms.JoinLines), unless the lines may be a
+//     ciphertext and something else: a later one begins a ciphertext of its own,
+//     or there are two and the first could be one.
 //
 // Nothing is repaired: what has lost a character, or may be two things, stays
 // as it is, and is no ciphertext.
@@ -32,7 +33,7 @@ func unwrap(file []byte) []byte {
 	if n := len(text); n >= 2 && text[0] == text[n-1] && (text[0] == '"' || text[0] == '\'') {
 		text = trimSpace(text[1 : n-1])
 	}
-	if joined, ok := kms.JoinLines(text); ok && !laterBlob(text) {
+	if joined, ok := kms.JoinLines(text); ok && padded.Match(joined) && !laterBlob(text) {
 		text = joined
 	}
 	return text
@@ -67,10 +68,12 @@ func fromUTF16(file []byte) ([]byte, bool) {
 	return ascii, true
 }
 
-// laterBlob says whether a line but the first one is the beginning of a
-// ciphertext: then the lines are several, not one that was wrapped.
+// laterBlob says whether lines may be several texts, not one that was wrapped.
 func laterBlob(text []byte) bool {
-	_, later, _ := bytes.Cut(text, []byte("\n"))
+	first, later, _ := bytes.Cut(text, []byte("\n"))
+	if len(first) >= minBlob/3*4 && bytes.IndexByte(later, '\n') < 0 {
+		return true
+	}
 	for line := range bytes.Lines(later) {
 		if beginsBlob(line) {
 			return true

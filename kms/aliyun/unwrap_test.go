@@ -1,6 +1,10 @@
 package aliyun
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
@@ -50,7 +54,7 @@ func TestRecoveredBlobs(t *testing.T) {
 			"wrapped at 76, CRLF":        wrapped(blob, 76, "\r\n") + "\r\n",
 			"wrapped at 64":              wrapped(blob, 64, "\n"),
 			"wrapped at 70":              wrapped(blob, 70, "\n") + "\n",
-			"wrapped at 100, in quotes":  `"` + wrapped(blob, 100, "\n") + `"`,
+			"wrapped at 44, in quotes":   `"` + wrapped(blob, 44, "\n") + `"`,
 			"UTF-16LE":                   string(utf16Of(blob, binary.LittleEndian, true)),
 			"UTF-16LE, CRLF":             string(utf16Of(blob+"\r\n", binary.LittleEndian, true)),
 			"UTF-16BE, quotes":           string(utf16Of(`"`+blob+`"`, binary.BigEndian, true)),
@@ -69,6 +73,11 @@ func TestReasons(t *testing.T) {
 	blob := blobUnder(kms3, 0xFB, 40) // with + and / in it
 	body, _ := strings.CutSuffix(blob, "=")
 	pem := "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIGf0Jm2kT0S7YV3nD1H4uQ9cT5xW8bXvC2zK6rN1pEaQ\n-----END PRIVATE KEY-----\n"
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der := base64.StdEncoding.EncodeToString(must(x509.MarshalPKCS8PrivateKey(key)))
 	envelope := blob + "\nAAAAAAAAAAAAAAAA\nMTIzNDU2Nzg5MDEyMzQ1Njc4OTA="
 	for _, c := range []struct {
 		name, file, says string
@@ -113,6 +122,32 @@ func TestReasons(t *testing.T) {
 		{"two blobs", blob + "\n" + blob + "\n", "2 blobs", false},
 		{"two blobs, whole groups of three bytes", current(41) + "\n" + current(41), "2 blobs", false},
 		{"two blobs without a line end", blob + blob, "in the middle", false},
+		{"two blobs without a line end or padding", current(41) + current(41), "two blobs in a row", false},
+		{"the same of a longer id", blobUnder(kms3Long, 0xA7, 40) + blobUnder(kms3Long, 0xA7, 41), "two blobs in a row", false},
+		{"a heredoc's end", current(41) + "\nEOF\n", "other lines beside it", false},
+		{"a word that is base64", current(41) + "\nDONE\n", "other lines beside it", false},
+		{"blanks at line ends", wrapped(current(300), 76, " \n"), "blanks at the ends", false},
+		{"CR alone", wrapped(blob, 76, "\r"), "CR alone", false},
+		{"a colour", "\x1b[0m" + blob + "\x1b[0m", "escape sequence", false},
+		{"angle quotes", "«" + blob + "»", "a quote or a comma", false},
+		{"not ASCII", blob + "\u3000x", "not ASCII", false},
+		{"a Python dict", "{'CiphertextBlob': '" + blob + "'}", "JSON", false},
+		{"a map of Go", "map[CiphertextBlob:" + blob + "]", "around a CiphertextBlob", false},
+		{"a table with another column first", "KeyId | CiphertextBlob\n-----\nk | " + blob, "around a CiphertextBlob", false},
+		{"command not found", "bash: aliyun: command not found\n", "error message", false},
+		{"curl", "curl: (7) Failed to connect\n", "error message", false},
+		{"a conflict", "<<<<<<< HEAD\n" + blob + "\n=======\n", "a conflict", false},
+		{"nil", "<nil>", "a word", false},
+		{"gzip", "\x1f\x8b\x08\x00\x00\x00", "gzip", false},
+		{"zip", "PK\x03\x04\x00", "a zip archive", false},
+		{"openssl enc", base64.StdEncoding.EncodeToString([]byte("Salted__" + strings.Repeat("\xA7", 80))), "base64 of a file of openssl enc", false},
+		{"AWS", base64.StdEncoding.EncodeToString([]byte("\x01\x02\x02\x00" + strings.Repeat("\xA7", 80))), "base64 of a ciphertext of AWS", false},
+		{"a key in DER", string(must(base64.StdEncoding.DecodeString(der))), "private key in DER", true},
+		{"a key without its frame", der, "base64 of a private key in DER", true},
+		{"base64 of the answer", base64.StdEncoding.EncodeToString([]byte(`{"CiphertextBlob":"` + blob + `"}`)), "base64 of a whole JSON answer", false},
+		{"base64 of a longer id", base64.StdEncoding.EncodeToString([]byte(blobUnder(kms3Long, 0xA7, 40))), "encoded twice", false},
+		{"a key of age", "# created: x\nAGE-SECRET-KEY-1QQQQ\n", "an open key lies on the disk", true},
+		{"a key of PuTTY", "PuTTY-User-Key-File-3: ssh-ed25519\nEncryption: none\n", "an open key lies on the disk", true},
 		{"a comment", "# the key of the shop\n" + blob, "other lines beside it", false},
 		{"lines of other lengths", blob[:10] + "\n" + blob[10:], "equally long", false},
 		{"encoded twice", base64.StdEncoding.EncodeToString([]byte(blob)), "encoded twice", false},

@@ -1,4 +1,4 @@
-package fs
+package mount
 
 import (
 	"bufio"
@@ -8,10 +8,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
-// MountEntry is one line of mountinfo(5), as far as kmsfs needs it.
-type MountEntry struct {
+// Entry is one line of mountinfo(5), as far as kmsfs needs it.
+type Entry struct {
 	Device  string   // MAJOR:MINOR, which no two mounted file systems share
 	Point   string   // where it is mounted
 	Options []string // of this mount: ro, nosuid, …
@@ -20,34 +22,43 @@ type MountEntry struct {
 	Super   []string // of the file system: default_permissions, …
 }
 
-// Mounts reads the mount table of this process.
-func Mounts() ([]MountEntry, error) {
+// DeviceNumber is Device as st_dev has it.
+func (m Entry) DeviceNumber() (uint64, error) {
+	var major, minor uint32
+	if _, err := fmt.Sscanf(m.Device, "%d:%d", &major, &minor); err != nil {
+		return 0, fmt.Errorf("read mount table: device %q: %w", m.Device, err)
+	}
+	return unix.Mkdev(major, minor), nil
+}
+
+// All reads the mount table of this process.
+func All() ([]Entry, error) {
 	file, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
 		return nil, fmt.Errorf("read mount table: %w", err)
 	}
 	defer file.Close()
-	return parseMounts(file)
+	return parseTable(file)
 }
 
-// MountAt returns what is mounted at a path, the uppermost if several are.
-func MountAt(point string) (MountEntry, bool, error) {
-	all, err := Mounts()
+// At returns what is mounted at a path, the uppermost if several are.
+func At(point string) (Entry, bool, error) {
+	all, err := All()
 	if err != nil {
-		return MountEntry{}, false, err
+		return Entry{}, false, err
 	}
 	for i := len(all) - 1; i >= 0; i-- {
 		if all[i].Point == point {
 			return all[i], true, nil
 		}
 	}
-	return MountEntry{}, false, nil
+	return Entry{}, false, nil
 }
 
-// MountOf finds the mount whose connection a descriptor of /dev/fuse is. A
+// Of finds the mount whose connection a descriptor of /dev/fuse is. A
 // kernel that does not tell (fdinfo has it since 6.17 or so) leaves them all.
-func MountOf(device *os.File) ([]MountEntry, error) {
-	all, err := Mounts()
+func Of(device *os.File) ([]Entry, error) {
+	all, err := All()
 	if err != nil {
 		return nil, err
 	}
@@ -55,28 +66,28 @@ func MountOf(device *os.File) ([]MountEntry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read mount table: %w", err)
 	}
-	return mountsOf(string(info), all), nil
+	return connectedTo(string(info), all), nil
 }
 
-func mountsOf(fdinfo string, all []MountEntry) []MountEntry {
+func connectedTo(fdinfo string, all []Entry) []Entry {
 	device := ""
 	for line := range strings.Lines(fdinfo) {
 		if v, ok := strings.CutPrefix(line, "fuse_connection:"); ok {
 			device = "0:" + strings.TrimSpace(v)
 		}
 	}
-	return slices.DeleteFunc(all, func(m MountEntry) bool {
+	return slices.DeleteFunc(all, func(m Entry) bool {
 		return m.Type != Type || device != "" && m.Device != device
 	})
 }
 
-// parseMounts reads lines of the form
+// parseTable reads lines of the form
 //
 //	36 35 98:0 /mnt1 /mnt2 ro,noatime master:1 - ext3 /dev/root rw,errors=continue
 //
 // with any number of fields before the lone dash, and octal escapes.
-func parseMounts(r io.Reader) ([]MountEntry, error) {
-	var all []MountEntry
+func parseTable(r io.Reader) ([]Entry, error) {
+	var all []Entry
 	s := bufio.NewScanner(r)
 	s.Buffer(nil, 1<<20)
 	for s.Scan() {
@@ -85,7 +96,7 @@ func parseMounts(r io.Reader) ([]MountEntry, error) {
 		if !ok || len(left) < 6 || len(right) < 3 {
 			return nil, fmt.Errorf("read mount table: malformed line %d", len(all)+1)
 		}
-		all = append(all, MountEntry{
+		all = append(all, Entry{
 			Device: left[2], Point: unescapeOctal(left[4]), Options: strings.Split(left[5], ","),
 			Type: right[0], Source: unescapeOctal(right[1]), Super: strings.Split(right[2], ","),
 		})

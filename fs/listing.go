@@ -1,108 +1,22 @@
 package fs
 
 import (
-	"context"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
-	"github.com/kmsfs/kmsfs/kms"
+	"github.com/kmsfs/kmsfs/fs/audit"
+	"github.com/kmsfs/kmsfs/fs/source"
 )
-
-// Lookup finds a shown name. For a ciphertext file it reads the bytes, since
-// they are part of the node's identity, and keeps what they are for the OPEN
-// that often follows. Bytes of a file that is being rewritten at this moment
-// and are no ciphertext yet have no size to show, so it waits for them.
-func (f *FS) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
-	parent := f.known(cancel, h.NodeId)
-	if parent == nil {
-		return unknown(cancel)
-	}
-	watched := f.cfg.Fast && f.watch.add(parent) // before the look: no change goes unseen
-	n, c, seen, busy, err := f.findWhole(parent.rel, name)
-	if err == syscall.ENOENT && watched {
-		out.SetEntryTimeout(nameTrust) // and no node: there is none
-		return fuse.OK
-	}
-	if err != nil {
-		return sourceStatus(err)
-	}
-	if n.size == unknownSize {
-		end := f.watch.hold(h.NodeId)
-		err := f.measure(kms.WithCaller(f.interruptible(cancel), h.Uid), n, c)
-		end()
-		if err != nil {
-			status := loadStatus(err) // there will be no OPEN to record it
-			f.logOpen(&opened{begun: seen, caller: f.threads.caller(*h), path: n.rel, hash: c.hash, version: c.blob.KeyVersionID, err: err}, status)
-			return status
-		}
-	}
-	n, status := f.enter(n, out)
-	if !status.Ok() {
-		return status
-	}
-	switch {
-	case n.kind == modeDir:
-		out.SetEntryTimeout(dirEntryTimeout)
-	case f.cfg.Fast:
-		if !busy {
-			out.SetEntryTimeout(f.entryTrust(n))
-		}
-	case n.kind == modeFile && !n.plain:
-		f.recent.keep(n.id, seen, c)
-	}
-	return fuse.OK
-}
-
-// findWhole is find that waits for a file that is being rewritten at this
-// moment: bytes that are no ciphertext yet have no size to show. seen is when
-// the last look began, and busy says that a writer may still be at work.
-func (f *FS) findWhole(dir, name string) (n *node, c content, seen time.Time, busy bool, err error) {
-	wait := settling{ctx: context.Background(), begun: now()} // short, and stat knows no EINTR
-	for seen = wait.begun; ; seen = now() {
-		var changed int64
-		n, c, err = f.find(dir, name)
-		if changed, busy = f.unfinished(n, c, err); !busy || !wait.more(changed) {
-			return n, c, seen, busy, err
-		}
-		f.loop.cover()
-	}
-}
-
-// enter hands a node to the kernel: a reference and its attributes, with no
-// trust in the name. A directory may be gone by now.
-func (f *FS) enter(n *node, out *fuse.EntryOut) (*node, fuse.Status) {
-	var a fuse.Attr
-	timeout, err := f.fillAttr(n, &a)
-	if err != nil {
-		return nil, sourceStatus(err)
-	}
-	rel := n.rel
-	if n = f.nodes.adopt(n); n == nil {
-		f.cfg.Log.Error("two files share one node id; one of them cannot be shown", "path", printable(rel))
-		return nil, fuse.EIO
-	}
-	out.NodeId, out.Generation, out.Attr = n.id, 1, a
-	out.SetAttrTimeout(timeout)
-	return n, fuse.OK
-}
-
-// Forget drops references. It does no I/O.
-func (f *FS) Forget(id, lookups uint64) {
-	f.nodes.forget(id, lookups)
-	if f.resumed {
-		f.handles.forget(id)
-	}
-}
 
 // dirHandle is one open directory: a snapshot of its names, so that a listing
 // in many requests is one listing.
 type dirHandle struct {
 	uid     uint32
 	mu      sync.Mutex
-	entries []dirent // nil until first read; names as shown are computed late
+	entries []source.Entry // nil until first read; names as shown are computed late
 }
 
 // dirs are the open directories.
@@ -166,7 +80,7 @@ func (f *FS) ReleaseDir(in *fuse.ReleaseIn) {
 }
 
 // snapshot lists the directory at the first read and after a rewind.
-func (f *FS) snapshot(cancel <-chan struct{}, in *fuse.ReadIn) (*node, []dirent, fuse.Status) {
+func (f *FS) snapshot(cancel <-chan struct{}, in *fuse.ReadIn) (*node, []source.Entry, fuse.Status) {
 	n := f.known(cancel, in.NodeId)
 	h := f.dirs.get(in.Fh)
 	if h == nil && f.resumed {
@@ -179,7 +93,7 @@ func (f *FS) snapshot(cancel <-chan struct{}, in *fuse.ReadIn) (*node, []dirent,
 	defer h.mu.Unlock()
 	if h.entries == nil || in.Offset == 0 {
 		f.watch.add(n)
-		all, err := f.source.list(n.rel)
+		all, err := f.source.List(n.rel)
 		if err != nil {
 			return nil, nil, sourceStatus(err)
 		}
@@ -193,29 +107,29 @@ func (f *FS) snapshot(cancel <-chan struct{}, in *fuse.ReadIn) (*node, []dirent,
 }
 
 // shown drops hidden entries, and those whose name a ciphertext takes.
-func (f *FS) shown(dir string, all []dirent) []dirent {
+func (f *FS) shown(dir string, all []source.Entry) []source.Entry {
 	taken := map[string]bool{} // shown names that are not ciphertext: few
 	for _, e := range all {
-		if name := shownName(e, f.cfg.Plain); name != "" && !isCiphertext(e) {
+		if name := e.ShownName(f.cfg.Plain); name != "" && !e.IsCiphertext() {
 			taken[name] = true
 		}
 	}
 	lost := map[string]bool{}
 	if len(taken) > 0 {
 		for _, e := range all {
-			if isCiphertext(e) && taken[shownName(e, f.cfg.Plain)] {
-				lost[shownName(e, f.cfg.Plain)] = true
+			if e.IsCiphertext() && taken[e.ShownName(f.cfg.Plain)] {
+				lost[e.ShownName(f.cfg.Plain)] = true
 			}
 		}
 	}
 	out := all[:0]
 	for _, e := range all {
-		name := shownName(e, f.cfg.Plain)
+		name := e.ShownName(f.cfg.Plain)
 		if name == "" {
 			continue
 		}
-		if lost[name] && !isCiphertext(e) {
-			f.cfg.Log.Warn("hidden behind a ciphertext of the same shown name", "path", printable(join(dir, e.name)))
+		if lost[name] && !e.IsCiphertext() {
+			f.cfg.Log.Warn("hidden behind a ciphertext of the same shown name", "path", audit.Printable(source.Join(dir, e.Name)))
 			continue
 		}
 		out = append(out, e)
@@ -244,21 +158,21 @@ func (f *FS) ReadDirPlus(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirE
 	if !status.Ok() {
 		return status
 	}
-	dir, err := f.source.place(n.rel)
+	dir, err := f.source.OpenDir(n.rel)
 	if err != nil {
 		return sourceStatus(err)
 	}
-	defer dir.close()
+	defer dir.Close()
 	for i := in.Offset; i < uint64(len(entries))+2; i++ {
 		e := f.dirEntry(n, entries, i)
 		var child *node
 		if i >= 2 {
 			var err error
-			child, err = f.glance(dir, n.rel, entries[i-2].name)
+			child, err = f.lookListed(dir, n.rel, entries[i-2].Name)
 			if err == syscall.ENOENT {
 				continue // gone since the snapshot
 			}
-			if err == nil && shownName(dirent{entries[i-2].name, child.kind}, f.cfg.Plain) != e.Name {
+			if err == nil && (source.Entry{Name: entries[i-2].Name, Kind: child.kind}).ShownName(f.cfg.Plain) != e.Name {
 				continue // another kind of thing since the snapshot, under another name or none
 			}
 			if err == nil {
@@ -271,7 +185,7 @@ func (f *FS) ReadDirPlus(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirE
 		}
 		// Without a node the kernel takes the name and asks LOOKUP for the
 		// rest, which then reports the error, or finds out the size.
-		if child == nil || child.size == unknownSize {
+		if child == nil || child.size == unknownSize && f.cfg.Fast {
 			continue
 		}
 		if child, status := f.enter(child, slot); status.Ok() {
@@ -293,13 +207,13 @@ func (f *FS) listedTrust(n *node) time.Duration {
 }
 
 // dirEntry is entry i of a listing; 0 and 1 are the directory and its parent.
-func (f *FS) dirEntry(n *node, entries []dirent, i uint64) fuse.DirEntry {
+func (f *FS) dirEntry(n *node, entries []source.Entry, i uint64) fuse.DirEntry {
 	switch i {
 	case 0:
-		return fuse.DirEntry{Name: ".", Ino: n.id, Mode: modeDir, Off: 1}
+		return fuse.DirEntry{Name: ".", Ino: n.id, Mode: source.ModeDir, Off: 1}
 	case 1:
-		return fuse.DirEntry{Name: "..", Mode: modeDir, Off: 2}
+		return fuse.DirEntry{Name: "..", Mode: source.ModeDir, Off: 2}
 	}
 	e := entries[i-2]
-	return fuse.DirEntry{Name: shownName(e, f.cfg.Plain), Mode: e.typ, Off: i + 1}
+	return fuse.DirEntry{Name: e.ShownName(f.cfg.Plain), Mode: e.Kind, Off: i + 1}
 }

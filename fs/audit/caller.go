@@ -1,18 +1,17 @@
-package fs
+package audit
 
 import (
 	"bytes"
 	"strconv"
 	"sync"
 
-	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 )
 
-// caller is who asks, as far as the kernel tells.
-type caller struct {
-	uid, gid uint32
-	tgid     uint32 // 0: the process is in a pid namespace that we cannot see
+// Caller is who asks, as far as the kernel tells.
+type Caller struct {
+	UID, GID uint32
+	TGID     uint32 // 0: the process is in a pid namespace that we cannot see
 }
 
 // threads remembers the processes of threads that are not the first of theirs.
@@ -23,10 +22,10 @@ type threads struct {
 	of map[uint32]uint32
 }
 
-// caller resolves the thread id of a request to its process while the request
+// Caller resolves the thread id of a request to its process, while the request
 // still holds the thread.
-func (t *threads) caller(h fuse.InHeader) caller {
-	return caller{uid: h.Uid, gid: h.Gid, tgid: t.tgid(h.Pid)}
+func (l *Log) Caller(uid, gid, tid uint32) Caller {
+	return Caller{UID: uid, GID: gid, TGID: l.threads.tgid(tid)}
 }
 
 func (t *threads) tgid(tid uint32) uint32 {

@@ -1,11 +1,9 @@
-package fs
+package audit
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -21,6 +19,7 @@ type Failure struct {
 	Path      string // the file that was to be read, as the mount shows it
 	RequestID string // empty when the service gave none
 	Text      string
+	Hint      string // what to do about it, if that has a name
 }
 
 // failures remembers the last failed load of each class. Everybody who waits
@@ -30,12 +29,15 @@ type failures struct {
 	of map[string]Failure
 }
 
-func (t *failures) note(rel string, err error) {
+// Failed remembers the error of a load. The path is that of the file as the
+// mount shows it.
+func (l *Log) Failed(path string, err error) {
 	f := Failure{Class: cmp.Or(kms.ClassName(err), "other"), At: time.Now(),
-		Path: printable(strings.TrimSuffix(rel, suffix)), Text: printable(err.Error())}
+		Path: Printable(path), Text: Printable(err.Error())}
 	if e, ok := errors.AsType[*kms.Error](err); ok {
-		f.RequestID = printable(e.RequestID)
+		f.RequestID, f.Hint = Printable(e.RequestID), e.Hint
 	}
+	t := &l.failures
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	f.Count = t.of[f.Class].Count + 1
@@ -43,22 +45,13 @@ func (t *failures) note(rel string, err error) {
 }
 
 // Failures returns what failed so far, the latest first.
-func (f *FS) Failures() []Failure {
-	f.failures.mu.Lock()
-	defer f.failures.mu.Unlock()
-	all := make([]Failure, 0, len(f.failures.of))
-	for _, one := range f.failures.of {
+func (l *Log) Failures() []Failure {
+	l.failures.mu.Lock()
+	defer l.failures.mu.Unlock()
+	all := make([]Failure, 0, len(l.failures.of))
+	for _, one := range l.failures.of {
 		all = append(all, one)
 	}
 	slices.SortFunc(all, func(a, b Failure) int { return b.At.Compare(a.At) })
 	return all
-}
-
-// noted remembers the error of a load. One that was called off, by a purge or
-// at the end, has not failed.
-func (f *FS) noted(ctx context.Context, rel string, err error) error {
-	if err != nil && ctx.Err() != context.Canceled {
-		f.failures.note(rel, err)
-	}
-	return err
 }

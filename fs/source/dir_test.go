@@ -1,4 +1,4 @@
-package fs
+package source
 
 import (
 	"errors"
@@ -10,43 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestConfine(t *testing.T) {
-	for _, c := range []struct {
-		rel, target string
-		want        bool
-	}{
-		{"l", "x", true}, {"l", "./x", true}, {"l", "d/x", true}, {"l", "d//x/", true}, {"l", ".", true},
-		{"d/l", "../x", true}, {"d/l", "./../x", true}, {"d/e/l", "../../x", true}, {"d/l", "..", true}, {"l", "..data/x", true},
-		{"l", "", false}, {"l", "/", false}, {"l", "/etc/passwd", false}, {"l", "..", false}, {"l", "../x", false},
-		{"d/l", "../../x", false}, {"d/l", "x/../y", false}, {"d/e/l", "../x/../../../y", false}, {"l", "./../x", false}, {"l", "x\x00y", false},
-	} {
-		if got := confine(c.rel, c.target); got != c.want {
-			t.Errorf("confine(%q, %q) = %t", c.rel, c.target, got)
-		}
-	}
-}
-
-func TestShownNames(t *testing.T) {
-	for _, c := range []struct {
-		name        string
-		typ         uint32
-		hide, plain string
-	}{
-		{"a.cipher", modeFile, "a", "a"}, {"a.cipher.cipher", modeFile, "a.cipher", "a.cipher"}, {".cipher", modeFile, "", ""},
-		{"a", modeFile, "", "a"}, {"a.cipher", modeDir, "a.cipher", "a.cipher"}, {"a", modeDir, "a", "a"}, {".cipher", modeDir, ".cipher", ".cipher"},
-		{"a.cipher", modeLink, "a", "a"}, {"a", modeLink, "a", "a"}, {".cipher", modeLink, "", ""}, {"a.Cipher", modeFile, "", "a.Cipher"},
-	} {
-		if got := shownName(dirent{c.name, c.typ}, false); got != c.hide {
-			t.Errorf("%q: %q, want %q", c.name, got, c.hide)
-		}
-		if got := shownName(dirent{c.name, c.typ}, true); got != c.plain {
-			t.Errorf("%q, plain: %q, want %q", c.name, got, c.plain)
-		}
-	}
-}
-
-// newSource makes a tree beside a secret that must never be reached.
-func newSource(t *testing.T) (*source, string) {
+// newDir makes a tree beside a secret that must never be reached.
+func newDir(t *testing.T) (*Dir, string) {
 	t.Helper()
 	root := t.TempDir()
 	dir := filepath.Join(root, "source")
@@ -60,18 +25,18 @@ func newSource(t *testing.T) (*source, string) {
 			t.Fatal(err)
 		}
 	}
-	s, err := openSource(dir)
+	s, err := Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(s.close)
+	t.Cleanup(s.Close)
 	return s, root
 }
 
 // While a directory is swapped with a link to another one, reads give what is
 // inside or fail; never what is outside.
 func TestSourceIsConfinedInRaces(t *testing.T) {
-	s, root := newSource(t)
+	s, root := newDir(t)
 	dir := filepath.Join(root, "source/d")
 	if err := os.Symlink(filepath.Join(root, "outside"), filepath.Join(root, "source/link")); err != nil {
 		t.Fatal(err)
@@ -96,7 +61,7 @@ func TestSourceIsConfinedInRaces(t *testing.T) {
 	}()
 	inside, refused := 0, 0
 	for begun := time.Now(); time.Since(begun) < time.Second; {
-		b, _, err := s.readFile("d/f", make([]byte, 100))
+		b, _, err := s.ReadFile("d/f", make([]byte, 100))
 		switch {
 		case err == nil && string(b) == "inside":
 			inside++
@@ -113,33 +78,54 @@ func TestSourceIsConfinedInRaces(t *testing.T) {
 }
 
 func TestSourceRefuses(t *testing.T) {
-	s, root := newSource(t)
+	s, root := newDir(t)
 	for link, target := range map[string]string{"abs": filepath.Join(root, "outside"), "up": "../outside", "proc": "/proc/self/root"} {
 		if err := os.Symlink(target, filepath.Join(root, "source", link)); err != nil {
 			t.Fatal(err)
 		}
-		if b, _, err := s.readFile(link+"/f", make([]byte, 100)); err != unix.ELOOP {
+		if b, _, err := s.ReadFile(link+"/f", make([]byte, 100)); err != unix.ELOOP {
 			t.Errorf("%s: %q, %v; want ELOOP", link, b, err)
 		}
-		if s.isDir(link) {
+		if s.IsDir(link) {
 			t.Errorf("%s counts as a directory beneath the source", link)
 		}
 	}
 	for _, rel := range []string{"../outside/f", "d/../../outside/f", "/etc/passwd"} {
-		if b, _, err := s.readFile(rel, make([]byte, 100)); err != unix.EXDEV {
+		if b, _, err := s.ReadFile(rel, make([]byte, 100)); err != unix.EXDEV {
 			t.Errorf("%s: %q, %v; want EXDEV", rel, b, err)
 		}
 	}
 	if err := unix.Mkfifo(filepath.Join(root, "source/fifo"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := s.readFile("fifo", make([]byte, 100)); err != unix.EINVAL {
+	if _, _, err := s.ReadFile("fifo", make([]byte, 100)); err != unix.EINVAL {
 		t.Errorf("a FIFO: %v, want EINVAL", err)
 	}
-	if b, st, err := s.readFile("d/f", make([]byte, 3)); err != nil || b != nil || st.Size != 6 {
+	if b, st, err := s.ReadFile("d/f", make([]byte, 3)); err != nil || b != nil || st.Size != 6 {
 		t.Errorf("a file over the limit: %q, size %d, %v", b, st.Size, err)
 	}
-	if _, err := openSource(filepath.Join(root, "nowhere")); !errors.Is(err, os.ErrNotExist) {
+	if _, err := Open(filepath.Join(root, "nowhere")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no source: %v", err)
+	}
+}
+
+// A successor judges the file system of the source as its predecessor did.
+func TestInheritedIsLocalToo(t *testing.T) {
+	for name, want := range map[string]bool{t.TempDir(): true, "/proc": false} {
+		d, err := Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d.IsLocal() != want {
+			t.Errorf("%s is local: %t", name, !want)
+		}
+		next := Inherited(d.File())
+		for begun := time.Now(); next.IsLocal() != want && time.Since(begun) < 10*time.Second; {
+			time.Sleep(time.Millisecond)
+		}
+		if next.IsLocal() != want {
+			t.Errorf("%s is local for a successor: %t", name, !want)
+		}
+		d.Close()
 	}
 }

@@ -1,10 +1,8 @@
-package fs
+package audit
 
 import (
 	"sync"
 	"time"
-
-	"github.com/kmsfs/kmsfs/cache"
 )
 
 // staleEvery is how often the log says that stale plaintext is served. The
@@ -31,14 +29,16 @@ func (o *outage) hide(now time.Time) (unsaid int, hidden bool) {
 	return unsaid, false
 }
 
-func (f *FS) logStale(h *handle, lease *cache.Lease) {
-	unsaid, hidden := f.outage.hide(time.Now())
+// Stale reports that plaintext is served past its ttl, for as long as is left
+// of it. trouble is why it could not be loaded, nil: there is no answer yet.
+func (l *Log) Stale(path string, left time.Duration, trouble error) {
+	unsaid, hidden := l.outage.hide(time.Now())
 	if hidden {
 		return
 	}
 	why := "no answer yet"
-	if err := lease.Trouble(); err != nil {
-		why = err.Error()
+	if trouble != nil {
+		why = trouble.Error()
 	}
-	f.cfg.Log.Warn("stale plaintext is served", "path", printable(h.rel), "left", milliseconds(lease.Left()), "unsaid", unsaid, "error", printable(why))
+	l.to.Warn("stale plaintext is served", "path", Printable(path), "left", milliseconds(left), "unsaid", unsaid, "error", Printable(why))
 }

@@ -1,4 +1,4 @@
-package fs
+package mount
 
 import (
 	"errors"
@@ -17,25 +17,25 @@ type Connection struct{ abort *os.File }
 
 // Connection opens what ends a mount. That is done before it is unmounted:
 // afterwards its number may be another's.
-func (m MountEntry) Connection() (*Connection, error) {
+func (m Entry) Connection() (*Connection, error) {
 	name := filepath.Join(strings.TrimPrefix(m.Device, "0:"), "abort")
 	f, err := os.OpenFile(filepath.Join("/sys/fs/fuse/connections", name), os.O_WRONLY, 0)
 	if errors.Is(err, os.ErrNotExist) {
-		f, err = openControl(name)
+		f, err = openFuseControl(name)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("control connection of %s: %w", m.Point, err)
 	}
-	if now, ok, err := MountAt(m.Point); err != nil || !ok || now.Device != m.Device {
+	if now, ok, err := At(m.Point); err != nil || !ok || now.Device != m.Device {
 		f.Close()
 		return nil, fmt.Errorf("control connection of %s: the mount has changed meanwhile", m.Point)
 	}
 	return &Connection{f}, nil
 }
 
-// openControl opens a file of the FUSE control file system where nobody has
+// openFuseControl opens a file of the FUSE control file system where nobody has
 // mounted that: it is mounted for this moment, at no place.
-func openControl(name string) (*os.File, error) {
+func openFuseControl(name string) (*os.File, error) {
 	fd, err := unix.Fsopen("fusectl", unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return nil, os.NewSyscallError("fsopen", err)
