@@ -119,9 +119,12 @@ func (f *FS) readFast(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse
 	return nil, status
 }
 
-// again is how often a second a kernel may be told of the same failure: for an
-// mmap(MAP_POPULATE) it reads a page that fails again and again.
-const again = 20 * time.Millisecond
+// again is how long a READ that fails takes at least. For an mmap(MAP_POPULATE)
+// the kernel reads a page that fails again and again. The time is short beside
+// that between two signals which a program gives itself (Go's runtime every
+// 10 ms): a page fault during which there is one begins anew, for ever if there
+// always is.
+const again = 2 * time.Millisecond
 
 // holdBack makes the answer of a failure that cost no time wait a little.
 func (f *FS) holdBack(cancel <-chan struct{}, begun time.Time) {
