@@ -10,13 +10,14 @@ import (
 	"slices"
 	"text/tabwriter"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/kms/aliyun"
 )
 
 // ask makes one call and prints its answer.
 func (p *program) ask(ctx context.Context, s *settings, output string, call func(context.Context, *aliyun.Client) (json.RawMessage, error)) error {
 	if output != "json" && output != "table" {
-		return usagef("read option --output: %s is neither json nor table", quote(output)).hint("table is for people, json for programs")
+		return ui.Usagef("read option --output: %s is neither json nor table", ui.Quote(output)).Hint("table is for people, json for programs")
 	}
 	client, err := p.verbClient(s)
 	if err != nil {
@@ -39,12 +40,12 @@ func printAnswer(w io.Writer, raw json.RawMessage, output string) error {
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()
 	if err := d.Decode(&answer); err != nil {
-		return failf("print answer: not a JSON object")
+		return ui.Failf("print answer: not a JSON object")
 	}
 	if output == "json" {
 		b, err := json.MarshalIndent(answer, "", "\t")
 		if err != nil {
-			return failf("print answer: %w", err)
+			return ui.Failf("print answer: %w", err)
 		}
 		_, err = fmt.Fprintf(w, "%s\n", b)
 		return err
@@ -97,5 +98,5 @@ func cell(v any) string {
 	if v == nil {
 		return ""
 	}
-	return oneLine(fmt.Sprint(v))
+	return ui.OneLine(fmt.Sprint(v))
 }

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"golang.org/x/sys/unix"
 )
 
@@ -86,11 +87,11 @@ func startBackground(p *program, device *os.File) error {
 	unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
 	self, err := os.Executable()
 	if err != nil {
-		return systemf("start in the background: %w", err)
+		return ui.Systemf("start in the background: %w", err)
 	}
 	read, write, err := os.Pipe()
 	if err != nil {
-		return systemf("start in the background: %w", err)
+		return ui.Systemf("start in the background: %w", err)
 	}
 	defer read.Close()
 	args := slices.Clone(p.args)
@@ -107,7 +108,7 @@ func startBackground(p *program, device *os.File) error {
 	}
 	if err := cmd.Start(); err != nil {
 		write.Close()
-		return systemf("start in the background: %w", err)
+		return ui.Systemf("start in the background: %w", err)
 	}
 	write.Close()
 	if n, _ := read.Read(make([]byte, 1)); n == 1 {
@@ -116,11 +117,11 @@ func startBackground(p *program, device *os.File) error {
 	err = cmd.Wait()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		if exit.Exited() {
-			return exitError(exit.ExitCode()) // it has said why
+			return ui.ExitError(exit.ExitCode()) // it has said why
 		}
-		return failf("mount: the background process died before it was ready (%s)", signalName(exit))
+		return ui.Failf("mount: the background process died before it was ready (%s)", signalName(exit))
 	}
-	return failf("mount: the background process ended before it was ready")
+	return ui.Failf("mount: the background process ended before it was ready")
 }
 
 func signalName(e *exec.ExitError) string {

@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/kms"
 )
 
@@ -52,7 +53,7 @@ func encryptAll(t *testing.T, ctx context.Context, n int, by encrypter, adjust .
 	}
 	err = e.batch(by, kms.NewGate(nil, kms.GateConfig{QPS: e.qps, Load: e.timeout}), e.tasks(args), n > 1).run(ctx)
 	if err != nil {
-		code = p.report(err, verbCodes)
+		code = ui.Report(p.stderr, err, ui.VerbCodes)
 	}
 	return code, dir, said.String()
 }

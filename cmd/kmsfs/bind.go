@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/kms"
 )
 
@@ -14,24 +15,24 @@ func (s *settings) contextFor(source, file string) (kms.EncryptionContext, error
 		return s.context, nil
 	}
 	if source == "" || file == "" || file == "-" {
-		return nil, usagef("bind name: there is none to bind").
-			hint("bind=name needs the ciphertext's file, and with --source the directory that will be mounted")
+		return nil, ui.Usagef("bind name: there is none to bind").
+			Hint("bind=name needs the ciphertext's file, and with --source the directory that will be mounted")
 	}
 	dir, err := filepath.Abs(source)
 	if err != nil {
-		return nil, failf("bind name: %w", err)
+		return nil, ui.Failf("bind name: %w", err)
 	}
 	path, err := filepath.Abs(file)
 	if err != nil {
-		return nil, failf("bind name: %w", err)
+		return nil, ui.Failf("bind name: %w", err)
 	}
 	rel, err := filepath.Rel(dir, path)
 	if err != nil || !filepath.IsLocal(rel) {
-		return nil, usagef("bind name: %s is not below %s", quote(file), quote(source)).hint("--source is the directory that will be mounted")
+		return nil, ui.Usagef("bind name: %s is not below %s", ui.Quote(file), ui.Quote(source)).Hint("--source is the directory that will be mounted")
 	}
 	ec, err := s.context.Bind(strings.TrimSuffix(rel, cipherSuffix))
 	if err != nil {
-		return nil, failf("bind name of %s: %w", quote(file), err)
+		return nil, ui.Failf("bind name of %s: %w", ui.Quote(file), err)
 	}
 	return ec, nil
 }

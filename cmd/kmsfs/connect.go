@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/kms"
 	"github.com/kmsfs/kmsfs/kms/aliyun"
 )
@@ -57,7 +58,7 @@ func (s *settings) client(getenv func(string) string, log *slog.Logger) (*aliyun
 		AllowEmulator: s.allowEmulator, Credentials: source, Log: log, Repeat: s.token,
 	})
 	if errors.Is(err, aliyun.ErrBadRegion) && region == "" {
-		return nil, failf("choose endpoint: no region").hint("set ALIBABA_CLOUD_REGION_ID, for example to cn-hangzhou, or give --region or --endpoint")
+		return nil, ui.Failf("choose endpoint: no region").Hint("set ALIBABA_CLOUD_REGION_ID, for example to cn-hangzhou, or give --region or --endpoint")
 	}
 	return c, err
 }

@@ -11,23 +11,24 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/fs"
 )
 
 // consult asks the daemon of a mount. The mount itself is not touched: it may
 // hang, or its daemon may be dead.
 func (p *program) consult(verb, mnt string, request func(point string) (request, error)) (response, error) {
-	fail := func(err error) *failure { return failf("%s %s: %w", verb, quote(mnt), err) }
+	fail := func(err error) *ui.Failure { return ui.Failf("%s %s: %w", verb, ui.Quote(mnt), err) }
 	point, err := realPoint(mnt)
 	if err != nil {
-		return response{}, fail(cause(err))
+		return response{}, fail(ui.Cause(err))
 	}
 	m, ok, err := fs.MountAt(point)
 	if err != nil {
 		return response{}, err
 	}
 	if !ok || m.Type != fs.Type {
-		return response{}, fail(errors.New("kmsfs is not mounted there")).hint("findmnt -t %s lists the mounts", fs.Type)
+		return response{}, fail(errors.New("kmsfs is not mounted there")).Hint("findmnt -t %s lists the mounts", fs.Type)
 	}
 	r, err := request(point)
 	if err != nil {
@@ -36,13 +37,13 @@ func (p *program) consult(verb, mnt string, request func(point string) (request,
 	conn, err := p.dial(m)
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return response{}, fail(errors.New("the process that served it has died")).hint("kmsfs umount %s, then mount it again", quote(mnt))
+		return response{}, fail(errors.New("the process that served it has died")).Hint("kmsfs umount %s, then mount it again", ui.Quote(mnt))
 	case errors.Is(err, os.ErrNotExist):
-		return response{}, fail(errors.New("it has no control socket here")).hint("its log says why; a process that has ended has none either, and so has a mount from another container")
+		return response{}, fail(errors.New("it has no control socket here")).Hint("its log says why; a process that has ended has none either, and so has a mount from another container")
 	case errors.Is(err, os.ErrPermission):
-		return response{}, fail(syscall.EACCES).hint("run as root or as the user who mounted it")
+		return response{}, fail(syscall.EACCES).Hint("run as root or as the user who mounted it")
 	case err != nil:
-		return response{}, fail(cause(err))
+		return response{}, fail(ui.Cause(err))
 	}
 	defer conn.Close()
 	a, err := converse(conn, r)
@@ -50,10 +51,10 @@ func (p *program) consult(verb, mnt string, request func(point string) (request,
 		return response{}, fail(errors.New("the process that serves it does not answer"))
 	}
 	if err != nil {
-		return response{}, fail(cause(err))
+		return response{}, fail(ui.Cause(err))
 	}
 	if a.Error != "" {
-		return a, fail(errors.New(a.Error)).hint("%s", a.Hint)
+		return a, fail(errors.New(a.Error)).Hint("%s", a.Hint)
 	}
 	return a, nil
 }

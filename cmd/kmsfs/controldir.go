@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/fs"
 )
 
@@ -102,7 +103,7 @@ func private(dir *os.File, owner int) error {
 		return err
 	}
 	if int(st.Uid) != owner || st.Mode&0o077 != 0 {
-		return fmt.Errorf("%s has owner %d and mode %04o; it must be owned by %d with mode 0700", quote(dir.Name()), st.Uid, st.Mode&0o7777, owner)
+		return fmt.Errorf("%s has owner %d and mode %04o; it must be owned by %d with mode 0700", ui.Quote(dir.Name()), st.Uid, st.Mode&0o7777, owner)
 	}
 	return nil
 }

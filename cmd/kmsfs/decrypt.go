@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/kms"
 )
 
@@ -46,22 +47,22 @@ func decrypt(ctx context.Context, p *program, s *settings, file, source, output 
 	if !toStdout {
 		switch st, err := os.Lstat(output); {
 		case err == nil && !st.Mode().IsRegular():
-			return failf("decrypt %s: %s is not a regular file", quote(file), quote(output)).hint("give - for standard output")
+			return ui.Failf("decrypt %s: %s is not a regular file", ui.Quote(file), ui.Quote(output)).Hint("give - for standard output")
 		case err == nil:
 			return exists("decrypt", file, output)
 		}
 	}
 	ciphertext, err := readSecret(p, file, kms.MaxBlobFile)
 	if err != nil {
-		return failf("decrypt %s: %w", quote(file), cause(err))
+		return ui.Failf("decrypt %s: %w", ui.Quote(file), ui.Cause(err))
 	}
 	blob, err := kms.ParseBlob(ciphertext)
 	if err != nil {
-		f := failf("decrypt %s: %w", quote(file), err)
+		f := ui.Failf("decrypt %s: %w", ui.Quote(file), err)
 		if file != "-" && !strings.HasSuffix(file, cipherSuffix) {
-			return f.hint("is %s meant?", quote(file+cipherSuffix))
+			return f.Hint("is %s meant?", ui.Quote(file+cipherSuffix))
 		}
-		return f.hint("the file must hold one CiphertextBlob and nothing else: aliyun kms Encrypt … | jq -rj .CiphertextBlob >%s", fileArgument(file))
+		return f.Hint("the file must hold one CiphertextBlob and nothing else: aliyun kms Encrypt … | jq -rj .CiphertextBlob >%s", fileArgument(file))
 	}
 	client, err := p.verbClient(s)
 	if err != nil {
@@ -74,10 +75,10 @@ func decrypt(ctx context.Context, p *program, s *settings, file, source, output 
 	secret := o.Secret
 	defer clear(secret)
 	if err != nil {
-		return failf("decrypt %s: %w", quote(file), err)
+		return ui.Failf("decrypt %s: %w", ui.Quote(file), err)
 	}
 	for _, note := range o.Notes {
-		p.warn(asciiName(file) + ": " + note)
+		p.warn(ui.ASCIIName(file) + ": " + note)
 	}
 	if toStdout {
 		_, err := p.stdout.Write(secret)
@@ -86,7 +87,7 @@ func decrypt(ctx context.Context, p *program, s *settings, file, source, output 
 	if err := createPrivate(output, secret); errors.Is(err, os.ErrExist) {
 		return exists("decrypt", file, output)
 	} else if err != nil {
-		return failf("decrypt %s: write: %w", quote(file), cause(err))
+		return ui.Failf("decrypt %s: write: %w", ui.Quote(file), ui.Cause(err))
 	}
 	return nil
 }
@@ -96,5 +97,5 @@ func fileArgument(file string) string {
 	if file == "-" {
 		return "FILE" + cipherSuffix
 	}
-	return quote(file)
+	return ui.Quote(file)
 }

@@ -8,8 +8,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"golang.org/x/sys/unix"
-	"golang.org/x/term"
 )
 
 // readSecret reads a file, or standard input for "-", up to one byte more
@@ -211,7 +211,7 @@ func syncDir(dir string) error {
 
 // lineEnd ends a line on a terminal; a file gets the text alone.
 func lineEnd(w io.Writer) string {
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	if ui.IsTerminal(w) {
 		return "\n"
 	}
 	return ""

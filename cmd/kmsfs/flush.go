@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/spf13/cobra"
 )
 
@@ -38,7 +39,7 @@ possible.`,
 				return err
 			}
 			if a.Flush == nil {
-				return failf("flush %s: the answer is not of this version", quote(args[0]))
+				return ui.Failf("flush %s: the answer is not of this version", ui.Quote(args[0]))
 			}
 			_, err = fmt.Fprintf(p.stdout, "forgotten: %d\n", a.Flush.Plaintexts)
 			return err
@@ -51,12 +52,12 @@ possible.`,
 func flushRequest(mnt, point string, paths []string) (request, error) {
 	r := request{Verb: "flush"}
 	if len(paths) > maxFlushPaths {
-		return r, usagef("flush %s: more than %d paths", quote(mnt), maxFlushPaths).hint("name a directory, or nothing for all files")
+		return r, ui.Usagef("flush %s: more than %d paths", ui.Quote(mnt), maxFlushPaths).Hint("name a directory, or nothing for all files")
 	}
 	for _, path := range paths {
 		rel, ok := beneath(mnt, point, path)
 		if !ok {
-			return r, usagef("flush %s: %s is not beneath it", quote(mnt), quote(path)).hint("a PATH is relative to MNT, or absolute")
+			return r, ui.Usagef("flush %s: %s is not beneath it", ui.Quote(mnt), ui.Quote(path)).Hint("a PATH is relative to MNT, or absolute")
 		}
 		r.Paths = append(r.Paths, []byte(rel))
 	}

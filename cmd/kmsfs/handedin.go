@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/fs"
 )
 
@@ -23,7 +24,7 @@ func handedIn(point string) (device *os.File, mountpoint string, err error) {
 	n, err := strconv.Atoi(number)
 	var st unix.Stat_t
 	if err != nil || n < 3 || strconv.Itoa(n) != number || unix.Fstat(n, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFCHR || st.Rdev != unix.Mkdev(10, 229) {
-		return nil, "", failf("open mountpoint %s: no descriptor of /dev/fuse", quote(point))
+		return nil, "", ui.Failf("open mountpoint %s: no descriptor of /dev/fuse", ui.Quote(point))
 	}
 	unix.CloseOnExec(n) // a command that is run for credentials must not hold it
 	device = os.NewFile(uintptr(n), "/dev/fuse")
@@ -32,7 +33,7 @@ func handedIn(point string) (device *os.File, mountpoint string, err error) {
 		return nil, "", err
 	}
 	if len(mounts) == 0 {
-		return nil, "", failf("open mountpoint %s: nothing of type %s is mounted with it", quote(point), fs.Type)
+		return nil, "", ui.Failf("open mountpoint %s: nothing of type %s is mounted with it", ui.Quote(point), fs.Type)
 	}
 	return device, mounts[len(mounts)-1].Point, nil
 }

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/fs"
 )
 
@@ -63,11 +64,11 @@ func (m *mounting) hold(ready *readiness) error {
 	h := &holder{mounting: m}
 	var err error
 	if h.theirs, h.alive, err = os.Pipe(); err != nil {
-		return failf("start in the background: %w", err)
+		return ui.Failf("start in the background: %w", err)
 	}
 	give, take, err := socketPair()
 	if err != nil {
-		return failf("start in the background: %w", err)
+		return ui.Failf("start in the background: %w", err)
 	}
 	defer take.Close()
 	first, err := h.start(give)
@@ -106,9 +107,9 @@ func (h *holder) wait(s *server, signals <-chan os.Signal) error {
 			}
 			err := <-s.exited
 			if code := s.ProcessState.ExitCode(); code > 0 {
-				return exitError(code) // it has said why
+				return ui.ExitError(code) // it has said why
 			}
-			return failf("mount: the server died before it was ready (%v)", err)
+			return ui.Failf("mount: the server died before it was ready (%v)", err)
 		}
 	}
 }
@@ -147,7 +148,7 @@ func (h *holder) succession(dead *server, cause error) (*server, error) {
 	said := ""
 	if !errors.Is(cause, errUndead) { // which may still write
 		if line, _, _ := strings.Cut(dead.stderr.String(), "\n"); line != "" {
-			said = oneLine(line)
+			said = ui.OneLine(line)
 		}
 	}
 	h.deaths = append(h.deaths, time.Now())
@@ -155,10 +156,10 @@ func (h *holder) succession(dead *server, cause error) (*server, error) {
 		h.deaths = h.deaths[n-maxDeaths:]
 	}
 	if h.stillborn++; h.stillborn > maxStillborn {
-		return nil, failf("%d servers in a row died before they answered; the last one: %v %s", maxStillborn, cause, said)
+		return nil, ui.Failf("%d servers in a row died before they answered; the last one: %v %s", maxStillborn, cause, said)
 	}
 	if len(h.deaths) == maxDeaths && time.Since(h.deaths[0]) < deathsWithin {
-		return nil, failf("%d servers died within %v; the last one: %v %s", maxDeaths, deathsWithin, cause, said)
+		return nil, ui.Failf("%d servers died within %v; the last one: %v %s", maxDeaths, deathsWithin, cause, said)
 	}
 	if h.stillborn > 1 {
 		time.Sleep(time.Duration(h.stillborn) * 100 * time.Millisecond)
@@ -180,7 +181,7 @@ func (h *holder) start(give *os.File) (*server, error) {
 	}
 	read, write, err := os.Pipe()
 	if err != nil {
-		return nil, failf("start the server: %w", err)
+		return nil, ui.Failf("start the server: %w", err)
 	}
 	s := &server{Cmd: exec.Command(path, h.p.args...), ready: make(chan bool, 1), exited: make(chan error, 1)}
 	s.Args[0] = h.p.name
@@ -203,7 +204,7 @@ func (h *holder) start(give *os.File) (*server, error) {
 	write.Close()
 	if err != nil {
 		read.Close()
-		return nil, failf("start the server: %w", err)
+		return nil, ui.Failf("start the server: %w", err)
 	}
 	ready := s.ready
 	go func() {

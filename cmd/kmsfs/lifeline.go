@@ -10,8 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-	"golang.org/x/term"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/fs"
 )
 
@@ -64,7 +64,7 @@ func inherit() (inheritance, error) {
 		}
 		if dir := os.Getenv(directoryEnv); dir != "" {
 			if err := os.Chdir(dir); err != nil {
-				return in, failf("take over: %w", plainPath(err))
+				return in, ui.Failf("take over: %w", ui.PlainPath(err))
 			}
 		}
 	} else if os.Getenv("LISTEN_PID") == strconv.Itoa(os.Getpid()) {
@@ -129,12 +129,6 @@ func (in inheritance) watchHolder(log *slog.Logger) {
 	}
 }
 
-// terminal tells whether output goes to one.
-func terminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
-}
-
 func socketPair() (ours, theirs *os.File, err error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -148,7 +142,7 @@ func giveTo(socket *os.File, line *fs.Lifeline) error {
 	defer socket.Close()
 	rights := unix.UnixRights(int(line.Device.Fd()), int(line.Journal.Fd()), int(line.Source.Fd()))
 	if err := unix.Sendmsg(int(socket.Fd()), []byte{'!'}, rights, nil, unix.MSG_NOSIGNAL); err != nil {
-		return failf("start in the background: %w", err)
+		return ui.Failf("start in the background: %w", err)
 	}
 	return nil
 }
@@ -159,15 +153,15 @@ func takeLifeline(socket *os.File) (*fs.Lifeline, error) {
 	rights := make([]byte, unix.CmsgSpace(3*4))
 	_, n, _, _, err := unix.Recvmsg(int(socket.Fd()), make([]byte, 1), rights, unix.MSG_CMSG_CLOEXEC|unix.MSG_DONTWAIT)
 	if err != nil {
-		return nil, failf("start in the background: %w", err)
+		return nil, ui.Failf("start in the background: %w", err)
 	}
 	messages, err := unix.ParseSocketControlMessage(rights[:n])
 	if err != nil || len(messages) != 1 {
-		return nil, failf("start in the background: the server gave no descriptors")
+		return nil, ui.Failf("start in the background: the server gave no descriptors")
 	}
 	fds, err := unix.ParseUnixRights(&messages[0])
 	if err != nil || len(fds) != 3 {
-		return nil, failf("start in the background: the server gave no descriptors")
+		return nil, ui.Failf("start in the background: the server gave no descriptors")
 	}
 	file := func(i int, name string) *os.File { return os.NewFile(uintptr(fds[i]), name) }
 	return &fs.Lifeline{Device: file(0, deviceName), Journal: file(1, journalName), Source: file(2, sourceName)}, nil

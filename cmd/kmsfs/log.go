@@ -6,6 +6,7 @@ import (
 	"log/syslog"
 	"os"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"golang.org/x/sys/unix"
 )
 
@@ -19,7 +20,7 @@ func (m *mounting) openLog(background bool) (*slog.Logger, func(), error) {
 		// A link planted in its place must not choose what is appended to.
 		f, err := os.OpenFile(m.logFile, os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 		if err != nil {
-			return nil, nil, failf("open log_file: %w", plainPath(err))
+			return nil, nil, ui.Failf("open log_file: %w", ui.PlainPath(err))
 		}
 		u := newUnblocked(f)
 		return slog.New(slog.NewTextHandler(u, nil)), func() { u.close(); f.Close() }, nil

@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -22,7 +23,7 @@ func manCommand(p *program) *cobra.Command {
 			case "mount.kmsfs.8":
 				r.helper()
 			default:
-				return usagef("print manual %s: there is none", quote(args[0])).hint("kmsfs.1 and mount.kmsfs.8")
+				return ui.Usagef("print manual %s: there is none", ui.Quote(args[0])).Hint("kmsfs.1 and mount.kmsfs.8")
 			}
 			return nil
 		},

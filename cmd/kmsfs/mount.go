@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/fs"
 )
 
@@ -108,8 +108,8 @@ func (m *mounting) workingDirectory() (string, error) {
 	}
 	for _, path := range []string{m.source, m.point, m.caFile, m.logFile} {
 		if path != "" && !filepath.IsAbs(path) {
-			return "", failf("find %s: the working directory: %w", quote(path), errors.Unwrap(err)).
-				hint("the directory has been removed; change to another one, or give absolute paths")
+			return "", ui.Failf("find %s: the working directory: %w", ui.Quote(path), errors.Unwrap(err)).
+				Hint("the directory has been removed; change to another one, or give absolute paths")
 		}
 	}
 	return "/", nil
@@ -119,16 +119,16 @@ func (m *mounting) workingDirectory() (string, error) {
 // none that leads through a mount which only waits for us.
 func (m *mounting) absolute(device *os.File) (err error) {
 	if m.source, err = filepath.Abs(m.source); err != nil {
-		return failf("open source %s: %w", quote(m.source), err)
+		return ui.Failf("open source %s: %w", ui.Quote(m.source), err)
 	}
 	if strings.HasPrefix(m.point, devFD) {
 		mounts, err := fs.MountOf(device)
 		if err != nil || len(mounts) == 0 {
-			return failf("take over %s: nothing is mounted with it (%w)", quote(m.point), err)
+			return ui.Failf("take over %s: nothing is mounted with it (%w)", ui.Quote(m.point), err)
 		}
 		m.device, m.point = device, mounts[len(mounts)-1].Point
 	} else if m.point, err = realPoint(m.point); err != nil {
-		return failf("open mountpoint: %w", plainPath(err))
+		return ui.Failf("open mountpoint: %w", ui.PlainPath(err))
 	}
 	return nil
 }
@@ -137,18 +137,18 @@ func (m *mounting) absolute(device *os.File) (err error) {
 // paths independent of the working directory.
 func (m *mounting) resolve() error {
 	if m.fast && m.directIO {
-		return usagef("read options: direct_io and open=fast exclude each other").hint("open=checked keeps nothing in the kernel, which is what direct_io means")
+		return ui.Usagef("read options: direct_io and open=fast exclude each other").Hint("open=checked keeps nothing in the kernel, which is what direct_io means")
 	}
 	source, err := filepath.Abs(m.source)
 	if err != nil {
-		return failf("open source %s: %w", quote(m.source), err)
+		return ui.Failf("open source %s: %w", ui.Quote(m.source), err)
 	}
 	src, err := os.Stat(source)
 	if err != nil {
-		return failf("open source: %w", plainPath(err)).hint("SRC is the directory with the *.cipher files")
+		return ui.Failf("open source: %w", ui.PlainPath(err)).Hint("SRC is the directory with the *.cipher files")
 	}
 	if !src.IsDir() {
-		return failf("open source %s: not a directory", quote(m.source)).hint("SRC is the directory with the *.cipher files")
+		return ui.Failf("open source %s: not a directory", ui.Quote(m.source)).Hint("SRC is the directory with the *.cipher files")
 	}
 	device, point, err := handedIn(m.point)
 	if err != nil {
@@ -160,7 +160,7 @@ func (m *mounting) resolve() error {
 	}
 	point, err = realPoint(m.point)
 	if err != nil {
-		return failf("open mountpoint: %w", plainPath(err)).hint("create the directory first: mkdir -p %s", quote(m.point))
+		return ui.Failf("open mountpoint: %w", ui.PlainPath(err)).Hint("create the directory first: mkdir -p %s", ui.Quote(m.point))
 	}
 	if there, ok, err := fs.MountAt(point); err != nil {
 		return err
@@ -170,29 +170,29 @@ func (m *mounting) resolve() error {
 			return err
 		}
 	} else if ok && there.Type == fs.Type {
-		return failf("mount %s: kmsfs is mounted there already", quote(m.point)).hint("kmsfs umount %s", quote(m.point))
+		return ui.Failf("mount %s: kmsfs is mounted there already", ui.Quote(m.point)).Hint("kmsfs umount %s", ui.Quote(m.point))
 	}
 	mnt, err := os.Stat(point)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		return failf("open mountpoint: %w", plainPath(err)).hint("create the directory first: mkdir -p %s", quote(m.point))
+		return ui.Failf("open mountpoint: %w", ui.PlainPath(err)).Hint("create the directory first: mkdir -p %s", ui.Quote(m.point))
 	case err != nil:
-		return failf("open mountpoint: %w", plainPath(err))
+		return ui.Failf("open mountpoint: %w", ui.PlainPath(err))
 	case !mnt.IsDir():
-		return failf("open mountpoint %s: not a directory", quote(m.point))
+		return ui.Failf("open mountpoint %s: not a directory", ui.Quote(m.point))
 	}
 	if !m.nonempty && !os.SameFile(src, mnt) {
 		if empty, err := isEmpty(point); err != nil {
-			return failf("open mountpoint: %w", plainPath(err))
+			return ui.Failf("open mountpoint: %w", ui.PlainPath(err))
 		} else if !empty {
-			return failf("mount %s: the directory is not empty", quote(m.point)).
-				hint("its files would be hidden; choose another mountpoint, or mount with -o nonempty")
+			return ui.Failf("mount %s: the directory is not empty", ui.Quote(m.point)).
+				Hint("its files would be hidden; choose another mountpoint, or mount with -o nonempty")
 		}
 	}
 	if err := unix.Access("/dev/fuse", unix.R_OK|unix.W_OK); err == syscall.EACCES && os.Geteuid() != 0 {
-		return failf("open /dev/fuse: %w", err).hint("other users than root may open it when its mode is 0666, as udev makes it: chmod 0666 /dev/fuse")
+		return ui.Failf("open /dev/fuse: %w", err).Hint("other users than root may open it when its mode is 0666, as udev makes it: chmod 0666 /dev/fuse")
 	} else if err != nil {
-		return failf("open /dev/fuse: %w", err).hint("load the module with: modprobe fuse; in a container, pass the device in")
+		return ui.Failf("open /dev/fuse: %w", err).Hint("load the module with: modprobe fuse; in a container, pass the device in")
 	}
 	m.source, m.point = source, point
 	return m.seenByHost()
@@ -234,31 +234,14 @@ func isEmpty(dir string) (bool, error) {
 	return len(names) == 0, nil
 }
 
-// plainPath drops the name of the system call from a path error, which the
-// message's own verb says better.
-func plainPath(err error) error {
-	if pe, ok := errors.AsType[*os.PathError](err); ok {
-		return fmt.Errorf("%s: %w", quote(pe.Path), pe.Err)
-	}
-	return err
-}
-
-// cause is what went wrong with a file that the message names already.
-func cause(err error) error {
-	if pe, ok := errors.AsType[*os.PathError](err); ok {
-		return pe.Err
-	}
-	return err
-}
-
 // exactly demands the named arguments.
 func exactly(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
 		case len(args) < len(names):
-			return usagef("read command line: %s is missing", names[len(args)]).hint("usage: %s", cmd.UseLine())
+			return ui.Usagef("read command line: %s is missing", names[len(args)]).Hint("usage: %s", cmd.UseLine())
 		case len(args) > len(names):
-			return usagef("read command line: unexpected %s", quote(args[len(names)])).hint("usage: %s", cmd.UseLine())
+			return ui.Usagef("read command line: unexpected %s", ui.Quote(args[len(names)])).Hint("usage: %s", cmd.UseLine())
 		}
 		return nil
 	}

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 )
@@ -59,7 +60,9 @@ func helperCommand(p *program) *cobra.Command {
 // where its paths mean something else. A thread that shares its working
 // directory with others may not go there, so this one stops sharing first.
 func (p *program) enter(namespace string) error {
-	fail := func(err error) error { return failf("enter mount namespace %s: %w", quote(namespace), cause(err)) }
+	fail := func(err error) error {
+		return ui.Failf("enter mount namespace %s: %w", ui.Quote(namespace), ui.Cause(err))
+	}
 	ns, err := os.Open(namespace)
 	if err != nil {
 		return fail(err)
@@ -67,7 +70,7 @@ func (p *program) enter(namespace string) error {
 	defer ns.Close()
 	i := slices.Index(p.args, "-N")
 	if i < 0 || i+1 >= len(p.args) {
-		return usagef("read command line: -N needs a word of its own")
+		return ui.Usagef("read command line: -N needs a word of its own")
 	}
 	args := slices.Delete(slices.Clone(p.args), i, i+2)
 	runtime.LockOSThread()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/kms"
 )
 
@@ -91,19 +92,19 @@ func (s *settings) setList(list string) error {
 			continue
 		}
 		if item == "remount" {
-			return failf("remount: a mount of kmsfs cannot be changed").hint("unmount it, then mount it with the new options")
+			return ui.Failf("remount: a mount of kmsfs cannot be changed").Hint("unmount it, then mount it with the new options")
 		}
 		i := slices.IndexFunc(options, func(o option) bool { return o.key == key })
 		if i < 0 && s.sloppy {
 			continue
 		}
 		if i < 0 {
-			return usagef("read option %s: unknown", quote(key)).hint("kmsfs mount --help lists the options")
+			return ui.Usagef("read option %s: unknown", ui.Quote(key)).Hint("kmsfs mount --help lists the options")
 		}
 		o := options[i]
 		if !valued {
 			if o.value != "" {
-				return usagef("read option %s: no value", key).hint("write %s=%s", key, o.value)
+				return ui.Usagef("read option %s: no value", key).Hint("write %s=%s", key, o.value)
 			}
 			value = "true"
 		}
@@ -116,10 +117,10 @@ func (s *settings) setList(list string) error {
 
 func (o option) apply(s *settings, value string) error {
 	if strings.ContainsFunc(value, func(r rune) bool { return r < 0x20 || r == 0x7f }) {
-		return usagef("read option %s: control character in the value", o.key)
+		return ui.Usagef("read option %s: control character in the value", o.key)
 	}
 	if err := o.set(s, value); err != nil {
-		return usagef("read option %s: %w", o.key, err)
+		return ui.Usagef("read option %s: %w", o.key, err)
 	}
 	return nil
 }
@@ -186,7 +187,7 @@ func boolean(field func(*settings) *bool) func(*settings, string) error {
 	return func(s *settings, v string) error {
 		b, err := strconv.ParseBool(v)
 		if err != nil {
-			return fmt.Errorf("%s is not true or false", quote(v))
+			return fmt.Errorf("%s is not true or false", ui.Quote(v))
 		}
 		*field(s) = b
 		return nil
@@ -197,7 +198,7 @@ func duration(least, most time.Duration, field func(*settings) *time.Duration) f
 	return func(s *settings, v string) error {
 		d, err := time.ParseDuration(v)
 		if err != nil {
-			return fmt.Errorf("%s is not a duration like 90s or 5m", quote(v))
+			return fmt.Errorf("%s is not a duration like 90s or 5m", ui.Quote(v))
 		}
 		if d < least || d > most {
 			return fmt.Errorf("%s is not between %v and %v", v, least, most)
@@ -214,7 +215,7 @@ func size(least, most int64, field func(*settings) *int64) func(*settings, strin
 		unit, known := units[v[len(digits):]]
 		n, err := strconv.ParseInt(digits, 10, 64)
 		if err != nil || !known || n < 0 || n > math.MaxInt64/unit {
-			return fmt.Errorf("%s is not a size like 64MiB", quote(v))
+			return fmt.Errorf("%s is not a size like 64MiB", ui.Quote(v))
 		}
 		if n *= unit; n < least || n > most {
 			return fmt.Errorf("%s is not between %d and %d bytes", v, least, most)
@@ -228,7 +229,7 @@ func mode(field func(*settings) *uint32) func(*settings, string) error {
 	return func(s *settings, v string) error {
 		m, err := strconv.ParseUint(v, 8, 32)
 		if err != nil || m > 0o777 {
-			return fmt.Errorf("%s is not an octal mode like 0440", quote(v))
+			return fmt.Errorf("%s is not an octal mode like 0440", ui.Quote(v))
 		}
 		*field(s) = uint32(m)
 		return nil
@@ -243,7 +244,7 @@ func owner(what string, number func(name string) (string, error), field func(*se
 		}
 		n, err := strconv.ParseUint(digits, 10, 32)
 		if err != nil || n == math.MaxUint32 {
-			return fmt.Errorf("%s is neither a number nor a %s of this machine", quote(v), what)
+			return fmt.Errorf("%s is neither a number nor a %s of this machine", ui.Quote(v), what)
 		}
 		*field(s) = uint32(n)
 		return nil
@@ -269,7 +270,7 @@ func groupNumber(name string) (string, error) {
 func choice(yes, no string, field func(*settings) *bool) func(*settings, string) error {
 	return func(s *settings, v string) error {
 		if v != yes && v != no {
-			return fmt.Errorf("%s is neither %s nor %s", quote(v), yes, no)
+			return fmt.Errorf("%s is neither %s nor %s", ui.Quote(v), yes, no)
 		}
 		*field(s) = v == yes
 		return nil
@@ -298,7 +299,7 @@ func encoding(s *settings, v string) (err error) {
 func perSecond(s *settings, v string) error {
 	n, err := strconv.Atoi(v)
 	if err != nil || n < 1 || n > 1000 {
-		return fmt.Errorf("%s is not between 1 and 1000, which is what an account has", quote(v))
+		return fmt.Errorf("%s is not between 1 and 1000, which is what an account has", ui.Quote(v))
 	}
 	s.qps = n
 	return nil

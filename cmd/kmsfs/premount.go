@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/fs"
 )
 
@@ -26,7 +27,7 @@ func premountCommand(p *program) *cobra.Command {
 			case err != nil:
 				return err
 			case p.getenv("NOTIFY_SOCKET") == "":
-				return failf("premount: systemd does not listen").hint("this is a step of kmsfs@.service")
+				return ui.Failf("premount: systemd does not listen").Hint("this is a step of kmsfs@.service")
 			}
 			m := &mounting{p: p, settings: s, source: args[0], point: args[1]}
 			if undo {
@@ -34,7 +35,7 @@ func premountCommand(p *program) *cobra.Command {
 			}
 			var uid uint32
 			if err := owner("user", userNumber, func(*settings) *uint32 { return &uid })(s, server); err != nil {
-				return usagef("read option server: %w", err)
+				return ui.Usagef("read option server: %w", err)
 			}
 			if goesOn, err := m.prepare(unit); err != nil || goesOn {
 				return err
@@ -51,7 +52,7 @@ func premountCommand(p *program) *cobra.Command {
 			}
 			defer device.Close()
 			if err := notify("FDSTORE=1\nFDNAME="+deviceName, int(device.Fd())); err != nil {
-				return errors.Join(failf("premount: %w", err), fs.Unmount(m.point, true))
+				return errors.Join(ui.Failf("premount: %w", err), fs.Unmount(m.point, true))
 			}
 			return nil
 		},
@@ -74,7 +75,7 @@ func (m *mounting) prepare(unit string) (goesOn bool, err error) {
 		return there, err
 	}
 	if err := unstore(); err != nil {
-		return false, failf("premount: %w", err)
+		return false, ui.Failf("premount: %w", err)
 	}
 	if _, err := askSystemd(unit); err != nil { // it has let go of them
 		return false, err
@@ -83,7 +84,7 @@ func (m *mounting) prepare(unit string) (goesOn bool, err error) {
 		return false, err
 	}
 	if err := os.MkdirAll(m.point, 0o755); err != nil {
-		return false, failf("make mountpoint: %w", plainPath(err))
+		return false, ui.Failf("make mountpoint: %w", ui.PlainPath(err))
 	}
 	return false, nil
 }
@@ -93,10 +94,10 @@ func (m *mounting) prepare(unit string) (goesOn bool, err error) {
 func (m *mounting) apart() error {
 	source, err := filepath.EvalSymlinks(m.source)
 	if err != nil {
-		return failf("open source: %w", plainPath(err))
+		return ui.Failf("open source: %w", ui.PlainPath(err))
 	}
 	if rel, err := filepath.Rel(m.point, source); err == nil && filepath.IsLocal(rel) {
-		return failf("mount %s: the source %s lies beneath it", quote(m.point), quote(m.source)).hint("a service needs another MNT, such as /run/certs")
+		return ui.Failf("mount %s: the source %s lies beneath it", ui.Quote(m.point), ui.Quote(m.source)).Hint("a service needs another MNT, such as /run/certs")
 	}
 	return nil
 }
@@ -106,7 +107,7 @@ func (m *mounting) apart() error {
 func (m *mounting) stands() (bool, error) {
 	source, err := filepath.Abs(m.source)
 	if err != nil {
-		return false, failf("open source %s: %w", quote(m.source), err)
+		return false, ui.Failf("open source %s: %w", ui.Quote(m.source), err)
 	}
 	point, err := realPoint(m.point)
 	if err != nil {
@@ -132,11 +133,11 @@ func (m *mounting) unmountStored(unit string) error {
 		return nil
 	}
 	if err := unstore(); err != nil {
-		return failf("premount: %w", err)
+		return ui.Failf("premount: %w", err)
 	}
 	point, err := realPoint(m.point)
 	if err != nil {
-		return failf("unmount: %w", plainPath(err))
+		return ui.Failf("unmount: %w", ui.PlainPath(err))
 	}
 	there, ok, err := fs.MountAt(point)
 	if err != nil || !ok || there.Type != fs.Type {

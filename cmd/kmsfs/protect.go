@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"golang.org/x/sys/unix"
 )
 
@@ -11,13 +12,13 @@ import (
 // dumpable does, and is read back because a change of credentials resets it.
 func protectMemory() error {
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
-		return failf("forbid core dumps: %w", err)
+		return ui.Failf("forbid core dumps: %w", err)
 	}
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
-		return failf("forbid core dumps: %w", err)
+		return ui.Failf("forbid core dumps: %w", err)
 	}
 	if v, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0); err != nil || v != 0 {
-		return failf("forbid core dumps: still dumpable (%d, %w)", v, err)
+		return ui.Failf("forbid core dumps: still dumpable (%d, %w)", v, err)
 	}
 	return nil
 }

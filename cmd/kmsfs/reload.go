@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/spf13/cobra"
 )
 
@@ -37,7 +38,7 @@ SIGHUP to that process does the same, without a word about the outcome.`,
 					return err
 				}
 			}
-			return failf("reload %s: it has not happened within %v", quote(args[0]), reloadPatience).hint("the log of the mount says why")
+			return ui.Failf("reload %s: it has not happened within %v", ui.Quote(args[0]), reloadPatience).Hint("the log of the mount says why")
 		},
 	}
 }
@@ -50,7 +51,7 @@ func (p *program) statusFrom(verb, mnt string) (status, error) {
 		return s, err
 	}
 	if json.Unmarshal(a.Status, &s) != nil {
-		return s, failf("%s %s: the answer is not of this version", verb, quote(mnt))
+		return s, ui.Failf("%s %s: the answer is not of this version", verb, ui.Quote(mnt))
 	}
 	return s, nil
 }

@@ -1,6 +1,10 @@
 package main
 
-import "os"
+import (
+	"os"
+
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
+)
 
 // seenByHost refuses to mount where nobody would see it: systemd gives a
 // service with PrivateTmp=, ProtectSystem= and the like a mount namespace of
@@ -19,6 +23,6 @@ func (m *mounting) seenByHost() error {
 	if err != nil || own == host {
 		return nil // systemd's is readable by root only
 	}
-	return failf("mount %s: this service has a mount namespace of its own, nobody else would see the mount", quote(m.point)).
-		hint("remove PrivateTmp=, PrivateMounts=, PrivateDevices=, ProtectSystem=, ProtectHome=, ProtectKernel…=, ProtectControlGroups=, ProtectProc= and ReadOnlyPaths= from the unit; kmsfs@.service is a sandbox that works")
+	return ui.Failf("mount %s: this service has a mount namespace of its own, nobody else would see the mount", ui.Quote(m.point)).
+		Hint("remove PrivateTmp=, PrivateMounts=, PrivateDevices=, ProtectSystem=, ProtectHome=, ProtectKernel…=, ProtectControlGroups=, ProtectProc= and ReadOnlyPaths= from the unit; kmsfs@.service is a sandbox that works")
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/kmsfs/kmsfs/cache"
 	"github.com/kmsfs/kmsfs/cache/secmem"
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/fs"
 	"github.com/kmsfs/kmsfs/kms"
 )
@@ -61,7 +62,7 @@ func (m *mounting) serve(ctx context.Context, ready *readiness, in inheritance) 
 	}
 	memory, err := secmem.New(secmem.Config{Max: int(m.cacheSize), RequireMlock: m.requireMlock})
 	if err != nil {
-		return failf("lock memory: %w", err).hint("raise the limit (ulimit -l, LimitMEMLOCK=), run as root, or drop require_mlock")
+		return ui.Failf("lock memory: %w", err).Hint("raise the limit (ulimit -l, LimitMEMLOCK=), run as root, or drop require_mlock")
 	}
 	defer memory.Close()
 	if w := memory.Warning(); w != "" {
@@ -94,11 +95,11 @@ func (m *mounting) serve(ctx context.Context, ready *readiness, in inheritance) 
 		return m.explainMount(err)
 	}
 	if ctx.Err() != nil {
-		return errors.Join(failf("mount: ended by a signal before it was ready"), m.end(files, ended, log.Warn))
+		return errors.Join(ui.Failf("mount: ended by a signal before it was ready"), m.end(files, ended, log.Warn))
 	}
 	window := newWindow(m, files, plaintexts, gate, known)
 	if control, err := openControl(m.point, m.p.getenv, window.reply); err != nil {
-		known.warn("no control socket, so kmsfs status and flush do not work here: " + plainPath(err).Error())
+		known.warn("no control socket, so kmsfs status and flush do not work here: " + ui.PlainPath(err).Error())
 	} else {
 		defer control.close()
 	}
@@ -131,7 +132,7 @@ func (m *mounting) serve(ctx context.Context, ready *readiness, in inheritance) 
 			log.Info("unmounted", "mountpoint", m.point)
 			return nil
 		case <-hup:
-			if terminal(m.p.stderr) { // it has been closed
+			if ui.IsTerminal(m.p.stderr) { // it has been closed
 				stop()
 				return m.end(files, ended, log.Warn)
 			}

@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode/utf16"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/spf13/cobra"
 )
 
@@ -97,12 +98,12 @@ secret. Only root and the user who mounted may ask.`,
 			}
 			var s status
 			if err := json.Unmarshal(a.Status, &s); err != nil {
-				return failf("status %s: the answer is not of this version", quote(args[0]))
+				return ui.Failf("status %s: the answer is not of this version", ui.Quote(args[0]))
 			}
 			if asJSON {
 				var b bytes.Buffer
 				if err := json.Indent(&b, a.Status, "", "\t"); err != nil {
-					return failf("status %s: %w", quote(args[0]), err)
+					return ui.Failf("status %s: %w", ui.Quote(args[0]), err)
 				}
 				_, err = fmt.Fprintf(p.stdout, "%s\n", asciiJSON(b.Bytes()))
 				return err
@@ -118,7 +119,7 @@ secret. Only root and the user who mounted may ask.`,
 func (s *status) print(w io.Writer, now time.Time) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	line := func(name, format string, a ...any) {
-		fmt.Fprintf(t, "%s\t%s\n", name, oneLine(fmt.Sprintf(format, a...)))
+		fmt.Fprintf(t, "%s\t%s\n", name, ui.OneLine(fmt.Sprintf(format, a...)))
 	}
 	c, k := s.Cache, s.KMS
 	line("mount", "%s on %s, open=%s", s.Source, s.Mountpoint, s.Open)
@@ -133,7 +134,7 @@ func (s *status) print(w io.Writer, now time.Time) error {
 	}
 	line("breaker", "%s, opened %d times", breaker, k.BreakerOpened)
 	for _, e := range s.Errors {
-		line("last "+strings.ReplaceAll(oneLine(e.Class), "_", " "), "%v ago, %d in all: %s: %s", span(now.Sub(e.Last).Seconds()), e.Count, e.Path, e.Text)
+		line("last "+strings.ReplaceAll(ui.OneLine(e.Class), "_", " "), "%v ago, %d in all: %s: %s", span(now.Sub(e.Last).Seconds()), e.Count, e.Path, e.Text)
 	}
 	for _, text := range s.Warnings {
 		line("warning", "%s", text)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/fs"
 )
 
@@ -54,7 +55,7 @@ func askSystemd(unit string) (s service, err error) {
 	defer cancel()
 	shown, err := exec.CommandContext(ctx, "/bin/systemctl", "show", "--property=NFileDescriptorStore", "--property=StatusText", "--", unit).Output()
 	if err != nil {
-		return s, failf("ask systemd for %s: %w", quote(unit), err)
+		return s, ui.Failf("ask systemd for %s: %w", ui.Quote(unit), err)
 	}
 	for line := range strings.Lines(string(shown)) {
 		switch name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "="); name {
@@ -66,7 +67,7 @@ func askSystemd(unit string) (s service, err error) {
 	}
 	jobs, err := exec.CommandContext(ctx, "/bin/systemctl", "list-jobs", "--no-legend", "--no-pager", "--full", "--plain").Output()
 	if err != nil {
-		return s, failf("ask systemd for jobs: %w", err)
+		return s, ui.Failf("ask systemd for jobs: %w", err)
 	}
 	for line := range strings.Lines(string(jobs)) { // number, unit, type, state
 		if f := strings.Fields(line); len(f) >= 3 && f[1] == unit {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/fs"
 )
 
@@ -23,18 +24,18 @@ to the mount any more, and it ends with its last open file.`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			point, err := realPoint(args[0])
 			if err != nil {
-				return failf("unmount %s: %w", quote(args[0]), cause(err))
+				return ui.Failf("unmount %s: %w", ui.Quote(args[0]), ui.Cause(err))
 			}
 			m, ok, err := fs.MountAt(point)
 			if err != nil {
 				return err
 			}
 			if !ok || m.Type != fs.Type {
-				return failf("unmount %s: kmsfs is not mounted there", quote(args[0])).hint("findmnt -t %s lists the mounts", fs.Type)
+				return ui.Failf("unmount %s: kmsfs is not mounted there", ui.Quote(args[0])).Hint("findmnt -t %s lists the mounts", fs.Type)
 			}
 			sweepControl(m, p.getenv)
 			if err := unmount(m, lazy, p.warn); errors.Is(err, syscall.EBUSY) {
-				return failf("%w", err).hint("see who uses it with: fuser -vm %s; or detach it now and let it end with its last open file: --lazy", quote(args[0]))
+				return ui.Failf("%w", err).Hint("see who uses it with: fuser -vm %s; or detach it now and let it end with its last open file: --lazy", ui.Quote(args[0]))
 			} else if err != nil {
 				return err
 			}

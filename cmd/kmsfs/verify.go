@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/fs"
 	"github.com/kmsfs/kmsfs/kms"
 )
@@ -81,7 +82,7 @@ func (v *verifying) run(ctx context.Context) error {
 		return err
 	}
 	if v.survey, err = fs.NewSurvey(v.dir, v.plain); err != nil {
-		return failf("verify %s: %w", quote(v.dir), cause(err))
+		return ui.Failf("verify %s: %w", ui.Quote(v.dir), ui.Cause(err))
 	}
 	defer v.survey.Close()
 	v.files = map[string]*verified{}
@@ -104,15 +105,15 @@ func (v *verifying) run(ctx context.Context) error {
 	}
 	progress("")
 	if v.exposed > 0 {
-		v.p.warn(fmt.Sprintf("verify %s: %d of them hold a secret that was never encrypted: it lies on the disk in the open", quote(v.dir), v.exposed))
+		v.p.warn(fmt.Sprintf("verify %s: %d of them hold a secret that was never encrypted: it lies on the disk in the open", ui.Quote(v.dir), v.exposed))
 	}
 	switch {
 	case lost != nil:
-		return failf("verify %s: write: %w", quote(v.dir), cause(lost))
+		return ui.Failf("verify %s: write: %w", ui.Quote(v.dir), ui.Cause(lost))
 	case bad > 0:
-		return failf("verify %s: %d of %d files cannot be served", quote(v.dir), bad, done)
+		return ui.Failf("verify %s: %d of %d files cannot be served", ui.Quote(v.dir), bad, done)
 	case len(v.files) == 0:
-		return failf("verify %s: no %s files", quote(v.dir), cipherSuffix)
+		return ui.Failf("verify %s: no %s files", ui.Quote(v.dir), cipherSuffix)
 	}
 	return nil
 }
@@ -146,7 +147,7 @@ func (v *verifying) judge(ctx context.Context, name string) verdict {
 		v.mu.Unlock()
 	}
 	if e.Target != "" {
-		file, what = e.Target, "link to "+plainName(e.Target)
+		file, what = e.Target, "link to "+ui.PlainName(e.Target)
 	}
 	if err == nil && e.Blob.Text != "" {
 		var o kms.Opened
@@ -158,13 +159,13 @@ func (v *verifying) judge(ctx context.Context, name string) verdict {
 		}
 	}
 	if err == nil {
-		return verdict{fmt.Sprintf("ok    %s  %s\n", plainName(name), what), false}
+		return verdict{fmt.Sprintf("ok    %s  %s\n", ui.PlainName(name), what), false}
 	}
-	why := oneLine(err.Error())
+	why := ui.OneLine(err.Error())
 	if e.Target != "" {
 		why = what + ": " + why
 	}
-	return verdict{fmt.Sprintf("FAIL  %s  %s\n", plainName(name), why), true}
+	return verdict{fmt.Sprintf("FAIL  %s  %s\n", ui.PlainName(name), why), true}
 }
 
 // decrypt decrypts one file, and at most once, however many links lead to it.
@@ -195,7 +196,7 @@ func (v *verifying) decrypt(ctx context.Context, file string, blob kms.Blob) (km
 // progress returns what keeps a line of text on the terminal up to date; an
 // empty text removes it. Elsewhere it does nothing.
 func (v *verifying) progress() func(string) {
-	if !progressTo(v.p.stderr, v.p.getenv) {
+	if !ui.ShowsProgress(v.p.stderr, v.p.getenv) {
 		return func(string) {}
 	}
 	return func(text string) { fmt.Fprint(v.p.stderr, "\r\x1b[K", text) }

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/kmsfs/kmsfs/cache"
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/fs"
 	"github.com/kmsfs/kmsfs/kms"
 )
@@ -80,7 +81,7 @@ func (w *window) reply(ctx context.Context, uid int, r request) response {
 func (w *window) status() *status {
 	c, g, failures := w.cache.Stats(), w.gate.Stats(), w.files.Failures()
 	s := &status{
-		Mountpoint: asciiName(w.m.point), Source: asciiName(w.m.source), PID: os.Getpid(), Version: version,
+		Mountpoint: ui.ASCIIName(w.m.point), Source: ui.ASCIIName(w.m.source), PID: os.Getpid(), Version: version,
 		Started: w.started.UTC(), UptimeSeconds: seconds(time.Since(w.started)),
 		Open: w.m.mode(), TTLSeconds: seconds(w.m.ttl), RefreshSeconds: seconds(w.m.refresh), StaleSeconds: seconds(w.m.stale), TimeoutSeconds: seconds(w.m.timeout),
 		Cache: cacheStatus{

@@ -1,4 +1,4 @@
-package main
+package ui
 
 import (
 	"bytes"
@@ -14,11 +14,11 @@ func TestProgressTo(t *testing.T) {
 	}
 	defer pty.Close()
 	for kind, want := range map[string]bool{"xterm-256color": true, "linux": true, "dumb": false, "": false} {
-		if got := progressTo(pty, func(string) string { return kind }); got != want {
+		if got := ShowsProgress(pty, func(string) string { return kind }); got != want {
 			t.Errorf("TERM=%s: %t", kind, got)
 		}
 	}
-	if progressTo(&bytes.Buffer{}, func(string) string { return "xterm" }) {
+	if ShowsProgress(&bytes.Buffer{}, func(string) string { return "xterm" }) {
 		t.Error("no terminal")
 	}
 }

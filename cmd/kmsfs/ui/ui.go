@@ -1,9 +1,14 @@
-package main
+// Package ui is how kmsfs speaks to people. A message has the program's name,
+// is lower case and has no full stop: verb noun: cause. What to do about it
+// stands in a second line that begins with "hint:". Whatever comes from outside
+// is written so that it cannot speak to the terminal.
+package ui
 
 import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"strconv"
 	"strings"
@@ -13,89 +18,93 @@ import (
 	"github.com/kmsfs/kmsfs/kms/aliyun"
 )
 
-// Messages: the program's name, lower case, no full stop: verb noun: cause.
-// What to do about it stands in a second line that begins with "hint:".
-
-// failure is an error with what the user needs to know beyond its text.
-type failure struct {
+// Failure is an error with what the user needs to know beyond its text.
+type Failure struct {
 	err   error
-	tip   string
-	class class
+	Tip   string
+	Class Class
 }
 
-// class is what kind of exit code a failure has.
-type class int
+// Class is what kind of exit code a failure has.
+type Class int
 
 const (
-	ordinary class = iota
-	misused        // the command line was wrong
+	Ordinary Class = iota
+	Misused        // the command line was wrong
 	starving       // the system gave no process, pipe or memory
 )
 
-func (f *failure) Error() string { return f.err.Error() }
-func (f *failure) Unwrap() error { return f.err }
+func (f *Failure) Error() string { return f.err.Error() }
+func (f *Failure) Unwrap() error { return f.err }
 
-func (f *failure) hint(format string, a ...any) *failure {
-	f.tip = fmt.Sprintf(format, a...)
+// Hint adds what to do about it.
+func (f *Failure) Hint(format string, a ...any) *Failure {
+	f.Tip = fmt.Sprintf(format, a...)
 	return f
 }
 
-func failf(format string, a ...any) *failure { return &failure{err: fmt.Errorf(format, a...)} }
-func usagef(format string, a ...any) *failure {
-	return &failure{err: fmt.Errorf(format, a...), class: misused}
-}
-func systemf(format string, a ...any) *failure {
-	return &failure{err: fmt.Errorf(format, a...), class: starving}
+// Failf is an ordinary failure.
+func Failf(format string, a ...any) *Failure { return &Failure{err: fmt.Errorf(format, a...)} }
+
+// Usagef is a failure of the command line.
+func Usagef(format string, a ...any) *Failure {
+	return &Failure{err: fmt.Errorf(format, a...), Class: Misused}
 }
 
-// asUsage marks an error of the flag parser. One of ours says which option it
+// Systemf is a failure of the system that runs us.
+func Systemf(format string, a ...any) *Failure {
+	return &Failure{err: fmt.Errorf(format, a...), Class: starving}
+}
+
+// AsUsage marks an error of the flag parser. One of ours says which option it
 // is about, and needs none of the parser's words.
-func asUsage(err error, tip string) error {
-	if f, ok := errors.AsType[*failure](err); ok {
-		return &failure{err: f.err, tip: cmp.Or(f.tip, tip), class: misused}
+func AsUsage(err error, tip string) error {
+	if f, ok := errors.AsType[*Failure](err); ok {
+		return &Failure{err: f.err, Tip: cmp.Or(f.Tip, tip), Class: Misused}
 	}
-	return &failure{err: fmt.Errorf("read command line: %w", err), tip: tip, class: misused}
+	return &Failure{err: fmt.Errorf("read command line: %w", err), Tip: tip, Class: Misused}
 }
 
-// exitError ends the program with the code that another process of it gave,
+// ExitError ends the program with the code that another process of it gave,
 // which has printed its message already.
-type exitError int
+type ExitError int
 
-func (e exitError) Error() string { return "exit " + strconv.Itoa(int(e)) }
+func (e ExitError) Error() string { return "exit " + strconv.Itoa(int(e)) }
 
-// exitCodes are what a failure means to the caller.
-type exitCodes [3]int
+// ExitCodes are what a failure means to the caller.
+type ExitCodes [3]int
 
+// Codes of the verbs, and of the helper that mount(8) calls.
 var (
-	verbCodes  = exitCodes{ordinary: 1, misused: 2, starving: 1}
-	mountCodes = exitCodes{ordinary: 32, misused: 1, starving: 2} // mount(8)
+	VerbCodes  = ExitCodes{Ordinary: 1, Misused: 2, starving: 1}
+	MountCodes = ExitCodes{Ordinary: 32, Misused: 1, starving: 2} // mount(8)
 )
 
-// report prints an error and returns the exit code.
-func (p *program) report(err error, codes exitCodes) int {
-	if code, ok := errors.AsType[exitError](err); ok {
+// Report prints an error and returns the exit code.
+func Report(w io.Writer, err error, codes ExitCodes) int {
+	if code, ok := errors.AsType[ExitError](err); ok {
 		return int(code)
 	}
-	f, _ := errors.AsType[*failure](err)
-	p.complain(err)
+	f, _ := errors.AsType[*Failure](err)
+	complain(w, err)
 	if f != nil {
-		return codes[f.class]
+		return codes[f.Class]
 	}
-	return codes[ordinary]
+	return codes[Ordinary]
 }
 
 // complain prints one error: a line, and a hint where there is one.
-func (p *program) complain(err error) { p.complainOnce(err, nil) }
+func complain(w io.Writer, err error) { ComplainOnce(w, err, nil) }
 
-// complainOnce leaves out the hints that have been given, and adds its own to
+// ComplainOnce leaves out the hints that have been given, and adds its own to
 // them.
-func (p *program) complainOnce(err error, given map[string]bool) {
-	fmt.Fprintf(p.stderr, "kmsfs: %s\n", oneLine(err.Error()))
+func ComplainOnce(w io.Writer, err error, given map[string]bool) {
+	fmt.Fprintf(w, "kmsfs: %s\n", OneLine(err.Error()))
 	if tip := hintFor(err); tip != "" && !given[tip] {
 		if given != nil {
 			given[tip] = true
 		}
-		fmt.Fprintf(p.stderr, "hint: %s\n", oneLine(tip))
+		fmt.Fprintf(w, "hint: %s\n", OneLine(tip))
 	}
 }
 
@@ -130,8 +139,8 @@ var hints = []struct {
 
 // hintFor derives a hint from an error, the nearest one to the cause.
 func hintFor(err error) string {
-	if f, ok := errors.AsType[*failure](err); ok && f.tip != "" {
-		return f.tip
+	if f, ok := errors.AsType[*Failure](err); ok && f.Tip != "" {
+		return f.Tip
 	}
 	if e, ok := errors.AsType[*kms.Error](err); ok && e.Hint != "" {
 		return e.Hint
@@ -144,9 +153,9 @@ func hintFor(err error) string {
 	return ""
 }
 
-// oneLine keeps a hostile name from starting a line of its own or speaking to
+// OneLine keeps a hostile name from starting a line of its own or speaking to
 // the terminal.
-func oneLine(s string) string {
+func OneLine(s string) string {
 	var b strings.Builder
 	for _, c := range []byte(s) {
 		if c < 0x20 || c == 0x7f {
@@ -164,23 +173,25 @@ func oneLine(s string) string {
 	}, b.String())
 }
 
-// plainName is a file name in a list: as it is if it is plain ASCII, quoted
+// PlainName is a file name in a list: as it is if it is plain ASCII, quoted
 // otherwise.
-func plainName(s string) string {
+func PlainName(s string) string {
 	if strings.Contains(s, " ") {
-		return quote(s)
+		return Quote(s)
 	}
-	return asciiName(s)
+	return ASCIIName(s)
 }
 
-// asciiName is a file name where nothing follows: quoted only if it has to be.
-func asciiName(s string) string {
-	if q := quote(s); q[1:len(q)-1] != s {
+// ASCIIName is a file name where nothing follows: quoted only if it has to be.
+func ASCIIName(s string) string {
+	if q := Quote(s); q[1:len(q)-1] != s {
 		return q
 	}
 	return s
 }
 
-func quote(s string) string { return strconv.QuoteToASCII(s) }
+// Quote is a name in a message.
+func Quote(s string) string { return strconv.QuoteToASCII(s) }
 
-func (p *program) warn(text string) { fmt.Fprintf(p.stderr, "kmsfs: warning: %s\n", oneLine(text)) }
+// Warn prints what is no error, but should be known.
+func Warn(w io.Writer, text string) { fmt.Fprintf(w, "kmsfs: warning: %s\n", OneLine(text)) }
