@@ -10,12 +10,13 @@ import (
 	"slices"
 	"text/tabwriter"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/options"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/kms/aliyun"
 )
 
 // ask makes one call and prints its answer.
-func (p *program) ask(ctx context.Context, s *settings, output string, call func(context.Context, *aliyun.Client) (json.RawMessage, error)) error {
+func (p *program) ask(ctx context.Context, s *options.Settings, output string, call func(context.Context, *aliyun.Client) (json.RawMessage, error)) error {
 	if output != "json" && output != "table" {
 		return ui.Usagef("read option --output: %s is neither json nor table", ui.Quote(output)).Hint("table is for people, json for programs")
 	}
@@ -24,7 +25,7 @@ func (p *program) ask(ctx context.Context, s *settings, output string, call func
 		return err
 	}
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
 	raw, err := call(ctx, client)
 	if err != nil {

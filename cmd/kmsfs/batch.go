@@ -96,7 +96,7 @@ func (b *batch) isHalted() bool {
 func (b *batch) seal(ctx context.Context, plaintext []byte, ec kms.EncryptionContext) (*kms.Encrypted, error) {
 	for {
 		w := &watched{next: b.client}
-		bounded, cancel := context.WithTimeout(ctx, b.timeout)
+		bounded, cancel := context.WithTimeout(ctx, b.Timeout)
 		c, err := b.gate.Encrypter(w).Encrypt(bounded, b.key, plaintext, ec)
 		cancel()
 		if err == nil || !b.many || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) || !w.waiting() || b.standsStill() {

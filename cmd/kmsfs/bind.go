@@ -4,15 +4,16 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/options"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/kms"
 )
 
 // contextFor is the encryption context of one file: with bind=name it has the
 // name under which a mount of source shows the file.
-func (s *settings) contextFor(source, file string) (kms.EncryptionContext, error) {
-	if !s.bind {
-		return s.context, nil
+func contextFor(s *options.Settings, source, file string) (kms.EncryptionContext, error) {
+	if !s.BindNames {
+		return s.Context, nil
 	}
 	if source == "" || file == "" || file == "-" {
 		return nil, ui.Usagef("bind name: there is none to bind").
@@ -30,7 +31,7 @@ func (s *settings) contextFor(source, file string) (kms.EncryptionContext, error
 	if err != nil || !filepath.IsLocal(rel) {
 		return nil, ui.Usagef("bind name: %s is not below %s", ui.Quote(file), ui.Quote(source)).Hint("--source is the directory that will be mounted")
 	}
-	ec, err := s.context.Bind(strings.TrimSuffix(rel, cipherSuffix))
+	ec, err := s.Context.Bind(strings.TrimSuffix(rel, cipherSuffix))
 	if err != nil {
 		return nil, ui.Failf("bind name of %s: %w", ui.Quote(file), err)
 	}

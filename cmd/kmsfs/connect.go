@@ -10,21 +10,11 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/options"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/kms"
 	"github.com/kmsfs/kmsfs/kms/aliyun"
 )
-
-// fromEnvironment fills what may be given by the environment, before options.
-// A variable left over from a trial must not redirect a mount that a machine
-// makes at boot: under mount(8)'s helper names only the region counts.
-func (c *connection) fromEnvironment(getenv func(string) string, helper bool) {
-	c.region = getenv("ALIBABA_CLOUD_REGION_ID")
-	if !helper {
-		c.endpoint = getenv("KMSFS_ENDPOINT")
-		c.caFile = getenv("KMSFS_CA_FILE")
-	}
-}
 
 // regional recognises the service's own addresses, which name their region.
 var regional = regexp.MustCompile(`^kms(?:-vpc)?\.([a-zA-Z0-9-]+)\.aliyuncs\.com(?::\d+)?$`)
@@ -32,30 +22,30 @@ var regional = regexp.MustCompile(`^kms(?:-vpc)?\.([a-zA-Z0-9-]+)\.aliyuncs\.com
 // defaultRegion is sent where an endpoint of one's own decides everything.
 const defaultRegion = "cn-hangzhou"
 
-// client builds the adapter. It makes no network call.
-func (s *settings) client(getenv func(string) string, log *slog.Logger) (*aliyun.Client, error) {
-	if s.credentials.file == "" && s.ramRole == "" {
-		s.credentials.file = lent(getenv)
+// newClient builds the adapter. It makes no network call.
+func newClient(s *options.Settings, getenv func(string) string, log *slog.Logger) (*aliyun.Client, error) {
+	if s.Credentials.File == "" && s.RAMRole == "" {
+		s.Credentials.File = lent(getenv)
 	}
 	source, err := aliyun.FindCredentials(aliyun.CredentialOptions{
-		Profile: s.profile, File: s.credentials.file, RAMRole: s.ramRole, AllowProcess: s.allowProcess, Getenv: getenv, Log: log,
+		Profile: s.Profile, File: s.Credentials.File, RAMRole: s.RAMRole, AllowProcess: s.AllowProcess, Getenv: getenv, Log: log,
 	})
 	if err != nil {
 		return nil, err
 	}
-	region := s.region
+	region := s.Region
 	if region == "" {
 		region, _ = source.Region() // of the profile
 	}
-	if region == "" && s.endpoint != "" {
+	if region == "" && s.Endpoint != "" {
 		region = defaultRegion
-		if m := regional.FindStringSubmatch(s.endpoint); m != nil {
+		if m := regional.FindStringSubmatch(s.Endpoint); m != nil {
 			region = m[1]
 		}
 	}
 	c, err := aliyun.New(aliyun.Config{
-		Region: region, Endpoint: s.endpoint, CAFile: s.caFile, VPC: s.vpc,
-		AllowEmulator: s.allowEmulator, Credentials: source, Log: log, Repeat: s.token,
+		Region: region, Endpoint: s.Endpoint, CAFile: s.CAFile, VPC: s.VPC,
+		AllowEmulator: s.AllowEmulator, Credentials: source, Log: log, Repeat: func(ctx context.Context) error { return repeat(ctx, s) },
 	})
 	if errors.Is(err, aliyun.ErrBadRegion) && region == "" {
 		return nil, ui.Failf("choose endpoint: no region").Hint("set ALIBABA_CLOUD_REGION_ID, for example to cn-hangzhou, or give --region or --endpoint")
@@ -77,16 +67,16 @@ func lent(getenv func(string) string) string {
 	return path
 }
 
-// verbClient is client for a command that makes its calls and ends. What a mount
+// verbClient is newClient for a command that makes its calls and ends. What a mount
 // warns of once, a command would repeat at every call of a script: it is said
 // when it is asked for.
-func (p *program) verbClient(s *settings) (*aliyun.Client, error) {
-	s.allowEmulator = p.getenv("KMSFS_ALLOW_EMULATOR") == "1"
-	c, err := s.client(p.getenv, nil)
+func (p *program) verbClient(s *options.Settings) (*aliyun.Client, error) {
+	s.AllowEmulator = p.getenv("KMSFS_ALLOW_EMULATOR") == "1"
+	c, err := newClient(s, p.getenv, nil)
 	if err != nil {
 		return nil, err
 	}
-	if s.verbose {
+	if s.Verbose {
 		for _, w := range c.Warnings() {
 			p.warn(w)
 		}
@@ -94,28 +84,28 @@ func (p *program) verbClient(s *settings) (*aliyun.Client, error) {
 	return c, nil
 }
 
-// decrypter puts before a client what guards it: the rate and the retries,
+// newDecrypter puts before a client what guards it: the rate and the retries,
 // and the keys that are allowed.
-func (s *settings) decrypter(c *aliyun.Client) (kms.Decrypter, *kms.Gate, error) {
-	gate := kms.NewGate(c, kms.GateConfig{QPS: s.qps, Load: s.timeout, Attempt: s.attempt()})
-	s.gate = gate
-	if len(s.keys) == 0 {
+func newDecrypter(s *options.Settings, c *aliyun.Client) (kms.Decrypter, *kms.Gate, error) {
+	gate := kms.NewGate(c, kms.GateConfig{QPS: s.QPS, Load: s.Timeout, Attempt: attempt(s)})
+	s.Repeat = gate.Token
+	if len(s.Keys) == 0 {
 		return gate, gate, nil
 	}
-	allowed, err := kms.Allow(gate, aliasOf{c, gate}, s.keys)
+	allowed, err := kms.Allow(gate, aliasOf{c, gate}, s.Keys)
 	return allowed, gate, err
 }
 
 // attempt bounds one request: what is answered later than that could be served
 // to nobody.
-func (s *settings) attempt() time.Duration { return min(3*time.Second, s.ttl+s.stale) }
+func attempt(s *options.Settings) time.Duration { return min(3*time.Second, s.TTL+s.Stale) }
 
-// token is the leave of the gate, if there is one, to send a request once more.
-func (s *settings) token(ctx context.Context) error {
-	if s.gate == nil {
+// repeat asks the gate, if there is one, for leave to send a request once more.
+func repeat(ctx context.Context, s *options.Settings) error {
+	if s.Repeat == nil {
 		return nil
 	}
-	return s.gate.Token(ctx)
+	return s.Repeat(ctx)
 }
 
 // aliasOf resolves aliases by asking the service for the key, at the rate of

@@ -8,12 +8,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/options"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/kms"
 )
 
 func decryptCommand(p *program) *cobra.Command {
-	s, deferr := defaults()
+	s, deferr := options.Defaults()
 	var output, source string
 	cmd := &cobra.Command{
 		Use:   "decrypt FILE.cipher|-",
@@ -31,15 +32,15 @@ owner only: then it is on the disk, which is what a mount avoids.`,
 			return decrypt(cmd.Context(), p, s, args[0], source, output)
 		},
 	}
-	s.fromEnvironment(p.getenv, false)
+	s.FromEnvironment(p.getenv, false)
 	cmd.Flags().StringVar(&output, "output", "", "write the plaintext to a new file")
 	cmd.Flags().StringVar(&source, "source", "", "with --bind name: the directory that is mounted")
-	s.addFlags(cmd.Flags(), false)
+	s.AddFlags(cmd.Flags(), false)
 	return cmd
 }
 
-func decrypt(ctx context.Context, p *program, s *settings, file, source, output string) error {
-	ec, err := s.contextFor(source, file)
+func decrypt(ctx context.Context, p *program, s *options.Settings, file, source, output string) error {
+	ec, err := contextFor(s, source, file)
 	if err != nil {
 		return err
 	}
@@ -69,9 +70,9 @@ func decrypt(ctx context.Context, p *program, s *settings, file, source, output 
 		return err
 	}
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
-	o, err := kms.Open(ctx, client, blob, ec, s.encoding)
+	o, err := kms.Open(ctx, client, blob, ec, s.Encoding)
 	secret := o.Secret
 	defer clear(secret)
 	if err != nil {

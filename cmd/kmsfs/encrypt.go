@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/options"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/kms"
 )
@@ -18,8 +19,8 @@ import (
 const cipherSuffix = ".cipher"
 
 func encryptCommand(p *program) *cobra.Command {
-	s, deferr := defaults()
-	e := &encrypting{p: p, settings: s}
+	s, deferr := options.Defaults()
+	e := &encrypting{p: p, Settings: s}
 	cmd := &cobra.Command{
 		Use:   "encrypt --key KEY FILE…|-",
 		Short: "Encrypt files into *.cipher files",
@@ -55,20 +56,20 @@ it passes over what has a ciphertext that is no older, and over *.cipher.`,
 			return e.run(cmd.Context(), args)
 		},
 	}
-	s.fromEnvironment(p.getenv, false)
+	s.FromEnvironment(p.getenv, false)
 	cmd.Flags().StringVarP(&e.key, "key", "k", "", "key id, ARN, or alias/… (required)")
 	cmd.Flags().StringVar(&e.output, "output", "", "where the ciphertext goes, for a single FILE; - is standard output")
 	cmd.Flags().StringVar(&e.source, "source", "", "with --bind name: the directory that will be mounted")
 	cmd.Flags().BoolVarP(&e.recursive, "recursive", "r", false, "encrypt the regular files beneath a directory, other than *.cipher")
 	cmd.Flags().BoolVar(&e.missing, "missing", false, "encrypt only what has no ciphertext, or an older one")
 	cmd.Flags().BoolVar(&e.force, "force", false, "replace an existing file, and encrypt also what is a ciphertext already")
-	s.addFlags(cmd.Flags(), false, "qps")
+	s.AddFlags(cmd.Flags(), false, "qps")
 	return cmd
 }
 
 // encrypting is one run of the encrypt command.
 type encrypting struct {
-	*settings
+	*options.Settings
 	p         *program
 	key       string
 	output    string
@@ -88,15 +89,16 @@ func (e *encrypting) run(ctx context.Context, args []string) error {
 	case e.output != "" && (len(args) > 1 || e.recursive):
 		return ui.Usagef("encrypt: --output is for a single file").Hint("without --output each FILE becomes FILE.cipher")
 	}
-	client, err := e.p.verbClient(e.settings)
+	client, err := e.p.verbClient(e.Settings)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
 	ctx, stop := untilSignal(ctx)
 	defer stop()
-	e.gate = kms.NewGate(client, kms.GateConfig{QPS: e.qps, Load: e.timeout})
-	return e.batch(client, e.gate, e.tasks(args), len(args) > 1 || e.recursive).run(ctx)
+	gate := kms.NewGate(client, kms.GateConfig{QPS: e.QPS, Load: e.Timeout})
+	e.Repeat = gate.Token
+	return e.batch(client, gate, e.tasks(args), len(args) > 1 || e.recursive).run(ctx)
 }
 
 // untilSignal ends with the signals that mean to end the process. The second one
@@ -124,11 +126,11 @@ func (e *encrypting) one(ctx context.Context, t *task, by seal) error {
 			return e.failed(t, err)
 		}
 	}
-	ec, err := e.contextFor(e.source, t.out)
+	ec, err := contextFor(e.Settings, e.source, t.out)
 	if err != nil {
 		return err
 	}
-	longest := e.encoding.MaxSecret()
+	longest := e.Encoding.MaxSecret()
 	secret, err := readWithin(ctx, e.p, t, longest)
 	defer clear(secret)
 	if err != nil {
@@ -137,7 +139,7 @@ func (e *encrypting) one(ctx context.Context, t *task, by seal) error {
 	if err := e.check(secret, longest); err != nil {
 		return e.failed(t, err)
 	}
-	plaintext := e.encoding.Encode(secret)
+	plaintext := e.Encoding.Encode(secret)
 	defer clear(plaintext)
 	c, err := by(ctx, plaintext, ec)
 	if err != nil {
@@ -177,7 +179,7 @@ func (e *encrypting) check(secret []byte, longest int) error {
 		return errSealed
 	case len(secret) > longest:
 		return ui.Failf("longer than %d bytes", longest).Hint("the service encrypts no more than that in one piece; split the file, or keep only its secret part here")
-	case e.encoding != kms.Base64 && !utf8.Valid(secret):
+	case e.Encoding != kms.Base64 && !utf8.Valid(secret):
 		return ui.Failf("not UTF-8 text").Hint("the service takes text only; encrypt with --encoding base64, and mount with the option encoding=base64")
 	}
 	return nil

@@ -20,7 +20,7 @@ func (m *mounting) explainMount(err error) error {
 	f := ui.Failf("%w", err)
 	text := err.Error()
 	switch unprivileged, _ := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0); {
-	case errors.Is(err, syscall.EPERM) && m.shared && os.Geteuid() != 0:
+	case errors.Is(err, syscall.EPERM) && m.Shared && os.Geteuid() != 0:
 		return f.Hint("only root may make a mount shared")
 	case errors.Is(err, syscall.EPERM):
 		return f.Hint("mounting needs CAP_SYS_ADMIN")

@@ -16,9 +16,9 @@ const noSystemLog = "there is no system log here and no log_file was given: open
 // else the journal if stderr leads there, else stderr in the foreground, else
 // the system's log.
 func (m *mounting) openLog(background bool) (*slog.Logger, func(), error) {
-	if m.logFile != "" {
+	if m.LogFile != "" {
 		// A link planted in its place must not choose what is appended to.
-		f, err := os.OpenFile(m.logFile, os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+		f, err := os.OpenFile(m.LogFile, os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 		if err != nil {
 			return nil, nil, ui.Failf("open log_file: %w", ui.PlainPath(err))
 		}

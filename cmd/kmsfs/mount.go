@@ -11,12 +11,13 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/options"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/fs"
 )
 
 func mountCommand(p *program) *cobra.Command {
-	s, err := defaults()
+	s, err := options.Defaults()
 	var foreground bool
 	cmd := &cobra.Command{
 		Use:   "mount SRC MNT",
@@ -43,22 +44,22 @@ KMSFS_CA_FILE; options win.`,
   kmsfs mount --foreground certs certs`,
 		Args: exactly("SRC", "MNT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			m := &mounting{p: p, settings: s, source: args[0], point: args[1], foreground: foreground}
+			m := &mounting{p: p, Settings: s, source: args[0], point: args[1], foreground: foreground}
 			return m.run(cmd.Context())
 		},
 	}
 	if err != nil {
 		cmd.RunE = func(*cobra.Command, []string) error { return err }
 	}
-	s.fromEnvironment(p.getenv, false)
+	s.FromEnvironment(p.getenv, false)
 	cmd.Flags().BoolVarP(&foreground, "foreground", "f", false, "stay in the foreground and log to stderr")
-	s.addFlags(cmd.Flags(), true)
+	s.AddFlags(cmd.Flags(), true)
 	return cmd
 }
 
 // mounting is one run of the mount command.
 type mounting struct {
-	*settings
+	*options.Settings
 	p             *program
 	source, point string
 	foreground    bool
@@ -106,7 +107,7 @@ func (m *mounting) workingDirectory() (string, error) {
 	if err == nil {
 		return directory, nil
 	}
-	for _, path := range []string{m.source, m.point, m.caFile, m.logFile} {
+	for _, path := range []string{m.source, m.point, m.CAFile, m.LogFile} {
 		if path != "" && !filepath.IsAbs(path) {
 			return "", ui.Failf("find %s: the working directory: %w", ui.Quote(path), errors.Unwrap(err)).
 				Hint("the directory has been removed; change to another one, or give absolute paths")
@@ -136,7 +137,7 @@ func (m *mounting) absolute(device *os.File) (err error) {
 // resolve checks what can be checked without doing anything, and makes the
 // paths independent of the working directory.
 func (m *mounting) resolve() error {
-	if m.fast && m.directIO {
+	if m.Fast && m.DirectIO {
 		return ui.Usagef("read options: direct_io and open=fast exclude each other").Hint("open=checked keeps nothing in the kernel, which is what direct_io means")
 	}
 	source, err := filepath.Abs(m.source)
@@ -181,7 +182,7 @@ func (m *mounting) resolve() error {
 	case !mnt.IsDir():
 		return ui.Failf("open mountpoint %s: not a directory", ui.Quote(m.point))
 	}
-	if !m.nonempty && !os.SameFile(src, mnt) {
+	if !m.Nonempty && !os.SameFile(src, mnt) {
 		if empty, err := isEmpty(point); err != nil {
 			return ui.Failf("open mountpoint: %w", ui.PlainPath(err))
 		} else if !empty {

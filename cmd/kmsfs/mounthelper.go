@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/options"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -17,7 +18,7 @@ const helperVerb = "mount-helper"
 // helperCommand is mount as mount(8) and mount.fuse3 call it: the same
 // options, all of them in -o, and mount(8)'s own single letters.
 func helperCommand(p *program) *cobra.Command {
-	s, err := defaults()
+	s, err := options.Defaults()
 	var fake, sloppy, noMtab, verbose bool
 	var lists []string
 	var namespace, fstype string
@@ -30,9 +31,9 @@ func helperCommand(p *program) *cobra.Command {
 			if namespace != "" {
 				return p.enter(namespace)
 			}
-			s.sloppy = sloppy
+			s.Sloppy = sloppy
 			for _, list := range lists {
-				if err := s.setList(list); err != nil {
+				if err := s.SetList(list); err != nil {
 					return err
 				}
 			}
@@ -40,11 +41,11 @@ func helperCommand(p *program) *cobra.Command {
 			if fake && !foreground {
 				return nil // mount -f: everything but the mount
 			}
-			m := &mounting{p: p, settings: s, source: args[0], point: args[1], foreground: foreground}
+			m := &mounting{p: p, Settings: s, source: args[0], point: args[1], foreground: foreground}
 			return m.run(cmd.Context())
 		},
 	}
-	s.fromEnvironment(p.getenv, true)
+	s.FromEnvironment(p.getenv, true)
 	flags := cmd.Flags()
 	flags.StringArrayVarP(&lists, "options", "o", nil, "")
 	flags.BoolVarP(&fake, "fake", "f", false, "")

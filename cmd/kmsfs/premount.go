@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/options"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/fs"
 )
@@ -17,7 +18,7 @@ import (
 // premount --undo unmounts, unless another one takes over: then premount has
 // nothing to do.
 func premountCommand(p *program) *cobra.Command {
-	s, err := defaults()
+	s, err := options.Defaults()
 	var server, unit string
 	var undo bool
 	cmd := &cobra.Command{
@@ -29,12 +30,12 @@ func premountCommand(p *program) *cobra.Command {
 			case p.getenv("NOTIFY_SOCKET") == "":
 				return ui.Failf("premount: systemd does not listen").Hint("this is a step of kmsfs@.service")
 			}
-			m := &mounting{p: p, settings: s, source: args[0], point: args[1]}
+			m := &mounting{p: p, Settings: s, source: args[0], point: args[1]}
 			if undo {
 				return m.unmountStored(unit)
 			}
-			var uid uint32
-			if err := owner("user", userNumber, func(*settings) *uint32 { return &uid })(s, server); err != nil {
+			uid, err := options.ParseUser(server)
+			if err != nil {
 				return ui.Usagef("read option server: %w", err)
 			}
 			if goesOn, err := m.prepare(unit); err != nil || goesOn {
@@ -46,7 +47,7 @@ func premountCommand(p *program) *cobra.Command {
 			if err := m.apart(); err != nil {
 				return err
 			}
-			device, err := fs.Premount(fs.Config{Source: m.source, Mountpoint: m.point, AllowOther: m.allowOther, Shared: m.shared}, uid)
+			device, err := fs.Premount(fs.Config{Source: m.source, Mountpoint: m.point, AllowOther: m.AllowOther, Shared: m.Shared}, uid)
 			if err != nil {
 				return m.explainMount(err)
 			}
@@ -60,7 +61,7 @@ func premountCommand(p *program) *cobra.Command {
 	cmd.Flags().BoolVar(&undo, "undo", false, "unmount after the service has ended")
 	cmd.Flags().StringVar(&server, "server", "", "the user whose process will serve")
 	cmd.Flags().StringVar(&unit, "unit", "", "the service")
-	s.addFlags(cmd.Flags(), true)
+	s.AddFlags(cmd.Flags(), true)
 	return cmd
 }
 

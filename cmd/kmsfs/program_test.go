@@ -5,22 +5,24 @@ import (
 	"context"
 	"strings"
 	"testing"
+
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/options"
 )
 
 // A flag and its -o key are one option.
 func TestFlagsAreOptions(t *testing.T) {
 	p := &program{name: "kmsfs", getenv: func(string) string { return "" }, stdout: &bytes.Buffer{}, stderr: &bytes.Buffer{}}
 	cmd := mountCommand(p)
-	for _, o := range options {
-		f := cmd.Flags().Lookup(strings.ReplaceAll(o.key, "_", "-"))
-		if f == nil || !strings.Contains(f.Usage, o.help) {
-			t.Errorf("%s has no flag", o.key)
+	for _, o := range options.Table {
+		f := cmd.Flags().Lookup(strings.ReplaceAll(o.Key, "_", "-"))
+		if f == nil || !strings.Contains(f.Usage, o.Help) {
+			t.Errorf("%s has no flag", o.Key)
 		}
 	}
 	help := cmd.UsageString()
-	for _, o := range options {
-		if !strings.Contains(help, "--"+strings.ReplaceAll(o.key, "_", "-")) {
-			t.Errorf("%s is not in the help", o.key)
+	for _, o := range options.Table {
+		if !strings.Contains(help, "--"+strings.ReplaceAll(o.Key, "_", "-")) {
+			t.Errorf("%s is not in the help", o.Key)
 		}
 	}
 }

@@ -7,39 +7,6 @@ import (
 	"time"
 )
 
-// The README's table of options is the table of options.
-func TestReadmeOptions(t *testing.T) {
-	b, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, ok := strings.Cut(string(b), "<!-- options -->\n")
-	table, _, end := strings.Cut(rest, "<!-- end -->")
-	if !ok || !end {
-		t.Fatal("the README has no table of options")
-	}
-	lines := strings.Split(strings.TrimSpace(table), "\n")
-	if len(lines) != len(options) {
-		t.Fatalf("the README has %d options, the program %d", len(lines), len(options))
-	}
-	for i, o := range options {
-		name, deflt := o.key, o.deflt // the table escapes |
-		if o.value != "" {
-			name += "=" + strings.ReplaceAll(o.value, "|", `\|`)
-		}
-		switch o.key {
-		case "uid":
-			deflt = "the mounting user"
-		case "gid":
-			deflt = "the mounting user's"
-		}
-		want := "| `" + name + "` | " + deflt + " | " + o.help + " |"
-		if got := strings.ReplaceAll(lines[i], "|  |", "| |"); got != strings.ReplaceAll(want, "|  |", "| |") {
-			t.Errorf("README: %s\nprogram: %s", lines[i], want)
-		}
-	}
-}
-
 // The README's status is what the program prints.
 func TestReadmeStatus(t *testing.T) {
 	b, err := os.ReadFile("../../README.md")

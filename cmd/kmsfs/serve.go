@@ -47,20 +47,20 @@ func (m *mounting) serve(ctx context.Context, ready *readiness, in inheritance) 
 	for _, w := range lockMemory() {
 		known.warn(w)
 	}
-	client, err := m.client(m.p.getenv, log)
+	client, err := newClient(m.Settings, m.p.getenv, log)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
 	known.remember(client.Warnings()...)
-	decrypter, gate, err := m.decrypter(client)
+	decrypter, gate, err := newDecrypter(m.Settings, client)
 	if err != nil {
 		return err
 	}
-	if len(m.keys) == 0 {
+	if len(m.Keys) == 0 {
 		known.warn("keys= is not given: whatever our identity can decrypt is served, whichever key encrypted it")
 	}
-	memory, err := secmem.New(secmem.Config{Max: int(m.cacheSize), RequireMlock: m.requireMlock})
+	memory, err := secmem.New(secmem.Config{Max: int(m.CacheSize), RequireMlock: m.RequireMlock})
 	if err != nil {
 		return ui.Failf("lock memory: %w", err).Hint("raise the limit (ulimit -l, LimitMEMLOCK=), run as root, or drop require_mlock")
 	}
@@ -69,7 +69,7 @@ func (m *mounting) serve(ctx context.Context, ready *readiness, in inheritance) 
 		known.warn(w)
 	}
 	plaintexts, err := cache.New(cache.Config{
-		TTL: m.ttl, Refresh: min(m.refresh, m.ttl/2), Stale: m.stale, MaxBytes: int(m.cacheSize), LoadTimeout: m.timeout, Memory: memory,
+		TTL: m.TTL, Refresh: min(m.Refresh, m.TTL/2), Stale: m.Stale, MaxBytes: int(m.CacheSize), LoadTimeout: m.Timeout, Memory: memory,
 		Remember: rememberFor, Judge: troubleOf, Joined: kms.Join,
 	})
 	if err != nil {
@@ -77,9 +77,9 @@ func (m *mounting) serve(ctx context.Context, ready *readiness, in inheritance) 
 	}
 	defer plaintexts.Close()
 	files, err := fs.New(fs.Config{
-		Source: m.source, Mountpoint: m.point, Device: m.device, Shared: m.shared, Lifeline: in.line, Decrypter: decrypter, Cache: plaintexts,
-		Context: m.context, BindNames: m.bind, Encoding: m.encoding,
-		FileMode: m.fileMode, DirMode: m.dirMode, UID: m.uid, GID: m.gid, AllowOther: m.allowOther, Plain: m.plain, Fast: m.fast, Log: log, Warn: known.warn,
+		Source: m.source, Mountpoint: m.point, Device: m.device, Shared: m.Shared, Lifeline: in.line, Decrypter: decrypter, Cache: plaintexts,
+		Context: m.Context, BindNames: m.BindNames, Encoding: m.Encoding,
+		FileMode: m.FileMode, DirMode: m.DirMode, UID: m.UID, GID: m.GID, AllowOther: m.AllowOther, Plain: m.Plain, Fast: m.Fast, Log: log, Warn: known.warn,
 	})
 	if err != nil {
 		return err

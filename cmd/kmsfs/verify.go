@@ -9,13 +9,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/options"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/fs"
 	"github.com/kmsfs/kmsfs/kms"
 )
 
 func verifyCommand(p *program) *cobra.Command {
-	s, deferr := defaults()
+	s, deferr := options.Defaults()
 	cmd := &cobra.Command{
 		Use:   "verify DIR",
 		Short: "Decrypt every *.cipher file below a directory, and say which would fail",
@@ -32,18 +33,18 @@ FAIL.`,
 			if deferr != nil {
 				return deferr
 			}
-			v := &verifying{settings: s, p: p, dir: args[0]}
+			v := &verifying{Settings: s, p: p, dir: args[0]}
 			return v.run(cmd.Context())
 		},
 	}
-	s.fromEnvironment(p.getenv, false)
-	s.addFlags(cmd.Flags(), false, "keys", "qps", "plain")
+	s.FromEnvironment(p.getenv, false)
+	s.AddFlags(cmd.Flags(), false, "keys", "qps", "plain")
 	return cmd
 }
 
 // verifying is one run of the verify command.
 type verifying struct {
-	*settings
+	*options.Settings
 	p      *program
 	dir    string
 	by     kms.Decrypter
@@ -73,15 +74,15 @@ const (
 )
 
 func (v *verifying) run(ctx context.Context) error {
-	client, err := v.p.verbClient(v.settings)
+	client, err := v.p.verbClient(v.Settings)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	if v.by, _, err = v.decrypter(client); err != nil {
+	if v.by, _, err = newDecrypter(v.Settings, client); err != nil {
 		return err
 	}
-	if v.survey, err = fs.NewSurvey(v.dir, v.plain); err != nil {
+	if v.survey, err = fs.NewSurvey(v.dir, v.Plain); err != nil {
 		return ui.Failf("verify %s: %w", ui.Quote(v.dir), ui.Cause(err))
 	}
 	defer v.survey.Close()
@@ -179,14 +180,14 @@ func (v *verifying) decrypt(ctx context.Context, file string, blob kms.Blob) (km
 	}
 	v.mu.Unlock()
 	f.once.Do(func() {
-		ec, err := v.contextFor(v.dir, filepath.Join(v.dir, file))
+		ec, err := contextFor(v.Settings, v.dir, filepath.Join(v.dir, file))
 		if err != nil {
 			f.err = err
 			return
 		}
-		ctx, cancel := context.WithTimeout(ctx, v.timeout)
+		ctx, cancel := context.WithTimeout(ctx, v.Timeout)
 		defer cancel()
-		f.opened, f.err = kms.Open(ctx, v.by, blob, ec, v.encoding)
+		f.opened, f.err = kms.Open(ctx, v.by, blob, ec, v.Encoding)
 		clear(f.opened.Secret)
 		f.opened.Secret = nil
 	})

@@ -83,7 +83,7 @@ func (w *window) status() *status {
 	s := &status{
 		Mountpoint: ui.ASCIIName(w.m.point), Source: ui.ASCIIName(w.m.source), PID: os.Getpid(), Version: version,
 		Started: w.started.UTC(), UptimeSeconds: seconds(time.Since(w.started)),
-		Open: w.m.mode(), TTLSeconds: seconds(w.m.ttl), RefreshSeconds: seconds(w.m.refresh), StaleSeconds: seconds(w.m.stale), TimeoutSeconds: seconds(w.m.timeout),
+		Open: w.m.Mode(), TTLSeconds: seconds(w.m.TTL), RefreshSeconds: seconds(w.m.Refresh), StaleSeconds: seconds(w.m.Stale), TimeoutSeconds: seconds(w.m.Timeout),
 		Cache: cacheStatus{
 			Entries: c.Entries, Stale: c.Stale, StaleServed: c.StaleServed, Refreshes: c.Refreshes, Loading: c.Loading, Bytes: c.Bytes, MaxBytes: c.Max,
 			Hits: c.Hits, Misses: c.Misses, Loads: c.Loads, LoadErrors: c.LoadErrors, Remembered: c.Remembered,
