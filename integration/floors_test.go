@@ -28,7 +28,8 @@ var floors = []struct {
 	{"fs", []string{"github.com/hanwen/go-fuse/v2", "golang.org/x/sys", "cache", "kms"}, []string{"net/http", "flag"}, "what the kernel sees; no vendor, no HTTP, no flags"},
 	{"cmd/kmsfs/ui", []string{"golang.org/x/term", "kms", "kms/aliyun"}, nil, "messages and hints; it knows errors, and nothing of what the program does (x/term: is it one?)"},
 	{"cmd/kmsfs/options", []string{"github.com/spf13/pflag", "cmd/kmsfs/ui", "kms"}, nil, "the one table; a value is typed here, and used elsewhere"},
-	{"cmd/kmsfs", []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/sys", "golang.org/x/time", "cmd/kmsfs/options", "cmd/kmsfs/ui", "fs", "cache", "cache/secmem", "kms", "kms/aliyun"}, nil, "the program joins the rooms, but never links a fake"},
+	{"cmd/kmsfs/control", []string{"golang.org/x/sys", "cmd/kmsfs/ui", "fs"}, nil, "both ends of one socket; it finds it by the mount table, and what a verb does is brought by the daemon"},
+	{"cmd/kmsfs", []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/sys", "golang.org/x/time", "cmd/kmsfs/control", "cmd/kmsfs/options", "cmd/kmsfs/ui", "fs", "cache", "cache/secmem", "kms", "kms/aliyun"}, nil, "the program joins the rooms, but never links a fake"},
 	{"cmd/kms-emulator", []string{"kms/emulator", "github.com/spf13/cobra", "github.com/spf13/pflag"}, nil, "a separate program, so that the product never links a fake"},
 }
 

@@ -11,8 +11,9 @@ import (
 	"sync/atomic"
 	"syscall"
 
-	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"golang.org/x/sys/unix"
+
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 )
 
 // Going to the background: the program starts itself once more and waits at a

@@ -6,8 +6,9 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"golang.org/x/sys/unix"
+
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 )
 
 const longestName = 255 // bytes, on every file system of Linux that counts

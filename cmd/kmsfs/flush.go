@@ -5,14 +5,11 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/spf13/cobra"
-)
 
-// flushed is what a flush has done.
-type flushed struct {
-	Plaintexts int `json:"plaintexts"`
-}
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/control"
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
+)
 
 func flushCommand(p *program) *cobra.Command {
 	return &cobra.Command{
@@ -32,9 +29,15 @@ possible.`,
 			return exactly("MNT")(cmd, args[:min(1, len(args))])
 		},
 		RunE: func(_ *cobra.Command, args []string) error {
-			a, err := p.consult("flush", args[0], func(point string) (request, error) {
-				return flushRequest(args[0], point, args[1:])
-			})
+			m, err := p.mounted("flush", args[0])
+			if err != nil {
+				return err
+			}
+			r, err := flushRequest(args[0], m.Point, args[1:])
+			if err != nil {
+				return err
+			}
+			a, err := control.Call(m, r)
 			if err != nil {
 				return err
 			}
@@ -49,10 +52,10 @@ possible.`,
 
 // flushRequest makes paths relative to a mount, by their text alone. mnt is
 // how the user wrote the mountpoint, point how the mount table does.
-func flushRequest(mnt, point string, paths []string) (request, error) {
-	r := request{Verb: "flush"}
-	if len(paths) > maxFlushPaths {
-		return r, ui.Usagef("flush %s: more than %d paths", ui.Quote(mnt), maxFlushPaths).Hint("name a directory, or nothing for all files")
+func flushRequest(mnt, point string, paths []string) (control.Request, error) {
+	r := control.Request{Verb: control.VerbFlush}
+	if len(paths) > control.MaxFlushPaths {
+		return r, ui.Usagef("flush %s: more than %d paths", ui.Quote(mnt), control.MaxFlushPaths).Hint("name a directory, or nothing for all files")
 	}
 	for _, path := range paths {
 		rel, ok := beneath(mnt, point, path)

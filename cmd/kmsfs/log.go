@@ -6,8 +6,9 @@ import (
 	"log/syslog"
 	"os"
 
-	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"golang.org/x/sys/unix"
+
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 )
 
 const noSystemLog = "there is no system log here and no log_file was given: opens will not be recorded"

@@ -5,10 +5,11 @@ import (
 	"io"
 	"strings"
 
-	"github.com/kmsfs/kmsfs/cmd/kmsfs/options"
-	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/options"
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 )
 
 // manCommand prints the manual pages. They are made from what --help says and

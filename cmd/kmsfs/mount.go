@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/control"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/options"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/fs"
@@ -166,7 +167,7 @@ func (m *mounting) resolve() error {
 	if there, ok, err := fs.MountAt(point); err != nil {
 		return err
 	} else if ok && there.Type == fs.Type && errors.Is(unix.Statfs(point, new(unix.Statfs_t)), syscall.ENOTCONN) {
-		sweepControl(there, m.p.getenv)
+		control.Sweep(there, m.p.getenv)
 		if err := fs.Unmount(point, true); err != nil { // its process has died
 			return err
 		}

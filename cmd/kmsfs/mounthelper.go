@@ -6,10 +6,11 @@ import (
 	"runtime"
 	"slices"
 
-	"github.com/kmsfs/kmsfs/cmd/kmsfs/options"
-	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
+
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/options"
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 )
 
 // helperVerb is how run names the helper protocol of mount(8) to itself.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/control"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/options"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/fs"
@@ -144,6 +145,6 @@ func (m *mounting) unmountStored(unit string) error {
 	if err != nil || !ok || there.Type != fs.Type {
 		return err // it has been unmounted already
 	}
-	sweepControl(there, m.p.getenv)
+	control.Sweep(there, m.p.getenv)
 	return unmount(there, true, m.p.warn)
 }

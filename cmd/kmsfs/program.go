@@ -8,8 +8,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/spf13/cobra"
+
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 )
 
 // program is what a run of kmsfs has to do with the outside world.

@@ -3,8 +3,9 @@ package main
 import (
 	"errors"
 
-	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"golang.org/x/sys/unix"
+
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 )
 
 // protectMemory keeps the process out of core dumps and debuggers of its own

@@ -8,8 +8,9 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"golang.org/x/sys/unix"
+
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 )
 
 // task is one file to be encrypted.

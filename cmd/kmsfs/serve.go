@@ -13,6 +13,7 @@ import (
 
 	"github.com/kmsfs/kmsfs/cache"
 	"github.com/kmsfs/kmsfs/cache/secmem"
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/control"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/fs"
 	"github.com/kmsfs/kmsfs/kms"
@@ -98,10 +99,10 @@ func (m *mounting) serve(ctx context.Context, ready *readiness, in inheritance) 
 		return errors.Join(ui.Failf("mount: ended by a signal before it was ready"), m.end(files, ended, log.Warn))
 	}
 	window := newWindow(m, files, plaintexts, gate, known)
-	if control, err := openControl(m.point, m.p.getenv, window.reply); err != nil {
+	if socket, err := control.Listen(m.point, m.p.getenv, window.handlers()); err != nil {
 		known.warn("no control socket, so kmsfs status and flush do not work here: " + ui.PlainPath(err).Error())
 	} else {
-		defer control.close()
+		defer socket.Close()
 	}
 	if in.give != nil {
 		if err := giveTo(in.give, files.Lifeline()); err != nil {

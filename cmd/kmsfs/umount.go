@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/control"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/fs"
 )
@@ -22,19 +23,12 @@ file is open here, umount changes nothing and says so; with --lazy no path leads
 to the mount any more, and it ends with its last open file.`,
 		Args: exactly("MNT"),
 		RunE: func(_ *cobra.Command, args []string) error {
-			point, err := realPoint(args[0])
-			if err != nil {
-				return ui.Failf("unmount %s: %w", ui.Quote(args[0]), ui.Cause(err))
-			}
-			m, ok, err := fs.MountAt(point)
+			m, err := p.mounted("unmount", args[0])
 			if err != nil {
 				return err
 			}
-			if !ok || m.Type != fs.Type {
-				return ui.Failf("unmount %s: kmsfs is not mounted there", ui.Quote(args[0])).Hint("findmnt -t %s lists the mounts", fs.Type)
-			}
-			sweepControl(m, p.getenv)
-			if err := unmount(m, lazy, p.warn); errors.Is(err, syscall.EBUSY) {
+			control.Sweep(m.MountEntry, p.getenv)
+			if err := unmount(m.MountEntry, lazy, p.warn); errors.Is(err, syscall.EBUSY) {
 				return ui.Failf("%w", err).Hint("see who uses it with: fuser -vm %s; or detach it now and let it end with its last open file: --lazy", ui.Quote(args[0]))
 			} else if err != nil {
 				return err

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"time"
@@ -10,6 +9,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/kmsfs/kmsfs/cache"
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/control"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/fs"
 	"github.com/kmsfs/kmsfs/kms"
@@ -37,67 +37,55 @@ func newWindow(m *mounting, files *fs.FS, c *cache.Cache, gate *kms.Gate, known 
 	return &window{m, files, c, gate, known, time.Now(), rate.NewLimiter(flushesPerSecond, flushBurst), make(chan struct{}, 1)}
 }
 
-// reply answers one request of the control socket.
-func (w *window) reply(ctx context.Context, uid int, r request) response {
-	if r.Verb != "flush" {
-		b, err := json.Marshal(w.status())
-		if err != nil {
-			return response{Error: err.Error()}
-		}
-		if r.Verb == "status" {
-			return response{Status: b}
-		}
-		if _, err := trustedProgram(); err != nil {
-			return response{Error: err.Error(), Hint: "what is run in its place must belong to root or to who mounted"}
-		}
-		w.known.log.Info("reload", "uid", uid)
-		return response{Status: b, after: func() {
-			select {
-			case w.reloads <- struct{}{}:
-			default: // one is under way
-			}
-		}}
-	}
+// handlers are what the control socket offers.
+func (w *window) handlers() control.Handlers {
+	return control.Handlers{Status: w.status, Flush: w.flush, Reload: w.reload}
+}
+
+// flush forgets plaintext, so many times a second at most.
+func (w *window) flush(ctx context.Context, uid int, paths []string) (*control.Flushed, error) {
 	if !w.flushes.Allow() {
-		return response{Error: "too many flushes", Hint: "one per second is possible; without PATH, one is enough for all files"}
-	}
-	ctx, cancel := context.WithTimeout(ctx, flushPatience)
-	defer cancel()
-	paths := make([]string, len(r.Paths))
-	for i, p := range r.Paths {
-		if paths[i] = string(p); paths[i] == "." {
-			paths = nil // the mount itself
-			break
-		}
+		return nil, ui.Failf("too many flushes").Hint("one per second is possible; without PATH, one is enough for all files")
 	}
 	n, err := w.files.Drop(ctx, paths)
 	w.known.log.Info("flush", "uid", uid, "paths", len(paths), "plaintexts", n)
-	if err != nil {
-		return response{Error: err.Error(), Flush: &flushed{n}}
-	}
-	return response{Flush: &flushed{n}}
+	return &control.Flushed{Plaintexts: n}, err
 }
 
-func (w *window) status() *status {
+// reload lets the program that is installed now take over, if it is trusted.
+func (w *window) reload(uid int) (begin func(), err error) {
+	if _, err := trustedProgram(); err != nil {
+		return nil, ui.Failf("%w", err).Hint("what is run in its place must belong to root or to who mounted")
+	}
+	w.known.log.Info("reload", "uid", uid)
+	return func() {
+		select {
+		case w.reloads <- struct{}{}:
+		default: // one is under way
+		}
+	}, nil
+}
+
+func (w *window) status() *control.Status {
 	c, g, failures := w.cache.Stats(), w.gate.Stats(), w.files.Failures()
-	s := &status{
+	s := &control.Status{
 		Mountpoint: ui.ASCIIName(w.m.point), Source: ui.ASCIIName(w.m.source), PID: os.Getpid(), Version: version,
 		Started: w.started.UTC(), UptimeSeconds: seconds(time.Since(w.started)),
 		Open: w.m.Mode(), TTLSeconds: seconds(w.m.TTL), RefreshSeconds: seconds(w.m.Refresh), StaleSeconds: seconds(w.m.Stale), TimeoutSeconds: seconds(w.m.Timeout),
-		Cache: cacheStatus{
+		Cache: control.CacheStatus{
 			Entries: c.Entries, Stale: c.Stale, StaleServed: c.StaleServed, Refreshes: c.Refreshes, Loading: c.Loading, Bytes: c.Bytes, MaxBytes: c.Max,
 			Hits: c.Hits, Misses: c.Misses, Loads: c.Loads, LoadErrors: c.LoadErrors, Remembered: c.Remembered,
 			Evicted: c.Evictions, Expired: c.Expired, Purged: c.Purged, Wiped: c.Wiped,
 		},
-		KMS: kmsStatus{
+		KMS: control.KMSStatus{
 			Calls: g.Calls, Retries: g.Retries, Throttled: g.Throttled, Unanswered: g.Lost, Cooled: g.Cooled, Crowded: g.Crowded,
 			Waiting: g.Waiting, InFlight: g.InFlight, QPS: g.QPS,
 			Breaker: g.Breaker.String(), BreakerSince: g.Since.UTC(), BreakerOpened: g.Opened, BreakerRefused: g.Refused,
 		},
-		Errors: []errorStatus{}, Warnings: append([]string{}, w.known.inForce()...),
+		Errors: []control.ErrorStatus{}, Warnings: append([]string{}, w.known.inForce()...),
 	}
 	for _, f := range failures {
-		s.Errors = append(s.Errors, errorStatus{f.Class, f.Count, f.At.UTC(), f.Path, f.RequestID, f.Text})
+		s.Errors = append(s.Errors, control.ErrorStatus{Class: f.Class, Count: f.Count, Last: f.At.UTC(), Path: f.Path, RequestID: f.RequestID, Text: f.Text})
 		if f.Class == kms.ClassName(kms.ErrDenied) || f.Class == kms.ClassName(kms.ErrKeyState) {
 			s.Refusals += f.Count
 		}

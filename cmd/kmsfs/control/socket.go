@@ -1,4 +1,4 @@
-package main
+package control
 
 import (
 	"errors"
@@ -22,24 +22,24 @@ import (
 // $XDG_RUNTIME_DIR or /run/user/UID for others. No two file systems have the
 // same device number at a time, in whatever namespace they are mounted.
 
-// controlPlace is where the socket of one mount is.
-type controlPlace struct {
+// endpoint is where the socket of one mount is.
+type endpoint struct {
 	owner int    // the user that the daemon runs as
 	name  string // of the socket
 	dir   string // for messages
 }
 
-func placeOf(m fs.MountEntry, getenv func(string) string) (controlPlace, error) {
+func endpointOf(m fs.MountEntry, getenv func(string) string) (endpoint, error) {
 	for _, o := range m.Super {
 		if v, ok := strings.CutPrefix(o, "user_id="); ok {
 			owner, err := strconv.Atoi(v)
 			if err != nil {
 				break
 			}
-			return controlPlace{owner, strings.ReplaceAll(m.Device, ":", "-") + ".sock", filepath.Join(runtimeDir(owner, getenv), "kmsfs")}, nil
+			return endpoint{owner, strings.ReplaceAll(m.Device, ":", "-") + ".sock", filepath.Join(runtimeDir(owner, getenv), "kmsfs")}, nil
 		}
 	}
-	return controlPlace{}, errors.New("the mount table does not say whose mount it is")
+	return endpoint{}, errors.New("the mount table does not say whose mount it is")
 }
 
 // serverDir is the runtime directory of kmsfs@.service and its user.
@@ -61,7 +61,7 @@ func runtimeDir(owner int, getenv func(string) string) string {
 
 // open opens the directory, and makes it first if the daemon asks. It must be
 // the owner's and nobody else's to look into, and no link.
-func (p controlPlace) open(create bool) (*os.File, error) {
+func (p endpoint) open(create bool) (*os.File, error) {
 	parent, err := openDir(unix.AT_FDCWD, "", filepath.Dir(p.dir), 0)
 	if err != nil {
 		return nil, err
@@ -110,6 +110,6 @@ func private(dir *os.File, owner int) error {
 
 // within is the socket's address through a directory that is open. What the
 // path led to cannot change any more, and is never too long for an address.
-func (p controlPlace) within(dir *os.File) string {
+func (p endpoint) within(dir *os.File) string {
 	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), p.name)
 }

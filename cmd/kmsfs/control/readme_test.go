@@ -1,4 +1,4 @@
-package main
+package control
 
 import (
 	"os"
@@ -9,7 +9,7 @@ import (
 
 // The README's status is what the program prints.
 func TestReadmeStatus(t *testing.T) {
-	b, err := os.ReadFile("../../README.md")
+	b, err := os.ReadFile("../../../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -19,17 +19,17 @@ func TestReadmeStatus(t *testing.T) {
 		t.Fatal("the README has no status")
 	}
 	now := time.Now()
-	s := status{
+	s := Status{
 		Source: "/etc/nginx/certs", Mountpoint: "/run/certs", Open: "checked", PID: 4711, Version: "v1.0.0",
 		UptimeSeconds: (3*time.Hour + 20*time.Minute + 9*time.Second).Seconds(), TTLSeconds: 60,
-		Cache: cacheStatus{Entries: 12, Bytes: 36 << 10, MaxBytes: 64 << 20, Hits: 180, Misses: 14, Loads: 14, LoadErrors: 1},
-		KMS:   kmsStatus{Calls: 14, Breaker: "closed"}, Refusals: 1,
-		Errors: []errorStatus{{Class: "denied", Count: 1, Last: now.Add(-12 * time.Second), Path: "key.pem",
+		Cache: CacheStatus{Entries: 12, Bytes: 36 << 10, MaxBytes: 64 << 20, Hits: 180, Misses: 14, Loads: 14, LoadErrors: 1},
+		KMS:   KMSStatus{Calls: 14, Breaker: "closed"}, Refusals: 1,
+		Errors: []ErrorStatus{{Class: "denied", Count: 1, Last: now.Add(-12 * time.Second), Path: "key.pem",
 			Text: "Decrypt: access denied by the key service (Forbidden.NoPermission, RequestId 3b0c…)"}},
 		Warnings: []string{"keys= is not given: whatever our identity can decrypt is served, whichever key encrypted it"},
 	}
 	var got strings.Builder
-	if err := s.print(&got, now); err != nil {
+	if err := s.Print(&got, now); err != nil {
 		t.Fatal(err)
 	}
 	if got.String() != want {

@@ -1,4 +1,4 @@
-package main
+package control
 
 import (
 	"bytes"
@@ -27,7 +27,7 @@ func TestParseRequest(t *testing.T) {
 		`{"verb":"flush","paths":["L2V0Yw=="]}`,     // /etc
 		`{"verb":"flush","paths":["YQBi"]}`,         // a NUL b
 		`{"verb":"flush","paths":["YS8uLi9iLw=="]}`, // a/../b/
-		`{"verb":"flush","paths":[` + strings.Repeat(`"Lg==",`, maxFlushPaths) + `"Lg=="]}`,
+		`{"verb":"flush","paths":[` + strings.Repeat(`"Lg==",`, MaxFlushPaths) + `"Lg=="]}`,
 	} {
 		if r, err := parseRequest([]byte(bad)); err == nil {
 			t.Errorf("%.80s gives %+v", bad, r)
@@ -46,7 +46,7 @@ func FuzzParseRequest(f *testing.F) {
 			}
 			return
 		}
-		if r.Verb != "status" && r.Verb != "flush" || len(r.Paths) > maxFlushPaths || r.Verb == "status" && len(r.Paths) > 0 {
+		if r.Verb != "status" && r.Verb != "flush" && r.Verb != "reload" || len(r.Paths) > MaxFlushPaths || r.Verb != "flush" && len(r.Paths) > 0 {
 			t.Fatalf("%q gives %+v", line, r)
 		}
 		for _, p := range r.Paths {
@@ -62,34 +62,4 @@ func FuzzParseRequest(f *testing.F) {
 			t.Fatalf("%q gives %s, which gives %v", line, again, err)
 		}
 	})
-}
-
-// A path is understood by its text: relative to the mount, or beneath the
-// mountpoint as it was typed or as the mount table has it.
-func TestBeneath(t *testing.T) {
-	for _, c := range []struct{ path, want string }{
-		{"key.pem", "key.pem"}, {"./a//b/", "a/b"}, {"a/../b", "b"}, {".", "."}, {"..", ""}, {"a/../../b", ""}, {"", ""}, {"a\x00b", ""},
-		{"/run/certs", "."}, {"/run/certs/a", "a"}, {"/run/certs/", "."}, {"/link/a", "a"}, {"/link/../run/certs/a", "a"},
-		{"/run/certs2/a", ""}, {"/run", ""}, {"/", ""}, {"/run/certs/../x", ""},
-	} {
-		got, ok := beneath("/link", "/run/certs", c.path)
-		if ok != (c.want != "") || ok && got != c.want {
-			t.Errorf("%q: %q, %t; want %q", c.path, got, ok, c.want)
-		}
-	}
-}
-
-func TestASCIIJSON(t *testing.T) {
-	in, err := json.Marshal("plain é \u009b \u202e \U0001f511 \x7f")
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := asciiJSON(in)
-	if strings.ContainsFunc(out, func(r rune) bool { return r < 0x20 || r > 0x7e }) {
-		t.Errorf("%q", out)
-	}
-	var back string
-	if err := json.Unmarshal([]byte(out), &back); err != nil || back != "plain é \u009b \u202e \U0001f511 \x7f" {
-		t.Errorf("%q, %v", back, err)
-	}
 }

@@ -1,7 +1,6 @@
-package main
+package control
 
 import (
-	"context"
 	"errors"
 	"net"
 	"os"
@@ -11,22 +10,23 @@ import (
 	"time"
 )
 
-// somePlace is one in a directory of the test's, under the user that runs it.
-func somePlace(t *testing.T) controlPlace {
+// someEndpoint is one in a directory of the test's, under the user that runs it.
+func someEndpoint(t *testing.T) endpoint {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.Chmod(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	return controlPlace{owner: os.Geteuid(), name: "0-1.sock", dir: filepath.Join(dir, "kmsfs")}
+	return endpoint{owner: os.Geteuid(), name: "0-1.sock", dir: filepath.Join(dir, "kmsfs")}
 }
 
-func silent(context.Context, int, request) response { return response{Error: "nothing"} }
+// silent is a daemon that nobody asks.
+var silent = Handlers{}
 
-func (p controlPlace) path() string { return filepath.Join(p.dir, p.name) }
+func (p endpoint) path() string { return filepath.Join(p.dir, p.name) }
 
-// bind leaves a socket in the place: a live one, until it is closed.
-func bind(t *testing.T, p controlPlace) *net.UnixListener {
+// bind leaves a socket at the endpoint: a live one, until it is closed.
+func bind(t *testing.T, p endpoint) *net.UnixListener {
 	t.Helper()
 	if err := os.MkdirAll(p.dir, 0o700); err != nil {
 		t.Fatal(err)
@@ -41,8 +41,8 @@ func bind(t *testing.T, p controlPlace) *net.UnixListener {
 }
 
 func TestControlSocketIsPrivate(t *testing.T) {
-	p := somePlace(t)
-	c, err := newControl(p, silent)
+	p := someEndpoint(t)
+	c, err := newServer(p, silent)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func TestControlSocketIsPrivate(t *testing.T) {
 	if st, err := os.Lstat(p.dir); err != nil || st.Mode() != os.ModeDir|0o700 {
 		t.Errorf("the directory: %v, %v", st, err)
 	}
-	c.close()
+	c.Close()
 	if _, err := os.Lstat(p.path()); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the socket is left behind (%v)", err)
 	}
@@ -60,13 +60,13 @@ func TestControlSocketIsPrivate(t *testing.T) {
 
 // The socket of a process that has died makes room for the next.
 func TestControlReplacesDeadSocket(t *testing.T) {
-	p := somePlace(t)
+	p := someEndpoint(t)
 	bind(t, p).Close()
-	c, err := newControl(p, silent)
+	c, err := newServer(p, silent)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.close()
+	defer c.Close()
 	conn, err := net.Dial("unix", p.path())
 	if err != nil {
 		t.Fatal(err)
@@ -76,46 +76,46 @@ func TestControlReplacesDeadSocket(t *testing.T) {
 
 // One that is about to end is waited for.
 func TestControlWaitsForLastOne(t *testing.T) {
-	p := somePlace(t)
-	first, err := newControl(p, silent)
+	p := someEndpoint(t)
+	first, err := newServer(p, silent)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ended := time.AfterFunc(50*time.Millisecond, first.close)
+	ended := time.AfterFunc(50*time.Millisecond, first.Close)
 	defer ended.Stop()
-	second, err := newControl(p, silent)
+	second, err := newServer(p, silent)
 	if err != nil {
 		t.Fatal(err)
 	}
-	second.close()
+	second.Close()
 }
 
 // It may remove its socket at any moment: also between the look at the name
 // and the call to it.
 func TestControlMeetsOneThatEnds(t *testing.T) {
-	p := somePlace(t)
+	p := someEndpoint(t)
 	for range 100 {
-		first, err := newControl(p, silent)
+		first, err := newServer(p, silent)
 		if err != nil {
 			t.Fatal(err)
 		}
 		gone := make(chan struct{})
-		go func() { defer close(gone); first.close() }()
-		second, err := newControl(p, silent)
+		go func() { defer close(gone); first.Close() }()
+		second, err := newServer(p, silent)
 		if err != nil {
 			t.Fatal(err)
 		}
 		<-gone
-		second.close()
+		second.Close()
 	}
 }
 
 // Nothing but a dead socket is ever removed.
 func TestControlLeavesOthersAlone(t *testing.T) {
 	t.Run("live", func(t *testing.T) {
-		p := somePlace(t)
+		p := someEndpoint(t)
 		bind(t, p)
-		if _, err := newControl(p, silent); err == nil || !strings.Contains(err.Error(), "another process listens") {
+		if _, err := newServer(p, silent); err == nil || !strings.Contains(err.Error(), "another process listens") {
 			t.Errorf("%v", err)
 		}
 		if _, err := net.Dial("unix", p.path()); err != nil {
@@ -128,7 +128,7 @@ func TestControlLeavesOthersAlone(t *testing.T) {
 		"a link":      func(path string) error { return os.Symlink("/nowhere", path) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := somePlace(t)
+			p := someEndpoint(t)
 			if err := os.Mkdir(p.dir, 0o700); err != nil {
 				t.Fatal(err)
 			}
@@ -139,7 +139,7 @@ func TestControlLeavesOthersAlone(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := newControl(p, silent); err == nil || !strings.Contains(err.Error(), "something else has the name") {
+			if _, err := newServer(p, silent); err == nil || !strings.Contains(err.Error(), "something else has the name") {
 				t.Errorf("%v", err)
 			}
 			if after, err := os.Lstat(p.path()); err != nil || !os.SameFile(before, after) {
@@ -148,8 +148,8 @@ func TestControlLeavesOthersAlone(t *testing.T) {
 		})
 	}
 	t.Run("a successor", func(t *testing.T) {
-		p := somePlace(t)
-		c, err := newControl(p, silent)
+		p := someEndpoint(t)
+		c, err := newServer(p, silent)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -157,7 +157,7 @@ func TestControlLeavesOthersAlone(t *testing.T) {
 			t.Fatal(err)
 		}
 		bind(t, p)
-		c.close()
+		c.Close()
 		if _, err := os.Lstat(p.path()); err != nil {
 			t.Errorf("the successor's socket: %v", err)
 		}
