@@ -56,9 +56,6 @@ type server struct {
 }
 
 func (m *mounting) hold(ready *readiness) error {
-	if err := protectMemory(); err != nil {
-		return err
-	}
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	h := &holder{mounting: m}

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/kmsfs/kmsfs/cache/secmem"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/control"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/options"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
@@ -95,6 +96,9 @@ func (m *mounting) run(ctx context.Context) error {
 	if ready := inherited(); ready != nil && m.device != nil {
 		return m.serve(ctx, ready, inheritance{background: true}) // who mounted it would have to hold it
 	} else if ready != nil {
+		if err := secmem.ProtectProcess(); err != nil {
+			return err
+		}
 		return m.hold(ready)
 	}
 	return startBackground(m.p, m.device)

@@ -33,7 +33,7 @@ func (m *mounting) serve(ctx context.Context, ready *readiness, in inheritance) 
 	signal.Ignore(syscall.SIGPIPE) // the end of who reads the log is not the end of the mount
 	// What a shell left open is not for a command that is run for credentials.
 	unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
-	if err := protectMemory(); err != nil {
+	if err := secmem.ProtectProcess(); err != nil {
 		return err
 	}
 	log, closeLog, err := m.openLog(in.background)
@@ -45,7 +45,7 @@ func (m *mounting) serve(ctx context.Context, ready *readiness, in inheritance) 
 	if m.unrecorded {
 		known.remember(noSystemLog)
 	}
-	for _, w := range lockMemory() {
+	for _, w := range secmem.LockProcess() {
 		known.warn(w)
 	}
 	client, err := newClient(m.Settings, m.p.getenv, log)
