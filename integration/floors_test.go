@@ -29,7 +29,8 @@ var floors = []struct {
 	{"cmd/kmsfs/ui", []string{"golang.org/x/term", "kms", "kms/aliyun"}, nil, "messages and hints; it knows errors, and nothing of what the program does (x/term: is it one?)"},
 	{"cmd/kmsfs/options", []string{"github.com/spf13/pflag", "cmd/kmsfs/ui", "kms"}, nil, "the one table; a value is typed here, and used elsewhere"},
 	{"cmd/kmsfs/control", []string{"golang.org/x/sys", "cmd/kmsfs/ui", "fs"}, nil, "both ends of one socket; it finds it by the mount table, and what a verb does is brought by the daemon"},
-	{"cmd/kmsfs", []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/sys", "golang.org/x/time", "cmd/kmsfs/control", "cmd/kmsfs/options", "cmd/kmsfs/ui", "fs", "cache", "cache/secmem", "kms", "kms/aliyun"}, nil, "the program joins the rooms, but never links a fake"},
+	{"cmd/kmsfs/supervise", []string{"golang.org/x/sys", "cmd/kmsfs/ui", "fs"}, nil, "processes that follow each other; the holder reads no secret, so it has no cache, no key service and no options"},
+	{"cmd/kmsfs", []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/sys", "golang.org/x/time", "cmd/kmsfs/control", "cmd/kmsfs/options", "cmd/kmsfs/supervise", "cmd/kmsfs/ui", "fs", "cache", "cache/secmem", "kms", "kms/aliyun"}, nil, "the program joins the rooms, but never links a fake"},
 	{"cmd/kms-emulator", []string{"kms/emulator", "github.com/spf13/cobra", "github.com/spf13/pflag"}, nil, "a separate program, so that the product never links a fake"},
 }
 

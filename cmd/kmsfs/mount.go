@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/kmsfs/kmsfs/cache/secmem"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/control"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/options"
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/supervise"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/fs"
 )
@@ -71,37 +73,45 @@ type mounting struct {
 }
 
 func (m *mounting) run(ctx context.Context) error {
-	in, err := inherit()
+	in, err := supervise.Inherit()
 	if err != nil {
 		return err
 	}
 	if m.directory, err = m.workingDirectory(); err != nil {
 		return err
 	}
-	if in.line != nil {
-		if err := m.absolute(in.line.Device); err != nil {
+	if in.Line != nil {
+		if err := m.absolute(in.Line.Device); err != nil {
 			return err
 		}
-		return m.serve(ctx, inherited(), in)
+		return m.serve(ctx, supervise.InheritReadiness(), in)
 	}
 	if err := m.resolve(); err != nil {
 		return err
 	}
-	if in.background {
-		return m.serve(ctx, inherited(), in)
+	if in.Background {
+		return m.serve(ctx, supervise.InheritReadiness(), in)
 	}
 	if m.foreground {
 		return m.serve(ctx, nil, in)
 	}
-	if ready := inherited(); ready != nil && m.device != nil {
-		return m.serve(ctx, ready, inheritance{background: true}) // who mounted it would have to hold it
+	if ready := supervise.InheritReadiness(); ready != nil && m.device != nil {
+		return m.serve(ctx, ready, supervise.Inheritance{Background: true}) // who mounted it would have to hold it
 	} else if ready != nil {
 		if err := secmem.ProtectProcess(); err != nil {
 			return err
 		}
-		return m.hold(ready)
+		return supervise.Hold(m.succession(), ready)
 	}
-	return startBackground(m.p, m.device)
+	return supervise.StartBackground(m.p.name, m.p.args, m.device)
+}
+
+// succession is how the processes of this mount follow each other.
+func (m *mounting) succession() supervise.Config {
+	return supervise.Config{
+		Name: m.p.name, Args: m.p.args, Directory: m.directory, Point: m.point, Stdout: m.p.stdout, Stderr: m.p.stderr,
+		OpenLog: func() (*slog.Logger, func(), error) { return m.openLog(true) },
+	}
 }
 
 // workingDirectory is where the command line was written. One that has been

@@ -9,6 +9,7 @@ import (
 
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/control"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/options"
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/supervise"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/fs"
 )
@@ -53,7 +54,7 @@ func premountCommand(p *program) *cobra.Command {
 				return m.explainMount(err)
 			}
 			defer device.Close()
-			if err := notify("FDSTORE=1\nFDNAME="+deviceName, int(device.Fd())); err != nil {
+			if err := supervise.Notify("FDSTORE=1\nFDNAME="+supervise.DeviceName, int(device.Fd())); err != nil {
 				return errors.Join(ui.Failf("premount: %w", err), fs.Unmount(m.point, true))
 			}
 			return nil
@@ -69,17 +70,17 @@ func premountCommand(p *program) *cobra.Command {
 // prepare makes the mountpoint and an empty store, unless the mount is there
 // and only waits for its next server. That one is not looked at.
 func (m *mounting) prepare(unit string) (goesOn bool, err error) {
-	state, err := askSystemd(unit)
+	state, err := supervise.AskSystemd(unit)
 	if err != nil {
 		return false, err
 	}
-	if there, err := m.stands(); err != nil || there && state.complete() {
+	if there, err := m.stands(); err != nil || there && state.Complete() {
 		return there, err
 	}
-	if err := unstore(); err != nil {
+	if err := supervise.EmptyStore(); err != nil {
 		return false, ui.Failf("premount: %w", err)
 	}
-	if _, err := askSystemd(unit); err != nil { // it has let go of them
+	if _, err := supervise.AskSystemd(unit); err != nil { // it has let go of them
 		return false, err
 	}
 	if _, ok, err := fs.MountAt(m.point); err != nil || ok {
@@ -124,17 +125,17 @@ func (m *mounting) stands() (bool, error) {
 // another one takes over. If the service's main process never ran and nothing
 // is stored, it never mounted: what is there is not its own.
 func (m *mounting) unmountStored(unit string) error {
-	state, err := askSystemd(unit)
+	state, err := supervise.AskSystemd(unit)
 	if err != nil {
 		m.p.warn(err.Error() + "; it is unmounted")
 	}
-	if m.p.getenv("EXIT_CODE") == "" && state.stored == 0 {
+	if m.p.getenv("EXIT_CODE") == "" && state.Stored == 0 {
 		return nil
 	}
-	if there, err := m.stands(); err == nil && there && state.goesOn(m.p.getenv("SERVICE_RESULT")) {
+	if there, err := m.stands(); err == nil && there && state.GoesOn(m.p.getenv("SERVICE_RESULT")) {
 		return nil
 	}
-	if err := unstore(); err != nil {
+	if err := supervise.EmptyStore(); err != nil {
 		return ui.Failf("premount: %w", err)
 	}
 	point, err := realPoint(m.point)

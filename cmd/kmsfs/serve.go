@@ -14,6 +14,7 @@ import (
 	"github.com/kmsfs/kmsfs/cache"
 	"github.com/kmsfs/kmsfs/cache/secmem"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/control"
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/supervise"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/fs"
 	"github.com/kmsfs/kmsfs/kms"
@@ -29,14 +30,14 @@ const (
 
 // serve mounts and answers until the filesystem is unmounted or a signal
 // ends it. ready is told once, when the mount answers; nil in the foreground.
-func (m *mounting) serve(ctx context.Context, ready *readiness, in inheritance) error {
+func (m *mounting) serve(ctx context.Context, ready *supervise.Readiness, in supervise.Inheritance) error {
 	signal.Ignore(syscall.SIGPIPE) // the end of who reads the log is not the end of the mount
 	// What a shell left open is not for a command that is run for credentials.
 	unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
 	if err := secmem.ProtectProcess(); err != nil {
 		return err
 	}
-	log, closeLog, err := m.openLog(in.background)
+	log, closeLog, err := m.openLog(in.Background)
 	if err != nil {
 		return err
 	}
@@ -78,7 +79,7 @@ func (m *mounting) serve(ctx context.Context, ready *readiness, in inheritance) 
 	}
 	defer plaintexts.Close()
 	files, err := fs.New(fs.Config{
-		Source: m.source, Mountpoint: m.point, Device: m.device, Shared: m.Shared, Lifeline: in.line, Decrypter: decrypter, Cache: plaintexts,
+		Source: m.source, Mountpoint: m.point, Device: m.device, Shared: m.Shared, Lifeline: in.Line, Decrypter: decrypter, Cache: plaintexts,
 		Context: m.Context, BindNames: m.BindNames, Encoding: m.Encoding,
 		FileMode: m.FileMode, DirMode: m.DirMode, UID: m.UID, GID: m.GID, AllowOther: m.AllowOther, Plain: m.Plain, Fast: m.Fast, Log: log, Warn: known.warn,
 	})
@@ -104,28 +105,28 @@ func (m *mounting) serve(ctx context.Context, ready *readiness, in inheritance) 
 	} else {
 		defer socket.Close()
 	}
-	if in.give != nil {
-		if err := giveTo(in.give, files.Lifeline()); err != nil {
+	if in.Give != nil {
+		if err := supervise.GiveLifeline(in.Give, files.Lifeline()); err != nil {
 			return errors.Join(err, m.end(files, ended, log.Warn))
 		}
 	}
-	if in.stored && in.line == nil {
-		if err := store(files.Lifeline()); err != nil {
+	if in.Stored && in.Line == nil {
+		if err := supervise.StoreLifeline(files.Lifeline()); err != nil {
 			known.warn("no successor can take over: " + err.Error())
 		}
 	}
-	if ready != nil && !ready.report() {
+	if ready != nil && !ready.Report() {
 		return m.end(files, ended, log.Warn) // kmsfs mount was killed meanwhile
 	}
 	log.Info("mounted", "source", m.source, "mountpoint", m.point, "pid", os.Getpid(), "version", version)
-	if err := notify("READY=1\nSTATUS=Mounted"); err != nil {
+	if err := supervise.Notify("READY=1\nSTATUS=Mounted"); err != nil {
 		log.Warn(err.Error())
 	}
-	go m.feedWatchdog(ctx, window.state)
-	go in.watchHolder(log)
+	go supervise.FeedWatchdog(ctx, m.point, m.p.getenv, window.state)
+	go in.WatchHolder(log)
 	handOver := func() {
 		log.Info("handing over", "mountpoint", m.point, "pid", os.Getpid())
-		log.Error("serving on: " + m.become(files, in).Error())
+		log.Error("serving on: " + supervise.Reexec(files, m.directory, in).Error())
 	}
 	for ctx.Err() == nil {
 		select {
@@ -143,15 +144,15 @@ func (m *mounting) serve(ctx context.Context, ready *readiness, in inheritance) 
 		case <-ctx.Done():
 		}
 	}
-	if in.stored {
-		notify("STOPPING=1\nSTATUS=Stopping")
+	if in.Stored {
+		supervise.Notify("STOPPING=1\nSTATUS=Stopping")
 		log.Info("ended; whether a successor takes over is up to systemd", "mountpoint", m.point)
-		if !files.Stop(stopPatience) {
+		if !files.Stop(supervise.StopPatience) {
 			files.Abandon() // what is under way would be answered with an error; a successor begins it anew
 		}
 		return nil
 	}
-	notify("STOPPING=1\nSTATUS=Unmounting")
+	supervise.Notify("STOPPING=1\nSTATUS=Unmounting")
 	stop() // a second signal ends the process at once
 	return m.end(files, ended, log.Warn)
 }

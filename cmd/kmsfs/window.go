@@ -10,6 +10,7 @@ import (
 
 	"github.com/kmsfs/kmsfs/cache"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/control"
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/supervise"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/fs"
 	"github.com/kmsfs/kmsfs/kms"
@@ -54,7 +55,7 @@ func (w *window) flush(ctx context.Context, uid int, paths []string) (*control.F
 
 // reload lets the program that is installed now take over, if it is trusted.
 func (w *window) reload(uid int) (begin func(), err error) {
-	if _, err := trustedProgram(); err != nil {
+	if _, err := supervise.TrustedProgram(); err != nil {
 		return nil, ui.Failf("%w", err).Hint("what is run in its place must belong to root or to who mounted")
 	}
 	w.known.log.Info("reload", "uid", uid)

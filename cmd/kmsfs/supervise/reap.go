@@ -1,4 +1,4 @@
-package main
+package supervise
 
 import (
 	"bytes"
@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// errUndead is how a server ended that cannot end.
-var errUndead = errors.New("killed, but a thread of it waits in the kernel for an answer that its successor has to give")
+// errUnending is how a server ended that cannot end.
+var errUnending = errors.New("killed, but a thread of it waits in the kernel for an answer that its successor has to give")
 
-// end waits for the end of a server. One that is killed while it takes pages
+// reap waits for the end of a server. One that is killed while it takes pages
 // back from the kernel has a thread that no signal ends: it waits for a READ of
 // these pages, which nobody would answer any more. Its first thread has ended by
 // then; that it has is looked at twice, because for a moment this is so in
 // every exec, too.
-func (s *server) end() error {
+func (s *server) reap() error {
 	ended := make(chan error, 1)
 	go func() { ended <- s.Wait() }()
 	for seen := 0; seen < 2; {
@@ -30,7 +30,7 @@ func (s *server) end() error {
 		}
 	}
 	s.Process.Kill() // an exec must not go on once that thread has ended
-	return errUndead
+	return errUnending
 }
 
 // firstThreadEnded tells whether a child that nobody has waited for is a

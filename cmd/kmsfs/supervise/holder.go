@@ -1,9 +1,22 @@
-package main
+// Package supervise is about the processes of one mount that follow each other.
+//
+// The process in the background is two. The holder starts the server, which
+// mounts when it is ready to answer and does everything else; it gets from it
+// what outlives a process, and starts another server when that one dies.
+// Readers wait for that moment, and see nothing of it.
+//
+// The holder asks nobody for anything, reads no credentials and no plaintext,
+// and nothing can connect to it. When it is killed itself, the server goes on,
+// and can hand over to a new program; but with the server ends the mount.
+//
+// In a service systemd is the holder: what outlives a process lies in its store.
+package supervise
 
 import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -17,15 +30,6 @@ import (
 	"github.com/kmsfs/kmsfs/fs"
 )
 
-// The process in the background is two. The holder starts the server, which
-// mounts when it is ready to answer and does everything else; it gets from it
-// what outlives a process, and starts another server when that one dies. Readers wait for that moment, and see
-// nothing of it.
-//
-// The holder asks nobody for anything, reads no credentials and no plaintext,
-// and nothing can connect to it. When it is killed itself, the server goes on,
-// and can hand over to a new program; but with the server ends the mount.
-
 const (
 	// A server that dies this often, or before it has begun, is left dead:
 	// something kills every one. Then the mount ends, with an error for its
@@ -35,9 +39,21 @@ const (
 	maxStillborn = 5
 )
 
+// Config is how the processes of one mount follow each other.
+type Config struct {
+	Name      string   // argv[0]
+	Args      []string // what follows it
+	Directory string   // where the command line was written
+	Point     string
+	Stdout    io.Writer // of the first server
+	Stderr    io.Writer
+	// OpenLog opens the log of the mount in the background.
+	OpenLog func() (log *slog.Logger, end func(), err error)
+}
+
 // holder is one mount's.
 type holder struct {
-	*mounting
+	Config
 	line   *fs.Lifeline
 	alive  *os.File // the end of a pipe that tells servers that we are there
 	theirs *os.File
@@ -55,10 +71,12 @@ type server struct {
 	stderr bytes.Buffer
 }
 
-func (m *mounting) hold(ready *readiness) error {
+// Hold starts a server, and another one after each that dies. It returns when
+// the mount has ended.
+func Hold(c Config, ready *Readiness) error {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-	h := &holder{mounting: m}
+	h := &holder{Config: c}
 	var err error
 	if h.theirs, h.alive, err = os.Pipe(); err != nil {
 		return ui.Failf("start in the background: %w", err)
@@ -80,12 +98,12 @@ func (m *mounting) hold(ready *readiness) error {
 		return err
 	}
 	defer h.line.Close()
-	if !ready.report() {
+	if !ready.Report() {
 		first.Process.Signal(syscall.SIGTERM) // kmsfs mount was killed meanwhile
 	}
 	debug.FreeOSMemory()
 	var closeLog func()
-	if h.log, closeLog, err = m.openLog(true); err != nil {
+	if h.log, closeLog, err = c.OpenLog(); err != nil {
 		return err
 	}
 	defer closeLog()
@@ -126,13 +144,13 @@ func (h *holder) succeed(s *server, signals <-chan os.Signal) error {
 			if err == nil || !h.line.Alive() {
 				return err
 			}
-			if m, ok, merr := fs.MountAt(h.point); merr == nil && (!ok || m.Type != fs.Type) {
-				h.log.Warn("the mount was detached and ends with its server; its readers get an error now", "mountpoint", h.point)
+			if m, ok, merr := fs.MountAt(h.Point); merr == nil && (!ok || m.Type != fs.Type) {
+				h.log.Warn("the mount was detached and ends with its server; its readers get an error now", "mountpoint", h.Point)
 				return nil
 			}
 			next, serr := h.succession(s, err)
 			if serr != nil {
-				h.log.Error("the mount ends: "+serr.Error(), "mountpoint", h.point)
+				h.log.Error("the mount ends: "+serr.Error(), "mountpoint", h.Point)
 				return serr
 			}
 			s = next
@@ -143,7 +161,7 @@ func (h *holder) succeed(s *server, signals <-chan os.Signal) error {
 // succession starts the server after one that died of cause.
 func (h *holder) succession(dead *server, cause error) (*server, error) {
 	said := ""
-	if !errors.Is(cause, errUndead) { // which may still write
+	if !errors.Is(cause, errUnending) { // which may still write
 		if line, _, _ := strings.Cut(dead.stderr.String(), "\n"); line != "" {
 			said = ui.OneLine(line)
 		}
@@ -165,14 +183,14 @@ func (h *holder) succession(dead *server, cause error) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.log.Warn(fmt.Sprintf("server died (%v), successor took over", cause), "mountpoint", h.point, "died", dead.Process.Pid, "pid", next.Process.Pid, "said", said)
+	h.log.Warn(fmt.Sprintf("server died (%v), successor took over", cause), "mountpoint", h.Point, "died", dead.Process.Pid, "pid", next.Process.Pid, "said", said)
 	return next, nil
 }
 
 // start starts a server: the program as it lies on disk, if that is safe, else
 // the one that we are. The first one gives us the lifeline through a socket.
 func (h *holder) start(give *os.File) (*server, error) {
-	path, err := trustedProgram()
+	path, err := TrustedProgram()
 	if err != nil {
 		path = "/proc/self/exe"
 	}
@@ -180,8 +198,8 @@ func (h *holder) start(give *os.File) (*server, error) {
 	if err != nil {
 		return nil, ui.Failf("start the server: %w", err)
 	}
-	s := &server{Cmd: exec.Command(path, h.p.args...), ready: make(chan bool, 1), exited: make(chan error, 1)}
-	s.Args[0] = h.p.name
+	s := &server{Cmd: exec.Command(path, h.Args...), ready: make(chan bool, 1), exited: make(chan error, 1)}
+	s.Args[0] = h.Name
 	s.ExtraFiles = []*os.File{write, h.theirs}
 	numbers := map[string]int{holderName: 4}
 	if give != nil {
@@ -189,11 +207,11 @@ func (h *holder) start(give *os.File) (*server, error) {
 		numbers[giveName] = 5
 	} else {
 		s.ExtraFiles = append(s.ExtraFiles, h.line.Device, h.line.Journal, h.line.Source)
-		numbers[deviceName], numbers[journalName], numbers[sourceName] = 5, 6, 7
+		numbers[DeviceName], numbers[journalName], numbers[sourceName] = 5, 6, 7
 	}
-	s.Env = append(inheritance{background: true}.passOn(numbers, h.directory), readyEnv+"=3")
+	s.Env = append(Inheritance{Background: true}.passOn(numbers, h.Directory), readyEnv+"=3")
 	if give != nil {
-		s.Stdout, s.Stderr = h.p.stdout, h.p.stderr
+		s.Stdout, s.Stderr = h.Stdout, h.Stderr
 	} else {
 		s.Stderr = &s.stderr
 	}
@@ -208,7 +226,7 @@ func (h *holder) start(give *os.File) (*server, error) {
 		n, _ := read.Read(make([]byte, 1))
 		read.Close()
 		ready <- n == 1
-		s.exited <- s.end()
+		s.exited <- s.reap()
 	}()
 	return s, nil
 }

@@ -1,4 +1,4 @@
-package main
+package supervise
 
 import "testing"
 
@@ -22,7 +22,7 @@ func TestServiceGoesOn(t *testing.T) {
 		{2, true, "", "signal", false},
 	} {
 		s := service{c.stored, c.answered, c.job}
-		if got := s.goesOn(c.result); got != c.want {
+		if got := s.GoesOn(c.result); got != c.want {
 			t.Errorf("%+v: %t", c, got)
 		}
 	}

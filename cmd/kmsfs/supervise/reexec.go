@@ -1,4 +1,4 @@
-package main
+package supervise
 
 import (
 	"fmt"
@@ -12,36 +12,43 @@ import (
 	"github.com/kmsfs/kmsfs/fs"
 )
 
-// stopPatience is how long a hand-over waits for requests that are under way.
+// StopPatience is how long a hand-over waits for requests that are under way.
 // What takes longer, the successor begins anew.
-const stopPatience = 200 * time.Millisecond
+const StopPatience = 200 * time.Millisecond
 
-// become hands the mount over to the program as it lies on disk now, under the
+// Session is what this process serves, as far as another one goes on with it.
+type Session interface {
+	Stop(patience time.Duration) bool
+	Restart()
+	Lifeline() *fs.Lifeline
+}
+
+// Reexec hands the mount over to the program as it lies on disk now, under the
 // same path and with the same arguments: this process becomes it. It returns
 // only if that is not possible, and serves on.
-func (m *mounting) become(files *fs.FS, in inheritance) error {
-	path, err := trustedProgram()
+func Reexec(s Session, directory string, in Inheritance) error {
+	path, err := TrustedProgram()
 	if err != nil {
 		return err
 	}
-	files.Stop(stopPatience)
-	line := files.Lifeline()
-	numbers := map[string]int{deviceName: int(line.Device.Fd()), journalName: int(line.Journal.Fd()), sourceName: int(line.Source.Fd())}
+	s.Stop(StopPatience)
+	line := s.Lifeline()
+	numbers := map[string]int{DeviceName: int(line.Device.Fd()), journalName: int(line.Journal.Fd()), sourceName: int(line.Source.Fd())}
 	if in.holder != nil {
 		numbers[holderName] = int(in.holder.Fd())
 	}
-	_ = notify(fmt.Sprintf("RELOADING=1\nMONOTONIC_USEC=%d", monotonic()))
+	_ = Notify(fmt.Sprintf("RELOADING=1\nMONOTONIC_USEC=%d", monotonic()))
 	syscall.ForkLock.Lock() // nobody is started while these are inherited
 	for _, fd := range numbers {
 		unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0)
 	}
-	err = syscall.Exec(path, os.Args, in.passOn(numbers, m.directory))
+	err = syscall.Exec(path, os.Args, in.passOn(numbers, directory))
 	for _, fd := range numbers {
 		unix.CloseOnExec(fd)
 	}
 	syscall.ForkLock.Unlock()
-	files.Restart()
-	_ = notify("READY=1")
+	s.Restart()
+	_ = Notify("READY=1")
 	return fmt.Errorf("hand over to %s: %w", path, err)
 }
 
@@ -51,11 +58,11 @@ func monotonic() int64 {
 	return t.Nano() / 1000
 }
 
-// trustedProgram is the path of this program, if nobody but root and this user
+// TrustedProgram is the path of this program, if nobody but root and this user
 // can put another one there: the file and every directory above it must be
 // owned by one of them, and writable by nobody else. A directory like /tmp,
 // where each may remove only what is theirs, is as good.
-func trustedProgram() (string, error) {
+func TrustedProgram() (string, error) {
 	path, err := os.Executable() // as it was at the start, whatever lies there now
 	if err != nil {
 		return "", fmt.Errorf("hand over: %w", err)

@@ -1,4 +1,4 @@
-package main
+package supervise
 
 import (
 	"net"
@@ -26,7 +26,7 @@ func TestNotify(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := notify("FDSTORE=1\nFDNAME=fuse", int(write.Fd())); err != nil {
+		if err := Notify("FDSTORE=1\nFDNAME=fuse", int(write.Fd())); err != nil {
 			t.Fatal(err)
 		}
 		write.Close()
@@ -56,11 +56,11 @@ func TestNotify(t *testing.T) {
 
 func TestNotifyNobody(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", "")
-	if err := notify("READY=1"); err != nil {
+	if err := Notify("READY=1"); err != nil {
 		t.Error(err)
 	}
 	t.Setenv("NOTIFY_SOCKET", filepath.Join(t.TempDir(), "gone"))
-	if err := notify("READY=1"); err == nil {
+	if err := Notify("READY=1"); err == nil {
 		t.Error("nobody listens, and that is no error")
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package supervise
 
 import (
 	"fmt"
@@ -26,38 +26,38 @@ const (
 	directoryEnv = "KMSFS_DIRECTORY"
 )
 
-// inheritance is what a process has from those before it.
-type inheritance struct {
-	line       *fs.Lifeline // nil: nothing is mounted yet
+// Inheritance is what a process has from those before it.
+type Inheritance struct {
+	Line       *fs.Lifeline // nil: nothing is mounted yet
 	holder     *os.File     // a pipe whose other end the holder has; nil without one
-	give       *os.File     // a socket on which the holder waits for the lifeline
-	background bool
-	stored     bool // systemd keeps the lifeline, or will
+	Give       *os.File     // a socket on which the holder waits for the lifeline
+	Background bool
+	Stored     bool // systemd keeps the lifeline, or will
 }
 
 // names of the descriptors, also in systemd's store.
 const (
-	deviceName  = "kmsfs-device"
+	DeviceName  = "kmsfs-device"
 	journalName = "kmsfs-journal"
 	sourceName  = "kmsfs-source"
 	holderName  = "holder"
 	giveName    = "give"
 )
 
-// inherit finds what was left to this process, and keeps it from the programs
+// Inherit finds what was left to this process, and keeps it from the programs
 // that it may start.
-func inherit() (inheritance, error) {
+func Inherit() (Inheritance, error) {
 	numbers := map[string]int{}
-	var in inheritance
+	var in Inheritance
 	if list := os.Getenv(lifelineEnv); list != "" {
 		for item := range strings.SplitSeq(list, ",") {
 			name, number, _ := strings.Cut(item, "=")
 			fd, err := strconv.Atoi(number)
 			switch {
 			case name == "background":
-				in.background = true
+				in.Background = true
 			case name == "stored":
-				in.stored = true
+				in.Stored = true
 			case err == nil && fd > 2:
 				numbers[name] = fd
 			}
@@ -73,7 +73,7 @@ func inherit() (inheritance, error) {
 		for i := range min(n, len(names)) {
 			if slices.Contains(storedNames, names[i]) { // others are not ours
 				numbers[names[i]] = 3 + i
-				in.stored = true
+				in.Stored = true
 			}
 		}
 	}
@@ -90,7 +90,7 @@ func inherit() (inheritance, error) {
 		}
 		return os.NewFile(uintptr(fd), name)
 	}
-	in.holder, in.give = file(holderName), file(giveName)
+	in.holder, in.Give = file(holderName), file(giveName)
 	// One that is not complete is none. Its device may be the mountpoint, as
 	// systemd passes it to the first process of a service.
 	for _, name := range storedNames {
@@ -98,29 +98,29 @@ func inherit() (inheritance, error) {
 			return in, nil
 		}
 	}
-	in.line = &fs.Lifeline{Device: file(deviceName), Journal: file(journalName), Source: file(sourceName)}
+	in.Line = &fs.Lifeline{Device: file(DeviceName), Journal: file(journalName), Source: file(sourceName)}
 	return in, nil
 }
 
 // passOn is the environment in which the next process finds its inheritance,
 // under these numbers.
-func (in inheritance) passOn(numbers map[string]int, directory string) []string {
+func (in Inheritance) passOn(numbers map[string]int, directory string) []string {
 	var list []string
 	for name, fd := range numbers {
 		list = append(list, fmt.Sprintf("%s=%d", name, fd))
 	}
-	if in.background {
+	if in.Background {
 		list = append(list, "background")
 	}
-	if in.stored {
+	if in.Stored {
 		list = append(list, "stored")
 	}
 	return append(os.Environ(), lifelineEnv+"="+strings.Join(list, ","), directoryEnv+"="+directory)
 }
 
-// watchHolder says when the holder has died: from then on, nobody starts a
+// WatchHolder says when the holder has died: from then on, nobody starts a
 // successor if this process is killed.
-func (in inheritance) watchHolder(log *slog.Logger) {
+func (in Inheritance) WatchHolder(log *slog.Logger) {
 	if in.holder == nil {
 		return
 	}
@@ -137,8 +137,8 @@ func socketPair() (ours, theirs *os.File, err error) {
 	return os.NewFile(uintptr(pair[0]), "to the holder"), os.NewFile(uintptr(pair[1]), "to the server"), nil
 }
 
-// giveTo lets the holder have a copy of the lifeline.
-func giveTo(socket *os.File, line *fs.Lifeline) error {
+// GiveLifeline lets the holder have a copy of the lifeline.
+func GiveLifeline(socket *os.File, line *fs.Lifeline) error {
 	defer socket.Close()
 	rights := unix.UnixRights(int(line.Device.Fd()), int(line.Journal.Fd()), int(line.Source.Fd()))
 	if err := unix.Sendmsg(int(socket.Fd()), []byte{'!'}, rights, nil, unix.MSG_NOSIGNAL); err != nil {
@@ -164,5 +164,5 @@ func takeLifeline(socket *os.File) (*fs.Lifeline, error) {
 		return nil, ui.Failf("start in the background: the server gave no descriptors")
 	}
 	file := func(i int, name string) *os.File { return os.NewFile(uintptr(fds[i]), name) }
-	return &fs.Lifeline{Device: file(0, deviceName), Journal: file(1, journalName), Source: file(2, sourceName)}, nil
+	return &fs.Lifeline{Device: file(0, DeviceName), Journal: file(1, journalName), Source: file(2, sourceName)}, nil
 }

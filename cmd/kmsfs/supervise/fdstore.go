@@ -1,4 +1,4 @@
-package main
+package supervise
 
 import (
 	"context"
@@ -14,35 +14,35 @@ import (
 // What outlives the process of a service lies in systemd's store: the kernel's
 // end of the mount, which premount leaves there, and what its server adds as
 // soon as it answers. The next process of the service gets all of it. When the
-// service has ended for good, systemd lets go of it, and with that ends the
+// Service has ended for good, systemd lets go of it, and with that ends the
 // connection: readers get an error and do not hang.
 
 // storedNames is what a complete store has.
-var storedNames = []string{deviceName, journalName, sourceName}
+var storedNames = []string{DeviceName, journalName, sourceName}
 
-// store adds to the device what a successor needs besides. systemd could not
+// StoreLifeline adds to the device what a successor needs besides. systemd could not
 // poll a file or a directory.
-func store(line *fs.Lifeline) error {
-	if err := notify("FDSTORE=1\nFDPOLL=0\nFDNAME="+journalName, int(line.Journal.Fd())); err != nil {
+func StoreLifeline(line *fs.Lifeline) error {
+	if err := Notify("FDSTORE=1\nFDPOLL=0\nFDNAME="+journalName, int(line.Journal.Fd())); err != nil {
 		return err
 	}
-	return notify("FDSTORE=1\nFDPOLL=0\nFDNAME="+sourceName, int(line.Source.Fd()))
+	return Notify("FDSTORE=1\nFDPOLL=0\nFDNAME="+sourceName, int(line.Source.Fd()))
 }
 
-// unstore makes systemd let go of everything. systemd hears of it before it
+// EmptyStore makes systemd let go of everything. systemd hears of it before it
 // answers the next question or starts the next process.
-func unstore() error {
+func EmptyStore() error {
 	for _, name := range storedNames {
-		if err := notify("FDSTOREREMOVE=1\nFDNAME=" + name); err != nil {
+		if err := Notify("FDSTOREREMOVE=1\nFDNAME=" + name); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// service is what systemd says of one.
+// Service is what systemd says of one.
 type service struct {
-	stored   int    // descriptors in its store
+	Stored   int    // descriptors in its store
 	answered bool   // its last process has got as far as to say how it is
 	job      string // what systemd is about to do: stop, restart, …
 }
@@ -50,7 +50,7 @@ type service struct {
 // systemdPatience bounds a question to systemd.
 const systemdPatience = 5 * time.Second
 
-func askSystemd(unit string) (s service, err error) {
+func AskSystemd(unit string) (s service, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), systemdPatience)
 	defer cancel()
 	shown, err := exec.CommandContext(ctx, "/bin/systemctl", "show", "--property=NFileDescriptorStore", "--property=StatusText", "--", unit).Output()
@@ -60,7 +60,7 @@ func askSystemd(unit string) (s service, err error) {
 	for line := range strings.Lines(string(shown)) {
 		switch name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "="); name {
 		case "NFileDescriptorStore":
-			s.stored, _ = strconv.Atoi(value)
+			s.Stored, _ = strconv.Atoi(value)
 		case "StatusText":
 			s.answered = value != ""
 		}
@@ -77,15 +77,15 @@ func askSystemd(unit string) (s service, err error) {
 	return s, nil
 }
 
-// complete tells whether a process of the service could take over.
-func (s service) complete() bool { return s.stored == len(storedNames) }
+// Complete tells whether a process of the service could take over.
+func (s service) Complete() bool { return s.Stored == len(storedNames) }
 
-// goesOn tells, when a process of the service has ended with that result
+// GoesOn tells, when a process of the service has ended with that result
 // (systemd.exec(5), SERVICE_RESULT), whether another one takes over. After one
 // that never answered none does: whatever kept it from that would keep the
 // next one, and readers would wait for it.
-func (s service) goesOn(result string) bool {
-	if !s.complete() || !s.answered {
+func (s service) GoesOn(result string) bool {
+	if !s.Complete() || !s.answered {
 		return false
 	}
 	switch s.job {

@@ -1,4 +1,4 @@
-package main
+package supervise
 
 import (
 	"errors"
@@ -26,14 +26,17 @@ import (
 // readyEnv names the pipe's descriptor to the child.
 const readyEnv = "KMSFS_READY_FD"
 
-// readiness is the child's end.
-type readiness struct {
+// fdPath is where a mountpoint is a descriptor of /dev/fuse.
+const fdPath = "/dev/fd/"
+
+// Readiness is the child's end.
+type Readiness struct {
 	pipe *os.File
 	told atomic.Bool
 }
 
-// inherited returns the child's end, or nil in any other process.
-func inherited() *readiness {
+// InheritReadiness returns the child's end, or nil in any other process.
+func InheritReadiness() *Readiness {
 	fd, err := strconv.Atoi(os.Getenv(readyEnv))
 	os.Unsetenv(readyEnv)
 	if err != nil || fd < 3 {
@@ -44,7 +47,7 @@ func inherited() *readiness {
 		return nil
 	}
 	unix.CloseOnExec(fd)
-	r := &readiness{pipe: os.NewFile(uintptr(fd), "readiness pipe")}
+	r := &Readiness{pipe: os.NewFile(uintptr(fd), "readiness pipe")}
 	go r.watch(int32(fd))
 	return r
 }
@@ -52,7 +55,7 @@ func inherited() *readiness {
 // watch sends this process the signal that ended its parent, or might have:
 // without it nobody waits for the mount, and whatever this process does, it
 // should stop.
-func (r *readiness) watch(fd int32) {
+func (r *Readiness) watch(fd int32) {
 	for {
 		_, err := unix.Poll([]unix.PollFd{{Fd: fd}}, -1) // a pipe without a reader
 		if err != unix.EINTR {
@@ -64,9 +67,9 @@ func (r *readiness) watch(fd int32) {
 	}
 }
 
-// report leaves the session and tells the parent. It returns false when the
+// Report leaves the session and tells the parent. It returns false when the
 // parent is gone: then nobody knows of this mount.
-func (r *readiness) report() (heard bool) {
+func (r *Readiness) Report() (heard bool) {
 	r.told.Store(true)
 	unix.Setsid()
 	os.Chdir("/")
@@ -81,9 +84,9 @@ func (r *readiness) report() (heard bool) {
 	return err == nil
 }
 
-// startBackground runs this command line in the background and returns when
+// StartBackground runs a command line of ours in the background and returns when
 // it is ready or has failed. A device that was handed in goes along.
-func startBackground(p *program, device *os.File) error {
+func StartBackground(name string, args []string, device *os.File) error {
 	// Descriptors that a shell left open are not passed on.
 	unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
 	self, err := os.Executable()
@@ -95,12 +98,12 @@ func startBackground(p *program, device *os.File) error {
 		return ui.Systemf("start in the background: %w", err)
 	}
 	defer read.Close()
-	args := slices.Clone(p.args)
+	args = slices.Clone(args)
 	if device != nil {
-		args[slices.Index(args, devFD+strconv.Itoa(int(device.Fd())))] = devFD + "4"
+		args[slices.Index(args, fdPath+strconv.Itoa(int(device.Fd())))] = fdPath + "4"
 	}
 	cmd := exec.Command(self, args...)
-	cmd.Args[0] = p.name
+	cmd.Args[0] = name
 	cmd.Env = append(os.Environ(), readyEnv+"=3")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.ExtraFiles = []*os.File{write}

@@ -1,4 +1,4 @@
-package main
+package supervise
 
 import (
 	"fmt"
@@ -7,11 +7,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// notify tells systemd how this service is, in the words of sd_notify(3):
+// Notify tells systemd how this service is, in the words of sd_notify(3):
 // lines like READY=1. Descriptors go along for FDSTORE=1. Where systemd does
 // not listen, nothing happens. What is said can be read by everybody on the
 // machine (systemctl status): no name of a file belongs into it.
-func notify(state string, fds ...int) error {
+func Notify(state string, fds ...int) error {
 	address := os.Getenv("NOTIFY_SOCKET") // Go takes a leading @ for the abstract name space
 	if address == "" {
 		return nil

@@ -1,4 +1,4 @@
-package main
+package supervise
 
 import (
 	"context"
@@ -22,11 +22,11 @@ func watchdogPeriod(getenv func(string) string) time.Duration {
 	return time.Duration(µs) * time.Microsecond
 }
 
-// feedWatchdog tells systemd for as long as the mount answers that it does,
+// FeedWatchdog tells systemd for as long as the mount answers that it does,
 // until the context ends. Proof is an answer of the mount itself, by the way
 // that readers go: this process can be alive and its mount hang.
-func (m *mounting) feedWatchdog(ctx context.Context, state func() string) {
-	period := watchdogPeriod(m.p.getenv)
+func FeedWatchdog(ctx context.Context, point string, getenv func(string) string, state func() string) {
+	period := watchdogPeriod(getenv)
 	if period == 0 {
 		return
 	}
@@ -34,13 +34,13 @@ func (m *mounting) feedWatchdog(ctx context.Context, state func() string) {
 	defer tick.Stop()
 	for {
 		answer := make(chan error, 1)
-		go func() { answer <- askRoot(m.point) }()
+		go func() { answer <- askRoot(point) }()
 		select { // the deadline is systemd's
 		case <-ctx.Done():
 			return
 		case err := <-answer:
 			if err == nil {
-				notify("WATCHDOG=1\nSTATUS=" + state())
+				Notify("WATCHDOG=1\nSTATUS=" + state())
 			}
 		}
 		select {
