@@ -22,6 +22,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -59,13 +60,18 @@ type holder struct {
 	theirs *os.File
 	log    *slog.Logger
 
+	spawn    func() (*server, error) // a successor
+	ended    func() bool             // the connection is no more
+	detached func() bool             // no path leads to the mount
+
 	deaths    []time.Time
 	stillborn int
 }
 
 // server is a process that the holder has started.
 type server struct {
-	*exec.Cmd
+	process
+	pid    int
 	ready  chan bool // true when it answers, false when it ended before
 	exited chan error
 	stderr bytes.Buffer
@@ -77,6 +83,12 @@ func Hold(c Config, ready *Readiness) error {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	h := &holder{Config: c}
+	h.spawn = func() (*server, error) { return h.start(nil) }
+	h.ended = func() bool { return !h.line.Alive() }
+	h.detached = func() bool {
+		m, ok, err := fs.MountAt(h.Point)
+		return err == nil && (!ok || m.Type != fs.Type)
+	}
 	var err error
 	if h.theirs, h.alive, err = os.Pipe(); err != nil {
 		return ui.Failf("start in the background: %w", err)
@@ -99,7 +111,7 @@ func Hold(c Config, ready *Readiness) error {
 	}
 	defer h.line.Close()
 	if !ready.Report() {
-		first.Process.Signal(syscall.SIGTERM) // kmsfs mount was killed meanwhile
+		first.Signal(syscall.SIGTERM) // kmsfs mount was killed meanwhile
 	}
 	debug.FreeOSMemory()
 	var closeLog func()
@@ -115,14 +127,14 @@ func (h *holder) wait(s *server, signals <-chan os.Signal) error {
 	for {
 		select {
 		case sig := <-signals:
-			s.Process.Signal(sig)
+			s.Signal(sig)
 		case ok := <-s.ready:
 			if ok {
 				return nil
 			}
 			err := <-s.exited
-			if code := s.ProcessState.ExitCode(); code > 0 {
-				return ui.ExitError(code) // it has said why
+			if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() > 0 {
+				return ui.ExitError(exit.ExitCode()) // it has said why
 			}
 			return ui.Failf("mount: the server died before it was ready (%v)", err)
 		}
@@ -134,17 +146,17 @@ func (h *holder) succeed(s *server, signals <-chan os.Signal) error {
 	for {
 		select {
 		case sig := <-signals:
-			s.Process.Signal(sig)
+			s.Signal(sig)
 			continue
 		case <-s.ready:
 			h.stillborn = 0
 			s.ready = nil
 			continue
 		case err := <-s.exited:
-			if err == nil || !h.line.Alive() {
+			if err == nil || h.ended() {
 				return err
 			}
-			if m, ok, merr := fs.MountAt(h.Point); merr == nil && (!ok || m.Type != fs.Type) {
+			if h.detached() {
 				h.log.Warn("the mount was detached and ends with its server; its readers get an error now", "mountpoint", h.Point)
 				return nil
 			}
@@ -179,11 +191,11 @@ func (h *holder) succession(dead *server, cause error) (*server, error) {
 	if h.stillborn > 1 {
 		time.Sleep(time.Duration(h.stillborn) * 100 * time.Millisecond)
 	}
-	next, err := h.start(nil)
+	next, err := h.spawn()
 	if err != nil {
 		return nil, err
 	}
-	h.log.Warn(fmt.Sprintf("server died (%v), successor took over", cause), "mountpoint", h.Point, "died", dead.Process.Pid, "pid", next.Process.Pid, "said", said)
+	h.log.Warn(fmt.Sprintf("server died (%v), successor took over", cause), "mountpoint", h.Point, "died", dead.pid, "pid", next.pid, "said", said)
 	return next, nil
 }
 
@@ -198,29 +210,30 @@ func (h *holder) start(give *os.File) (*server, error) {
 	if err != nil {
 		return nil, ui.Failf("start the server: %w", err)
 	}
-	s := &server{Cmd: exec.Command(path, h.Args...), ready: make(chan bool, 1), exited: make(chan error, 1)}
-	s.Args[0] = h.Name
-	s.ExtraFiles = []*os.File{write, h.theirs}
-	numbers := map[string]int{holderName: 4}
-	if give != nil {
-		s.ExtraFiles = append(s.ExtraFiles, give)
-		numbers[giveName] = 5
-	} else {
-		s.ExtraFiles = append(s.ExtraFiles, h.line.Device, h.line.Journal, h.line.Source)
-		numbers[DeviceName], numbers[journalName], numbers[sourceName] = 5, 6, 7
+	cmd := exec.Command(path, h.Args...)
+	cmd.Args[0] = h.Name
+	pass := func(f *os.File) (number int) {
+		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
+		return 2 + len(cmd.ExtraFiles) // behind the three that every process has
 	}
-	s.Env = append(Inheritance{Background: true}.passOn(numbers, h.Directory), readyEnv+"=3")
+	readiness := pass(write)
+	numbers := map[string]int{holderName: pass(h.theirs)}
+	s := &server{process: child{cmd}, ready: make(chan bool, 1), exited: make(chan error, 1)}
 	if give != nil {
-		s.Stdout, s.Stderr = h.Stdout, h.Stderr
+		numbers[giveName] = pass(give)
+		cmd.Stdout, cmd.Stderr = h.Stdout, h.Stderr
 	} else {
-		s.Stderr = &s.stderr
+		numbers[DeviceName], numbers[journalName], numbers[sourceName] = pass(h.line.Device), pass(h.line.Journal), pass(h.line.Source)
+		cmd.Stderr = &s.stderr
 	}
-	err = s.Start()
+	cmd.Env = append(Inheritance{Background: true}.passOn(numbers, h.Directory), readyEnv+"="+strconv.Itoa(readiness))
+	err = cmd.Start()
 	write.Close()
 	if err != nil {
 		read.Close()
 		return nil, ui.Failf("start the server: %w", err)
 	}
+	s.pid = cmd.Process.Pid
 	ready := s.ready
 	go func() {
 		n, _ := read.Read(make([]byte, 1))
