@@ -30,7 +30,8 @@ var floors = []struct {
 	{"cmd/kmsfs/options", []string{"github.com/spf13/pflag", "cmd/kmsfs/ui", "kms"}, nil, "the one table; a value is typed here, and used elsewhere"},
 	{"cmd/kmsfs/control", []string{"golang.org/x/sys", "cmd/kmsfs/ui", "fs"}, nil, "both ends of one socket; it finds it by the mount table, and what a verb does is brought by the daemon"},
 	{"cmd/kmsfs/supervise", []string{"golang.org/x/sys", "cmd/kmsfs/ui", "fs"}, nil, "processes that follow each other; the holder reads no secret, so it has no cache, no key service and no options"},
-	{"cmd/kmsfs", []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/sys", "golang.org/x/time", "cmd/kmsfs/control", "cmd/kmsfs/options", "cmd/kmsfs/supervise", "cmd/kmsfs/ui", "fs", "cache", "cache/secmem", "kms", "kms/aliyun"}, nil, "the program joins the rooms, but never links a fake"},
+	{"cmd/kmsfs/daemon", []string{"golang.org/x/sys", "golang.org/x/time", "cmd/kmsfs/control", "cmd/kmsfs/options", "cmd/kmsfs/supervise", "cmd/kmsfs/ui", "fs", "cache", "cache/secmem", "kms"}, []string{"net/http"}, "the process that answers joins the rooms; who decrypts is brought to it, so that it knows no vendor"},
+	{"cmd/kmsfs", []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/sys", "cmd/kmsfs/control", "cmd/kmsfs/daemon", "cmd/kmsfs/options", "cmd/kmsfs/supervise", "cmd/kmsfs/ui", "fs", "cache/secmem", "kms", "kms/aliyun"}, nil, "a file per command; it brings the vendor to the daemon, but never links a fake"},
 	{"cmd/kms-emulator", []string{"kms/emulator", "github.com/spf13/cobra", "github.com/spf13/pflag"}, nil, "a separate program, so that the product never links a fake"},
 }
 

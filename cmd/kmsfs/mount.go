@@ -14,6 +14,7 @@ import (
 
 	"github.com/kmsfs/kmsfs/cache/secmem"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/control"
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/daemon"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/options"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/supervise"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
@@ -68,7 +69,6 @@ type mounting struct {
 	source, point string
 	foreground    bool
 	directory     string   // where the command line was written
-	unrecorded    bool     // there is no log
 	device        *os.File // of /dev/fuse, if somebody else has mounted
 }
 
@@ -110,8 +110,39 @@ func (m *mounting) run(ctx context.Context) error {
 func (m *mounting) succession() supervise.Config {
 	return supervise.Config{
 		Name: m.p.name, Args: m.p.args, Directory: m.directory, Point: m.point, Stdout: m.p.stdout, Stderr: m.p.stderr,
-		OpenLog: func() (*slog.Logger, func(), error) { return m.openLog(true) },
+		OpenLog: m.daemon().OpenLog,
 	}
+}
+
+// serve is the process that answers.
+func (m *mounting) serve(ctx context.Context, ready *supervise.Readiness, in supervise.Inheritance) error {
+	err := daemon.Serve(ctx, m.daemon(), ready, in)
+	if failed, ok := errors.AsType[*daemon.MountError](err); ok {
+		return m.explainMount(failed.Err)
+	}
+	return err
+}
+
+// daemon is what this mount is made of.
+func (m *mounting) daemon() daemon.Config {
+	return daemon.Config{
+		Settings: m.Settings, Source: m.source, Point: m.point, Device: m.device, Directory: m.directory,
+		Version: version, Stderr: m.p.stderr, Getenv: m.p.getenv, Connect: m.connect,
+	}
+}
+
+// connect builds the client of the key service, and what guards it.
+func (m *mounting) connect(log *slog.Logger) (*daemon.KeyService, error) {
+	client, err := newClient(m.Settings, m.p.getenv, log)
+	if err != nil {
+		return nil, err
+	}
+	decrypter, gate, err := newDecrypter(m.Settings, client)
+	if err != nil {
+		client.Close()
+		return nil, err
+	}
+	return &daemon.KeyService{Decrypter: decrypter, Gate: gate, Warnings: client.Warnings(), Close: client.Close}, nil
 }
 
 // workingDirectory is where the command line was written. One that has been

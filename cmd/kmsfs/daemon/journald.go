@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"bytes"
@@ -109,15 +109,15 @@ func fieldName(key string) string {
 	}, key)
 }
 
-// journalLoss is what unblocked says in the journal of lines that found no
+// journalLoss is what asyncLog says in the journal of lines that found no
 // room.
 func journalLoss(lost uint64) []byte {
 	return fmt.Appendf(nil, "MESSAGE=%s\nPRIORITY=4\nSYSLOG_IDENTIFIER=kmsfs\n", strings.TrimSuffix(string(textLoss(lost)), "\n"))
 }
 
 // logToJournal returns nil where stderr is not the journal.
-func (m *mounting) logToJournal() (*slog.Logger, func()) {
-	if !stderrIsJournal(m.p.getenv) {
+func (c Config) logToJournal() (*slog.Logger, func()) {
+	if !stderrIsJournal(c.Getenv) {
 		return nil, nil
 	}
 	journal, err := openJournal()
@@ -125,7 +125,7 @@ func (m *mounting) logToJournal() (*slog.Logger, func()) {
 		fmt.Fprintln(os.Stderr, "kmsfs: warning: no fields in the journal:", err)
 		return nil, nil
 	}
-	u := newUnblocked(journal)
+	u := newAsyncLog(journal)
 	u.loss = journalLoss
 	return slog.New(&journalHandler{w: u}), func() { u.close(); journal.Close() }
 }

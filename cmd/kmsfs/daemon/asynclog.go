@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"bytes"
@@ -8,17 +8,17 @@ import (
 	"time"
 )
 
-// unblocked is a log whose reader may stop reading: an open does not wait for
+// asyncLog is a log whose reader may stop reading: an open does not wait for
 // it. Lines that find no room are counted.
-type unblocked struct {
+type asyncLog struct {
 	lines   chan []byte
 	done    chan struct{}
 	dropped atomic.Uint64
 	loss    func(lines uint64) []byte // a line that says so
 }
 
-func newUnblocked(w io.Writer) *unblocked {
-	u := &unblocked{lines: make(chan []byte, 4096), done: make(chan struct{}), loss: textLoss}
+func newAsyncLog(w io.Writer) *asyncLog {
+	u := &asyncLog{lines: make(chan []byte, 4096), done: make(chan struct{}), loss: textLoss}
 	go func() {
 		defer close(u.done)
 		for line := range u.lines {
@@ -38,7 +38,7 @@ func textLoss(lines uint64) []byte {
 	return fmt.Appendf(nil, "level=WARN msg=\"log lines lost\" lines=%d\n", lines)
 }
 
-func (u *unblocked) Write(p []byte) (int, error) {
+func (u *asyncLog) Write(p []byte) (int, error) {
 	select {
 	case u.lines <- bytes.Clone(p):
 	default:
@@ -49,7 +49,7 @@ func (u *unblocked) Write(p []byte) (int, error) {
 
 // close waits a little for what is still to be written. Handlers that have
 // not ended may still log; that goes nowhere.
-func (u *unblocked) close() {
+func (u *asyncLog) close() {
 	late := time.After(time.Second)
 	select {
 	case u.lines <- nil:

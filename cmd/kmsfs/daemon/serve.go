@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -28,50 +28,46 @@ const (
 	badFor = 3 * time.Second
 )
 
-// serve mounts and answers until the filesystem is unmounted or a signal
+// Serve mounts and answers until the filesystem is unmounted or a signal
 // ends it. ready is told once, when the mount answers; nil in the foreground.
-func (m *mounting) serve(ctx context.Context, ready *supervise.Readiness, in supervise.Inheritance) error {
+func Serve(ctx context.Context, c Config, ready *supervise.Readiness, in supervise.Inheritance) error {
 	signal.Ignore(syscall.SIGPIPE) // the end of who reads the log is not the end of the mount
 	// What a shell left open is not for a command that is run for credentials.
 	unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
 	if err := secmem.ProtectProcess(); err != nil {
 		return err
 	}
-	log, closeLog, err := m.openLog(in.Background)
+	log, closeLog, recorded, err := c.openLog(in.Background)
 	if err != nil {
 		return err
 	}
 	defer closeLog()
-	known := &warnings{log: log}
-	if m.unrecorded {
-		known.remember(noSystemLog)
+	warned := &warnings{log: log}
+	if !recorded {
+		warned.remember(noSystemLog)
 	}
 	for _, w := range secmem.LockProcess() {
-		known.warn(w)
+		warned.warn(w)
 	}
-	client, err := newClient(m.Settings, m.p.getenv, log)
+	service, err := c.Connect(log)
 	if err != nil {
 		return err
 	}
-	defer client.Close()
-	known.remember(client.Warnings()...)
-	decrypter, gate, err := newDecrypter(m.Settings, client)
-	if err != nil {
-		return err
+	defer service.Close()
+	warned.remember(service.Warnings...)
+	if len(c.Keys) == 0 {
+		warned.warn("keys= is not given: whatever our identity can decrypt is served, whichever key encrypted it")
 	}
-	if len(m.Keys) == 0 {
-		known.warn("keys= is not given: whatever our identity can decrypt is served, whichever key encrypted it")
-	}
-	memory, err := secmem.New(secmem.Config{Max: int(m.CacheSize), RequireMlock: m.RequireMlock})
+	memory, err := secmem.New(secmem.Config{Max: int(c.CacheSize), RequireMlock: c.RequireMlock})
 	if err != nil {
 		return ui.Failf("lock memory: %w", err).Hint("raise the limit (ulimit -l, LimitMEMLOCK=), run as root, or drop require_mlock")
 	}
 	defer memory.Close()
 	if w := memory.Warning(); w != "" {
-		known.warn(w)
+		warned.warn(w)
 	}
 	plaintexts, err := cache.New(cache.Config{
-		TTL: m.TTL, Refresh: min(m.Refresh, m.TTL/2), Stale: m.Stale, MaxBytes: int(m.CacheSize), LoadTimeout: m.Timeout, Memory: memory,
+		TTL: c.TTL, Refresh: min(c.Refresh, c.TTL/2), Stale: c.Stale, MaxBytes: int(c.CacheSize), LoadTimeout: c.Timeout, Memory: memory,
 		Remember: rememberFor, Judge: troubleOf, Joined: kms.Join,
 	})
 	if err != nil {
@@ -79,9 +75,9 @@ func (m *mounting) serve(ctx context.Context, ready *supervise.Readiness, in sup
 	}
 	defer plaintexts.Close()
 	files, err := fs.New(fs.Config{
-		Source: m.source, Mountpoint: m.point, Device: m.device, Shared: m.Shared, Lifeline: in.Line, Decrypter: decrypter, Cache: plaintexts,
-		Context: m.Context, BindNames: m.BindNames, Encoding: m.Encoding,
-		FileMode: m.FileMode, DirMode: m.DirMode, UID: m.UID, GID: m.GID, AllowOther: m.AllowOther, Plain: m.Plain, Fast: m.Fast, Log: log, Warn: known.warn,
+		Source: c.Source, Mountpoint: c.Point, Device: c.Device, Shared: c.Shared, Lifeline: in.Line, Decrypter: service.Decrypter, Cache: plaintexts,
+		Context: c.Context, BindNames: c.BindNames, Encoding: c.Encoding,
+		FileMode: c.FileMode, DirMode: c.DirMode, UID: c.UID, GID: c.GID, AllowOther: c.AllowOther, Plain: c.Plain, Fast: c.Fast, Log: log, Warn: warned.warn,
 	})
 	if err != nil {
 		return err
@@ -94,59 +90,59 @@ func (m *mounting) serve(ctx context.Context, ready *supervise.Readiness, in sup
 	signal.Notify(hup, syscall.SIGHUP)
 	ended, err := files.Mount()
 	if err != nil {
-		return m.explainMount(err)
+		return &MountError{err}
 	}
 	if ctx.Err() != nil {
-		return errors.Join(ui.Failf("mount: ended by a signal before it was ready"), m.end(files, ended, log.Warn))
+		return errors.Join(ui.Failf("mount: ended by a signal before it was ready"), c.end(files, ended, log.Warn))
 	}
-	window := newWindow(m, files, plaintexts, gate, known)
-	if socket, err := control.Listen(m.point, m.p.getenv, window.handlers()); err != nil {
-		known.warn("no control socket, so kmsfs status and flush do not work here: " + ui.PlainPath(err).Error())
+	offered := newHandlers(c, files, plaintexts, service.Gate, warned)
+	if socket, err := control.Listen(c.Point, c.Getenv, offered.verbs()); err != nil {
+		warned.warn("no control socket, so kmsfs status and flush do not work here: " + ui.PlainPath(err).Error())
 	} else {
 		defer socket.Close()
 	}
 	if in.Give != nil {
 		if err := supervise.GiveLifeline(in.Give, files.Lifeline()); err != nil {
-			return errors.Join(err, m.end(files, ended, log.Warn))
+			return errors.Join(err, c.end(files, ended, log.Warn))
 		}
 	}
 	if in.Stored && in.Line == nil {
 		if err := supervise.StoreLifeline(files.Lifeline()); err != nil {
-			known.warn("no successor can take over: " + err.Error())
+			warned.warn("no successor can take over: " + err.Error())
 		}
 	}
 	if ready != nil && !ready.Report() {
-		return m.end(files, ended, log.Warn) // kmsfs mount was killed meanwhile
+		return c.end(files, ended, log.Warn) // kmsfs mount was killed meanwhile
 	}
-	log.Info("mounted", "source", m.source, "mountpoint", m.point, "pid", os.Getpid(), "version", version)
+	log.Info("mounted", "source", c.Source, "mountpoint", c.Point, "pid", os.Getpid(), "version", c.Version)
 	if err := supervise.Notify("READY=1\nSTATUS=Mounted"); err != nil {
 		log.Warn(err.Error())
 	}
-	go supervise.FeedWatchdog(ctx, m.point, m.p.getenv, window.state)
+	go supervise.FeedWatchdog(ctx, c.Point, c.Getenv, offered.state)
 	go in.WatchHolder(log)
 	handOver := func() {
-		log.Info("handing over", "mountpoint", m.point, "pid", os.Getpid())
-		log.Error("serving on: " + supervise.Reexec(files, m.directory, in).Error())
+		log.Info("handing over", "mountpoint", c.Point, "pid", os.Getpid())
+		log.Error("serving on: " + supervise.Reexec(files, c.Directory, in).Error())
 	}
 	for ctx.Err() == nil {
 		select {
 		case <-ended:
-			log.Info("unmounted", "mountpoint", m.point)
+			log.Info("unmounted", "mountpoint", c.Point)
 			return nil
 		case <-hup:
-			if ui.IsTerminal(m.p.stderr) { // it has been closed
+			if ui.IsTerminal(c.Stderr) { // the terminal has gone
 				stop()
-				return m.end(files, ended, log.Warn)
+				return c.end(files, ended, log.Warn)
 			}
 			handOver()
-		case <-window.reloads:
+		case <-offered.reloads:
 			handOver()
 		case <-ctx.Done():
 		}
 	}
 	if in.Stored {
 		supervise.Notify("STOPPING=1\nSTATUS=Stopping")
-		log.Info("ended; whether a successor takes over is up to systemd", "mountpoint", m.point)
+		log.Info("ended; whether a successor takes over is up to systemd", "mountpoint", c.Point)
 		if !files.Stop(supervise.StopPatience) {
 			files.Abandon() // what is under way would be answered with an error; a successor begins it anew
 		}
@@ -154,19 +150,19 @@ func (m *mounting) serve(ctx context.Context, ready *supervise.Readiness, in sup
 	}
 	supervise.Notify("STOPPING=1\nSTATUS=Unmounting")
 	stop() // a second signal ends the process at once
-	return m.end(files, ended, log.Warn)
+	return c.end(files, ended, log.Warn)
 }
 
 // end unmounts after a signal. Files that are still open do not keep the
 // process: with it ends the connection, and their readers get an error.
-func (m *mounting) end(files *fs.FS, ended <-chan struct{}, warn func(string, ...any)) error {
+func (c Config) end(files *fs.FS, ended <-chan struct{}, warn func(string, ...any)) error {
 	err := files.Unmount(false)
 	if errors.Is(err, errors.ErrUnsupported) {
-		warn("ended; who mounted it must unmount it", "mountpoint", m.point)
+		warn("ended; who mounted it must unmount it", "mountpoint", c.Point)
 		return nil
 	}
 	if errors.Is(err, syscall.EBUSY) {
-		warn("unmounted while files are open; their readers get an error now", "mountpoint", m.point)
+		warn("unmounted while files are open; their readers get an error now", "mountpoint", c.Point)
 		return files.Unmount(true)
 	}
 	if err != nil && !errors.Is(err, syscall.EINVAL) { // EINVAL: somebody else was faster
@@ -175,7 +171,7 @@ func (m *mounting) end(files *fs.FS, ended <-chan struct{}, warn func(string, ..
 	select {
 	case <-ended:
 	case <-time.After(time.Second):
-		warn("still mounted elsewhere (a bind mount, another mount namespace); readers there get an error now", "mountpoint", m.point)
+		warn("still mounted elsewhere (a bind mount, another mount namespace); readers there get an error now", "mountpoint", c.Point)
 	}
 	return nil
 }
