@@ -25,7 +25,7 @@ const defaultRegion = "cn-hangzhou"
 // newClient builds the adapter. It makes no network call.
 func newClient(s *options.Settings, getenv func(string) string, log *slog.Logger) (*aliyun.Client, error) {
 	if s.Credentials.File == "" && s.RAMRole == "" {
-		s.Credentials.File = lent(getenv)
+		s.Credentials.File = systemdCredential(getenv)
 	}
 	source, err := aliyun.FindCredentials(aliyun.CredentialOptions{
 		Profile: s.Profile, File: s.Credentials.File, RAMRole: s.RAMRole, AllowProcess: s.AllowProcess, Getenv: getenv, Log: log,
@@ -53,9 +53,9 @@ func newClient(s *options.Settings, getenv func(string) string, log *slog.Logger
 	return c, err
 }
 
-// lent is the file that systemd has put into memory for this service alone
+// systemdCredential is the file that systemd has put into memory for this service alone
 // (LoadCredential=credentials:…), if it has.
-func lent(getenv func(string) string) string {
+func systemdCredential(getenv func(string) string) string {
 	dir := getenv("CREDENTIALS_DIRECTORY")
 	if dir == "" {
 		return ""
