@@ -8,11 +8,9 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"github.com/kmsfs/kmsfs/cache"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/control"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/supervise"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
-	"github.com/kmsfs/kmsfs/fs"
 	"github.com/kmsfs/kmsfs/kms"
 )
 
@@ -24,18 +22,14 @@ const (
 
 // handlers are what a running mount shows of itself, and lets be done to it.
 type handlers struct {
-	config   Config
-	files    *fs.FS
-	cache    *cache.Cache
-	gate     *kms.Gate
-	warnings *warnings
-	started  time.Time
-	flushes  *rate.Limiter
-	reloads  chan struct{} // asks serve to hand over
+	*daemon
+	started time.Time
+	flushes *rate.Limiter
+	reloads chan struct{} // asks run to hand over
 }
 
-func newHandlers(config Config, files *fs.FS, c *cache.Cache, gate *kms.Gate, warned *warnings) *handlers {
-	return &handlers{config, files, c, gate, warned, time.Now(), rate.NewLimiter(flushesPerSecond, flushBurst), make(chan struct{}, 1)}
+func newHandlers(d *daemon) *handlers {
+	return &handlers{d, time.Now(), rate.NewLimiter(flushesPerSecond, flushBurst), make(chan struct{}, 1)}
 }
 
 // verbs are those of the control socket.
@@ -49,7 +43,7 @@ func (h *handlers) flush(ctx context.Context, uid int, paths []string) (*control
 		return nil, ui.Failf("too many flushes").Hint("one per second is possible; without PATH, one is enough for all files")
 	}
 	n, err := h.files.Drop(ctx, paths)
-	h.warnings.log.Info("flush", "uid", uid, "paths", len(paths), "plaintexts", n)
+	h.log.Info("flush", "uid", uid, "paths", len(paths), "plaintexts", n)
 	return &control.Flushed{Plaintexts: n}, err
 }
 
@@ -58,7 +52,7 @@ func (h *handlers) reload(uid int) (begin func(), err error) {
 	if _, err := supervise.TrustedProgram(); err != nil {
 		return nil, ui.Failf("%w", err).Hint("what is run in its place must belong to root or to who mounted")
 	}
-	h.warnings.log.Info("reload", "uid", uid)
+	h.log.Info("reload", "uid", uid)
 	return func() {
 		select {
 		case h.reloads <- struct{}{}:
@@ -68,11 +62,11 @@ func (h *handlers) reload(uid int) (begin func(), err error) {
 }
 
 func (h *handlers) status() *control.Status {
-	c, g, failures := h.cache.Stats(), h.gate.Stats(), h.files.Failures()
+	c, g, failures := h.plaintexts.Stats(), h.gate.Stats(), h.files.Failures()
 	s := &control.Status{
-		Mountpoint: ui.ASCIIName(h.config.Point), Source: ui.ASCIIName(h.config.Source), PID: os.Getpid(), Version: h.config.Version,
+		Mountpoint: ui.ASCIIName(h.Point), Source: ui.ASCIIName(h.Source), PID: os.Getpid(), Version: h.Version,
 		Started: h.started.UTC(), UptimeSeconds: seconds(time.Since(h.started)),
-		Open: h.config.Mode(), TTLSeconds: seconds(h.config.TTL), RefreshSeconds: seconds(h.config.Refresh), StaleSeconds: seconds(h.config.Stale), TimeoutSeconds: seconds(h.config.Timeout),
+		Open: h.Mode(), TTLSeconds: seconds(h.TTL), RefreshSeconds: seconds(h.Refresh), StaleSeconds: seconds(h.Stale), TimeoutSeconds: seconds(h.Timeout),
 		Cache: control.CacheStatus{
 			Entries: c.Entries, Stale: c.Stale, StaleServed: c.StaleServed, Refreshes: c.Refreshes, Loading: c.Loading, Bytes: c.Bytes, MaxBytes: c.Max,
 			Hits: c.Hits, Misses: c.Misses, Loads: c.Loads, LoadErrors: c.LoadErrors, Remembered: c.Remembered,
@@ -96,7 +90,7 @@ func (h *handlers) status() *control.Status {
 
 // state is a line for everybody on the machine: how many, never which.
 func (h *handlers) state() string {
-	c, g := h.cache.Stats(), h.gate.Stats()
+	c, g := h.plaintexts.Stats(), h.gate.Stats()
 	return fmt.Sprintf("Mounted; %d plaintexts in memory, %d calls to KMS, breaker %s", c.Entries, g.Calls, g.Breaker)
 }
 

@@ -3,9 +3,11 @@ package daemon
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"math"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -28,6 +30,19 @@ const (
 	badFor = 3 * time.Second
 )
 
+// daemon is what answers for one mount.
+type daemon struct {
+	Config
+	in         supervise.Inheritance
+	log        *slog.Logger
+	warnings   *warnings
+	gate       *kms.Gate
+	plaintexts *cache.Cache
+	files      *fs.FS
+	ended      <-chan struct{} // nobody has it mounted any more
+	undo       []func()        // done by close, the last first
+}
+
 // Serve mounts and answers until the filesystem is unmounted or a signal
 // ends it. ready is told once, when the mount answers; nil in the foreground.
 func Serve(ctx context.Context, c Config, ready *supervise.Readiness, in supervise.Inheritance) error {
@@ -37,141 +52,170 @@ func Serve(ctx context.Context, c Config, ready *supervise.Readiness, in supervi
 	if err := secmem.ProtectProcess(); err != nil {
 		return err
 	}
-	log, closeLog, recorded, err := c.openLog(in.Background)
-	if err != nil {
-		return err
-	}
-	defer closeLog()
-	warned := &warnings{log: log}
-	if !recorded {
-		warned.remember(noSystemLog)
-	}
-	for _, w := range secmem.LockProcess() {
-		warned.warn(w)
-	}
-	service, err := c.Connect(log)
-	if err != nil {
-		return err
-	}
-	defer service.Close()
-	warned.remember(service.Warnings...)
-	if len(c.Keys) == 0 {
-		warned.warn("keys= is not given: whatever our identity can decrypt is served, whichever key encrypted it")
-	}
-	memory, err := secmem.New(secmem.Config{Max: int(c.CacheSize), RequireMlock: c.RequireMlock})
-	if err != nil {
-		return ui.Failf("lock memory: %w", err).Hint("raise the limit (ulimit -l, LimitMEMLOCK=), run as root, or drop require_mlock")
-	}
-	defer memory.Close()
-	if w := memory.Warning(); w != "" {
-		warned.warn(w)
-	}
-	plaintexts, err := cache.New(cache.Config{
-		TTL: c.TTL, Refresh: min(c.Refresh, c.TTL/2), Stale: c.Stale, MaxBytes: int(c.CacheSize), LoadTimeout: c.Timeout, Memory: memory,
-		Remember: rememberFor, Judge: troubleOf, Joined: kms.Join,
-	})
-	if err != nil {
-		return err
-	}
-	defer plaintexts.Close()
-	files, err := fs.New(fs.Config{
-		Source: c.Source, Mountpoint: c.Point, Device: c.Device, Shared: c.Shared, Lifeline: in.Line, Decrypter: service.Decrypter, Cache: plaintexts,
-		Context: c.Context, BindNames: c.BindNames, Encoding: c.Encoding,
-		FileMode: c.FileMode, DirMode: c.DirMode, UID: c.UID, GID: c.GID, AllowOther: c.AllowOther, Plain: c.Plain, Fast: c.Fast, Log: log, Warn: warned.warn,
-	})
-	if err != nil {
+	d := &daemon{Config: c, in: in}
+	defer d.close()
+	if err := d.assemble(); err != nil {
 		return err
 	}
 	// Until here a signal just ends the process: there is nothing to undo. From
 	// here on it unmounts.
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
+	d.undo = append(d.undo, stop)
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
-	ended, err := files.Mount()
-	if err != nil {
+	var err error
+	if d.ended, err = d.files.Mount(); err != nil {
 		return &MountError{err}
 	}
 	if ctx.Err() != nil {
-		return errors.Join(ui.Failf("mount: ended by a signal before it was ready"), c.end(files, ended, log.Warn))
+		return errors.Join(ui.Failf("mount: ended by a signal before it was ready"), d.end())
 	}
-	offered := newHandlers(c, files, plaintexts, service.Gate, warned)
-	if socket, err := control.Listen(c.Point, c.Getenv, offered.verbs()); err != nil {
-		warned.warn("no control socket, so kmsfs status and flush do not work here: " + ui.PlainPath(err).Error())
+	offered := newHandlers(d)
+	if heard, err := d.announce(ready, offered); err != nil || !heard {
+		return errors.Join(err, d.end())
+	}
+	go supervise.FeedWatchdog(ctx, d.Point, d.Getenv, offered.state)
+	go in.WatchHolder(d.log)
+	return d.run(ctx, stop, hup, offered.reloads)
+}
+
+// close undoes what has been put together.
+func (d *daemon) close() {
+	for _, undo := range slices.Backward(d.undo) {
+		undo()
+	}
+}
+
+// assemble puts together what answers, and mounts nothing yet.
+func (d *daemon) assemble() error {
+	log, closeLog, recorded, err := d.openLog(d.in.Background)
+	if err != nil {
+		return err
+	}
+	d.undo = append(d.undo, closeLog)
+	d.log, d.warnings = log, &warnings{log: log}
+	if !recorded {
+		d.warnings.remember(noSystemLog)
+	}
+	for _, w := range secmem.LockProcess() {
+		d.warnings.warn(w)
+	}
+	service, err := d.Connect(log)
+	if err != nil {
+		return err
+	}
+	d.undo = append(d.undo, service.Close)
+	d.gate = service.Gate
+	d.warnings.remember(service.Warnings...)
+	if len(d.Keys) == 0 {
+		d.warnings.warn("keys= is not given: whatever our identity can decrypt is served, whichever key encrypted it")
+	}
+	memory, err := secmem.New(secmem.Config{Max: int(d.CacheSize), RequireMlock: d.RequireMlock})
+	if err != nil {
+		return ui.Failf("lock memory: %w", err).Hint("raise the limit (ulimit -l, LimitMEMLOCK=), run as root, or drop require_mlock")
+	}
+	d.undo = append(d.undo, func() { memory.Close() })
+	if w := memory.Warning(); w != "" {
+		d.warnings.warn(w)
+	}
+	d.plaintexts, err = cache.New(cache.Config{
+		TTL: d.TTL, Refresh: min(d.Refresh, d.TTL/2), Stale: d.Stale, MaxBytes: int(d.CacheSize), LoadTimeout: d.Timeout, Memory: memory,
+		Remember: rememberFor, Judge: troubleOf, Joined: kms.Join,
+	})
+	if err != nil {
+		return err
+	}
+	d.undo = append(d.undo, d.plaintexts.Close)
+	d.files, err = fs.New(fs.Config{
+		Source: d.Source, Mountpoint: d.Point, Device: d.Device, Shared: d.Shared, Lifeline: d.in.Line, Decrypter: service.Decrypter, Cache: d.plaintexts,
+		Context: d.Context, BindNames: d.BindNames, Encoding: d.Encoding,
+		FileMode: d.FileMode, DirMode: d.DirMode, UID: d.UID, GID: d.GID, AllowOther: d.AllowOther, Plain: d.Plain, Fast: d.Fast, Log: log, Warn: d.warnings.warn,
+	})
+	return err
+}
+
+// announce tells all who wait for the mount. heard is false if nobody waits for
+// it any more.
+func (d *daemon) announce(ready *supervise.Readiness, offered *handlers) (heard bool, err error) {
+	if socket, err := control.Listen(d.Point, d.Getenv, offered.verbs()); err != nil {
+		d.warnings.warn("no control socket, so kmsfs status and flush do not work here: " + ui.PlainPath(err).Error())
 	} else {
-		defer socket.Close()
+		d.undo = append(d.undo, socket.Close)
 	}
-	if in.Give != nil {
-		if err := supervise.GiveLifeline(in.Give, files.Lifeline()); err != nil {
-			return errors.Join(err, c.end(files, ended, log.Warn))
+	if d.in.Give != nil {
+		if err := supervise.GiveLifeline(d.in.Give, d.files.Lifeline()); err != nil {
+			return false, err
 		}
 	}
-	if in.Stored && in.Line == nil {
-		if err := supervise.StoreLifeline(files.Lifeline()); err != nil {
-			warned.warn("no successor can take over: " + err.Error())
+	if d.in.Stored && d.in.Line == nil {
+		if err := supervise.StoreLifeline(d.files.Lifeline()); err != nil {
+			d.warnings.warn("no successor can take over: " + err.Error())
 		}
 	}
 	if ready != nil && !ready.Report() {
-		return c.end(files, ended, log.Warn) // kmsfs mount was killed meanwhile
+		return false, nil // kmsfs mount was killed meanwhile
 	}
-	log.Info("mounted", "source", c.Source, "mountpoint", c.Point, "pid", os.Getpid(), "version", c.Version)
+	d.log.Info("mounted", "source", d.Source, "mountpoint", d.Point, "pid", os.Getpid(), "version", d.Version)
 	if err := supervise.Notify("READY=1\nSTATUS=Mounted"); err != nil {
-		log.Warn(err.Error())
+		d.log.Warn(err.Error())
 	}
-	go supervise.FeedWatchdog(ctx, c.Point, c.Getenv, offered.state)
-	go in.WatchHolder(log)
+	return true, nil
+}
+
+// run waits for the end of the mount, and hands it over when that is asked for.
+func (d *daemon) run(ctx context.Context, stop context.CancelFunc, hup <-chan os.Signal, reloads <-chan struct{}) error {
 	handOver := func() {
-		log.Info("handing over", "mountpoint", c.Point, "pid", os.Getpid())
-		log.Error("serving on: " + supervise.Reexec(files, c.Directory, in).Error())
+		d.log.Info("handing over", "mountpoint", d.Point, "pid", os.Getpid())
+		d.log.Error("serving on: " + supervise.Reexec(d.files, d.Directory, d.in).Error())
 	}
 	for ctx.Err() == nil {
 		select {
-		case <-ended:
-			log.Info("unmounted", "mountpoint", c.Point)
+		case <-d.ended:
+			d.log.Info("unmounted", "mountpoint", d.Point)
 			return nil
 		case <-hup:
-			if ui.IsTerminal(c.Stderr) { // the terminal has gone
+			if ui.IsTerminal(d.Stderr) { // the terminal has gone
 				stop()
-				return c.end(files, ended, log.Warn)
+				return d.end()
 			}
 			handOver()
-		case <-offered.reloads:
+		case <-reloads:
 			handOver()
 		case <-ctx.Done():
 		}
 	}
-	if in.Stored {
+	if d.in.Stored {
 		supervise.Notify("STOPPING=1\nSTATUS=Stopping")
-		log.Info("ended; whether a successor takes over is up to systemd", "mountpoint", c.Point)
-		if !files.Stop(supervise.StopPatience) {
-			files.Abandon() // what is under way would be answered with an error; a successor begins it anew
+		d.log.Info("ended; whether a successor takes over is up to systemd", "mountpoint", d.Point)
+		if !d.files.Stop(supervise.StopPatience) {
+			d.files.Abandon() // what is under way would be answered with an error; a successor begins it anew
 		}
 		return nil
 	}
 	supervise.Notify("STOPPING=1\nSTATUS=Unmounting")
 	stop() // a second signal ends the process at once
-	return c.end(files, ended, log.Warn)
+	return d.end()
 }
 
 // end unmounts after a signal. Files that are still open do not keep the
 // process: with it ends the connection, and their readers get an error.
-func (c Config) end(files *fs.FS, ended <-chan struct{}, warn func(string, ...any)) error {
-	err := files.Unmount(false)
+func (d *daemon) end() error {
+	err := d.files.Unmount(false)
 	if errors.Is(err, errors.ErrUnsupported) {
-		warn("ended; who mounted it must unmount it", "mountpoint", c.Point)
+		d.log.Warn("ended; who mounted it must unmount it", "mountpoint", d.Point)
 		return nil
 	}
 	if errors.Is(err, syscall.EBUSY) {
-		warn("unmounted while files are open; their readers get an error now", "mountpoint", c.Point)
-		return files.Unmount(true)
+		d.log.Warn("unmounted while files are open; their readers get an error now", "mountpoint", d.Point)
+		return d.files.Unmount(true)
 	}
 	if err != nil && !errors.Is(err, syscall.EINVAL) { // EINVAL: somebody else was faster
 		return err
 	}
 	select {
-	case <-ended:
+	case <-d.ended:
 	case <-time.After(time.Second):
-		warn("still mounted elsewhere (a bind mount, another mount namespace); readers there get an error now", "mountpoint", c.Point)
+		d.log.Warn("still mounted elsewhere (a bind mount, another mount namespace); readers there get an error now", "mountpoint", d.Point)
 	}
 	return nil
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // Settings are the options of a command as typed values. Every field has its
-// row in the table of options.go, which also says what it defaults to.
+// row in the table, which also says what it defaults to.
 type Settings struct {
 	Connection
 	Credentials
