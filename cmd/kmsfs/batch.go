@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/kms"
 	"github.com/kmsfs/kmsfs/kms/gate"
 )
@@ -57,7 +58,7 @@ const (
 func (e *encrypting) batch(client kms.Encrypter, g *gate.Gate, list []*task, many bool) *batch {
 	return &batch{
 		encrypting: e, client: client, gate: g, list: list, many: many,
-		onTerminal: progressTo(e.p.stderr, e.p.getenv),
+		onTerminal: ui.ShowsProgress(e.p.stderr, e.p.getenv),
 		results:    make([]result, len(list)), last: time.Now(), hints: map[string]bool{},
 	}
 }
@@ -96,7 +97,7 @@ func (b *batch) isHalted() bool {
 func (b *batch) seal(ctx context.Context, plaintext []byte, ec kms.EncryptionContext) (*kms.Encrypted, error) {
 	for {
 		w := &watched{next: b.client}
-		bounded, cancel := context.WithTimeout(ctx, b.timeout)
+		bounded, cancel := context.WithTimeout(ctx, b.Timeout)
 		c, err := b.gate.Encrypter(w).Encrypt(bounded, b.key, plaintext, ec)
 		cancel()
 		if err == nil || !b.many || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) || !w.waiting() || b.standsStill() {
@@ -183,10 +184,10 @@ func (b *batch) erase() {
 // show prints what there is to say of a task.
 func (b *batch) show(i int) {
 	if r := b.results[i]; r.err != nil {
-		b.p.complainOnce(r.err, b.hints)
+		ui.ComplainOnce(b.p.stderr, r.err, b.hints)
 	}
 	if t := b.list[i]; t.lost != "" {
-		b.p.warn(fmt.Sprintf("encrypt %s: %s is replaced, but %s", quote(t.file), quote(t.out), t.lost))
+		b.p.warn(fmt.Sprintf("encrypt %s: %s is replaced, but %s", ui.Quote(t.file), ui.Quote(t.out), t.lost))
 	}
 }
 
@@ -218,7 +219,7 @@ func (b *batch) end() error {
 	fmt.Fprintln(b.p.stderr, summary)
 	for _, r := range b.results {
 		if r.state == left || r.state == failed {
-			return exitError(verbCodes[ordinary])
+			return ui.ExitError(ui.VerbCodes[ui.Ordinary])
 		}
 	}
 	return nil
@@ -231,7 +232,7 @@ func (b *batch) endOne() error {
 	case failed:
 		return r.err
 	case left:
-		return failf("encrypt %s: interrupted", quote(b.list[0].file))
+		return ui.Failf("encrypt %s: interrupted", ui.Quote(b.list[0].file))
 	case present:
 		fmt.Fprintln(b.p.stderr, "0 encrypted, 1 already encrypted")
 	}

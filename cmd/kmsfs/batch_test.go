@@ -14,6 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/options"
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/kms"
 	"github.com/kmsfs/kmsfs/kms/gate"
 )
@@ -34,12 +36,12 @@ var throttled = &kms.Error{Class: kms.ErrTransient, Action: "Encrypt", Code: "Th
 func encryptAll(t *testing.T, ctx context.Context, n int, by encrypter, adjust ...func(*encrypting)) (code int, dir, stderr string) {
 	t.Helper()
 	var said bytes.Buffer
-	s, err := defaults()
+	s, err := options.Defaults()
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := &program{getenv: func(string) string { return "" }, stdin: strings.NewReader(""), stdout: &bytes.Buffer{}, stderr: &said}
-	e := &encrypting{p: p, settings: s, key: "alias/x"}
+	e := &encrypting{p: p, Settings: s, key: "alias/x"}
 	for _, f := range adjust {
 		f(e)
 	}
@@ -51,9 +53,9 @@ func encryptAll(t *testing.T, ctx context.Context, n int, by encrypter, adjust .
 			t.Fatal(err)
 		}
 	}
-	err = e.batch(by, gate.New(nil, gate.Config{QPS: e.qps, Load: e.timeout}), e.tasks(args), n > 1).run(ctx)
+	err = e.batch(by, gate.New(nil, gate.Config{QPS: e.QPS, Load: e.Timeout}), e.tasks(args), n > 1).run(ctx)
 	if err != nil {
-		code = p.report(err, verbCodes)
+		code = ui.Report(p.stderr, err, ui.VerbCodes)
 	}
 	return code, dir, said.String()
 }
@@ -111,7 +113,7 @@ func TestThrottlingIsWaitedOut(t *testing.T) {
 func TestSlowRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fine := encrypter(func(context.Context, string) error { return nil })
-		code, dir, said := encryptAll(t, t.Context(), 30, fine, func(e *encrypting) { e.qps, e.timeout = 1, time.Second })
+		code, dir, said := encryptAll(t, t.Context(), 30, fine, func(e *encrypting) { e.QPS, e.Timeout = 1, time.Second })
 		if code != 0 || said != "30 encrypted\n" || sealedFiles(t, dir) != 30 {
 			t.Errorf("exit code %d\n%s", code, said)
 		}
@@ -146,7 +148,7 @@ func TestHopelessRunEnds(t *testing.T) {
 		code, _, said := encryptAll(t, t.Context(), 200, func(ctx context.Context, _ string) error {
 			<-ctx.Done()
 			return &kms.Error{Class: kms.ErrTransient, Action: "Encrypt", Cause: ctx.Err()}
-		}, func(e *encrypting) { e.timeout = 2 * time.Second })
+		}, func(e *encrypting) { e.Timeout = 2 * time.Second })
 		if code != 1 || time.Since(begun) > 5*time.Second || !strings.HasSuffix(said, "\n0 encrypted, 200 left: run again with --missing\n") {
 			t.Errorf("exit code %d after %v\n%s", code, time.Since(begun), said)
 		}
@@ -222,7 +224,7 @@ func TestCheckSecret(t *testing.T) {
 		{"\xff", false, "not UTF-8"},
 		{strings.Repeat("x", kms.MaxPlaintext+1), false, "longer than 6144"},
 	} {
-		e := &encrypting{settings: &settings{}, force: c.force}
+		e := &encrypting{Settings: &options.Settings{}, force: c.force}
 		err := e.check([]byte(c.secret), kms.MaxPlaintext)
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%.20q: %v, want %q", c.secret, err, c.want)

@@ -8,13 +8,15 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/options"
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
 	"github.com/kmsfs/kmsfs/kms/aliyun"
 )
 
 func decryptCommand(p *program) *cobra.Command {
-	s, deferr := defaults()
+	s, deferr := options.Defaults()
 	var output, root string
 	cmd := &cobra.Command{
 		Use:   "decrypt FILE.cipher|-",
@@ -32,15 +34,15 @@ owner only: then it is on the disk, which is what a mount avoids.`,
 			return decrypt(cmd.Context(), p, s, args[0], root, output)
 		},
 	}
-	s.fromEnvironment(p.getenv, false)
+	s.FromEnvironment(p.getenv, false)
 	cmd.Flags().StringVar(&output, "output", "", "write the plaintext to a new file")
 	cmd.Flags().StringVar(&root, "source", "", "with --bind name: the directory that is mounted")
-	s.addFlags(cmd.Flags(), false)
+	s.AddFlags(cmd.Flags(), false)
 	return cmd
 }
 
-func decrypt(ctx context.Context, p *program, s *settings, file, root, output string) error {
-	ec, err := s.contextFor(root, file)
+func decrypt(ctx context.Context, p *program, s *options.Settings, file, root, output string) error {
+	ec, err := contextFor(s, root, file)
 	if err != nil {
 		return err
 	}
@@ -48,38 +50,38 @@ func decrypt(ctx context.Context, p *program, s *settings, file, root, output st
 	if !toStdout {
 		switch st, err := os.Lstat(output); {
 		case err == nil && !st.Mode().IsRegular():
-			return failf("decrypt %s: %s is not a regular file", quote(file), quote(output)).hint("give - for standard output")
+			return ui.Failf("decrypt %s: %s is not a regular file", ui.Quote(file), ui.Quote(output)).Hint("give - for standard output")
 		case err == nil:
 			return exists("decrypt", file, output)
 		}
 	}
 	ciphertext, err := readSecret(p, file, kms.MaxBlobFile)
 	if err != nil {
-		return failf("decrypt %s: %w", quote(file), cause(err))
+		return ui.Failf("decrypt %s: %w", ui.Quote(file), ui.Cause(err))
 	}
 	blob, err := aliyun.Recogniser{}.Recognise(ciphertext)
 	if err != nil {
-		f := failf("decrypt %s: %w", quote(file), err)
+		f := ui.Failf("decrypt %s: %w", ui.Quote(file), err)
 		if file != "-" && !strings.HasSuffix(file, source.Suffix) {
-			return f.hint("is %s meant?", quote(file+source.Suffix))
+			return f.Hint("is %s meant?", ui.Quote(file+source.Suffix))
 		}
-		return f.hint("the file must hold one CiphertextBlob and nothing else: aliyun kms Encrypt … | jq -rj .CiphertextBlob >%s", fileArgument(file))
+		return f.Hint("the file must hold one CiphertextBlob and nothing else: aliyun kms Encrypt … | jq -rj .CiphertextBlob >%s", fileArgument(file))
 	}
 	client, err := p.verbClient(s)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
-	o, err := kms.Open(ctx, client, blob, ec, s.encoding)
+	o, err := kms.Open(ctx, client, blob, ec, s.Encoding)
 	secret := o.Secret
 	defer clear(secret)
 	if err != nil {
-		return failf("decrypt %s: %w", quote(file), err)
+		return ui.Failf("decrypt %s: %w", ui.Quote(file), err)
 	}
 	for _, note := range o.Notes {
-		p.warn(asciiName(file) + ": " + note.Text)
+		p.warn(ui.ASCIIName(file) + ": " + note.Text)
 	}
 	if toStdout {
 		_, err := p.stdout.Write(secret)
@@ -88,7 +90,7 @@ func decrypt(ctx context.Context, p *program, s *settings, file, root, output st
 	if err := createPrivate(output, secret); errors.Is(err, os.ErrExist) {
 		return exists("decrypt", file, output)
 	} else if err != nil {
-		return failf("decrypt %s: write: %w", quote(file), cause(err))
+		return ui.Failf("decrypt %s: write: %w", ui.Quote(file), ui.Cause(err))
 	}
 	return nil
 }
@@ -98,5 +100,5 @@ func fileArgument(file string) string {
 	if file == "-" {
 		return "FILE" + source.Suffix
 	}
-	return quote(file)
+	return ui.Quote(file)
 }

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 )
 
 const longestName = 255 // bytes, on every file system of Linux that counts
@@ -16,27 +18,27 @@ const longestName = 255 // bytes, on every file system of Linux that counts
 func checkDestination(out string, replace bool) error {
 	dir := filepath.Dir(out)
 	if len(filepath.Base(out)) > longestName {
-		return failf("%s: the name is longer than %d bytes", quote(out), longestName).hint("choose a shorter name with --output")
+		return ui.Failf("%s: the name is longer than %d bytes", ui.Quote(out), longestName).Hint("choose a shorter name with --output")
 	}
 	switch st, err := os.Lstat(out); {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
-		return failf("%s: %w", quote(out), cause(err))
+		return ui.Failf("%s: %w", ui.Quote(out), ui.Cause(err))
 	case !st.Mode().IsRegular():
-		return failf("%s is not a regular file", quote(out)).hint("give - for standard output, or the file that a link leads to")
+		return ui.Failf("%s is not a regular file", ui.Quote(out)).Hint("give - for standard output, or the file that a link leads to")
 	case !replace:
 		return errTaken
 	}
 	switch st, err := os.Stat(dir); {
 	case errors.Is(err, fs.ErrNotExist):
-		return failf("write to %s: there is no such directory", quote(dir)).hint("create it first: mkdir -p %s", quote(dir))
+		return ui.Failf("write to %s: there is no such directory", ui.Quote(dir)).Hint("create it first: mkdir -p %s", ui.Quote(dir))
 	case err != nil:
-		return failf("write to %s: %w", quote(dir), cause(err))
+		return ui.Failf("write to %s: %w", ui.Quote(dir), ui.Cause(err))
 	case !st.IsDir():
-		return failf("write to %s: not a directory", quote(dir))
+		return ui.Failf("write to %s: not a directory", ui.Quote(dir))
 	}
 	if err := unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS); err != nil {
-		return failf("write to %s: %w", quote(dir), err)
+		return ui.Failf("write to %s: %w", ui.Quote(dir), err)
 	}
 	return nil
 }
@@ -52,7 +54,7 @@ func checkOrigin(file string) error {
 	case err != nil || st.IsDir(): // reading it says why
 		return nil
 	case !st.Mode().IsRegular():
-		return failf("no regular file, so nothing can be written beside it").hint("%s", tip)
+		return ui.Failf("no regular file, so nothing can be written beside it").Hint("%s", tip)
 	}
 	names := []string{file}
 	if target, err := os.Readlink(file); err == nil && filepath.IsAbs(target) {
@@ -61,7 +63,7 @@ func checkOrigin(file string) error {
 	for _, name := range names {
 		var in unix.Statfs_t
 		if unix.Statfs(filepath.Dir(name), &in) == nil && in.Type == unix.PROC_SUPER_MAGIC {
-			return failf("a descriptor, so nothing can be written beside it").hint("%s", tip)
+			return ui.Failf("a descriptor, so nothing can be written beside it").Hint("%s", tip)
 		}
 	}
 	return nil

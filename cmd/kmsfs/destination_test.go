@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/fs/source"
 )
 
@@ -85,8 +86,8 @@ func TestCheckOrigin(t *testing.T) {
 		dir + "/pipe": false, "/dev/null": false, of(r): false, of(f): false, "/proc/self/fd/" + filepath.Base(of(f)): false,
 	} {
 		err := checkOrigin(path)
-		inner, _ := errors.AsType[*failure](err)
-		if fine != (err == nil) || !fine && !strings.Contains(inner.tip, "--output") {
+		inner, _ := errors.AsType[*ui.Failure](err)
+		if fine != (err == nil) || !fine && !strings.Contains(inner.Tip, "--output") {
 			t.Errorf("%s: %v", path, err)
 		}
 	}

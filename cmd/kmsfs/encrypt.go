@@ -11,14 +11,16 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/options"
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/kms"
 	"github.com/kmsfs/kmsfs/kms/aliyun"
 	"github.com/kmsfs/kmsfs/kms/gate"
 )
 
 func encryptCommand(p *program) *cobra.Command {
-	s, deferr := defaults()
-	e := &encrypting{p: p, settings: s}
+	s, deferr := options.Defaults()
+	e := &encrypting{p: p, Settings: s}
 	cmd := &cobra.Command{
 		Use:   "encrypt --key KEY FILE…|-",
 		Short: "Encrypt files into *.cipher files",
@@ -43,7 +45,7 @@ it passes over what has a ciphertext that is no older, and over *.cipher.`,
   kmsfs encrypt --key alias/Apollo/WorkKey --recursive --missing certs`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return usagef("read command line: FILE is missing").hint("usage: %s", cmd.UseLine())
+				return ui.Usagef("read command line: FILE is missing").Hint("usage: %s", cmd.UseLine())
 			}
 			return nil
 		},
@@ -52,25 +54,25 @@ it passes over what has a ciphertext that is no older, and over *.cipher.`,
 				return deferr
 			}
 			if cmd.Flags().Changed("output") && e.output == "" {
-				return usagef("read option --output: empty").hint("name a file, or - for standard output")
+				return ui.Usagef("read option --output: empty").Hint("name a file, or - for standard output")
 			}
 			return e.run(cmd.Context(), args)
 		},
 	}
-	s.fromEnvironment(p.getenv, false)
+	s.FromEnvironment(p.getenv, false)
 	cmd.Flags().StringVarP(&e.key, "key", "k", "", "key id, ARN, or alias/… (required)")
 	cmd.Flags().StringVar(&e.output, "output", "", "where the ciphertext goes, for a single FILE; - is standard output")
 	cmd.Flags().StringVar(&e.source, "source", "", "with --bind name: the directory that will be mounted")
 	cmd.Flags().BoolVarP(&e.recursive, "recursive", "r", false, "encrypt the regular files beneath a directory, other than *.cipher")
 	cmd.Flags().BoolVar(&e.missing, "missing", false, "encrypt only what has no ciphertext, or an older one")
 	cmd.Flags().BoolVar(&e.force, "force", false, "replace an existing file, and encrypt also what is a ciphertext already")
-	s.addFlags(cmd.Flags(), false, "qps")
+	s.AddFlags(cmd.Flags(), false, "qps")
 	return cmd
 }
 
 // encrypting is one run of the encrypt command.
 type encrypting struct {
-	*settings
+	*options.Settings
 	p         *program
 	key       string
 	output    string
@@ -83,22 +85,23 @@ type encrypting struct {
 func (e *encrypting) run(ctx context.Context, args []string) error {
 	switch {
 	case e.key == "":
-		return usagef("encrypt: no key").hint("give --key with a key id or an alias such as alias/Apollo/WorkKey")
+		return ui.Usagef("encrypt: no key").Hint("give --key with a key id or an alias such as alias/Apollo/WorkKey")
 	case e.missing && e.force:
-		return usagef("encrypt: --missing and --force exclude each other").
-			hint("--missing replaces a ciphertext that is older than its plaintext, --force every one")
+		return ui.Usagef("encrypt: --missing and --force exclude each other").
+			Hint("--missing replaces a ciphertext that is older than its plaintext, --force every one")
 	case e.output != "" && (len(args) > 1 || e.recursive):
-		return usagef("encrypt: --output is for a single file").hint("without --output each FILE becomes FILE.cipher")
+		return ui.Usagef("encrypt: --output is for a single file").Hint("without --output each FILE becomes FILE.cipher")
 	}
-	client, err := e.p.verbClient(e.settings)
+	client, err := e.p.verbClient(e.Settings)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
 	ctx, stop := untilSignal(ctx)
 	defer stop()
-	e.gate = gate.New(client, gate.Config{QPS: e.qps, Load: e.timeout})
-	return e.batch(client, e.gate, e.tasks(args), len(args) > 1 || e.recursive).run(ctx)
+	g := gate.New(client, gate.Config{QPS: e.QPS, Load: e.Timeout})
+	e.Repeat = g.Token
+	return e.batch(client, g, e.tasks(args), len(args) > 1 || e.recursive).run(ctx)
 }
 
 // untilSignal ends with the signals that mean to end the process. The second one
@@ -126,27 +129,27 @@ func (e *encrypting) one(ctx context.Context, t *task, by seal) error {
 			return e.failed(t, err)
 		}
 	}
-	ec, err := e.contextFor(e.source, t.out)
+	ec, err := contextFor(e.Settings, e.source, t.out)
 	if err != nil {
 		return err
 	}
-	longest := e.encoding.MaxSecret()
+	longest := e.Encoding.MaxSecret()
 	secret, err := readWithin(ctx, e.p, t, longest)
 	defer clear(secret)
 	if err != nil {
-		return e.failed(t, cause(err))
+		return e.failed(t, ui.Cause(err))
 	}
 	if err := e.check(secret, longest); err != nil {
 		return e.failed(t, err)
 	}
-	plaintext := e.encoding.Encode(secret)
+	plaintext := e.Encoding.Encode(secret)
 	defer clear(plaintext)
 	c, err := by(ctx, plaintext, ec)
 	if err != nil {
 		return e.failed(t, err)
 	}
 	if t.changed() {
-		return failf("encrypt %s: it was changed meanwhile", quote(t.file)).hint("run again, when nobody writes to it")
+		return ui.Failf("encrypt %s: it was changed meanwhile", ui.Quote(t.file)).Hint("run again, when nobody writes to it")
 	}
 	if t.toStdout() {
 		if _, err := io.WriteString(e.p.stdout, c.Blob+lineEnd(e.p.stdout)); err != nil {
@@ -158,7 +161,7 @@ func (e *encrypting) one(ctx context.Context, t *task, by seal) error {
 	if errors.Is(err, os.ErrExist) {
 		return e.failed(t, errTaken)
 	} else if err != nil {
-		return failf("encrypt %s: write: %w", quote(t.file), cause(err))
+		return ui.Failf("encrypt %s: write: %w", ui.Quote(t.file), ui.Cause(err))
 	}
 	t.lost = lost
 	return nil
@@ -174,13 +177,13 @@ func (e *encrypting) check(secret []byte, longest int) error {
 	}
 	switch {
 	case len(secret) == 0:
-		return failf("it is empty").hint("the service encrypts at least one byte")
+		return ui.Failf("it is empty").Hint("the service encrypts at least one byte")
 	case sealed:
 		return errSealed
 	case len(secret) > longest:
-		return failf("longer than %d bytes", longest).hint("the service encrypts no more than that in one piece; split the file, or keep only its secret part here")
-	case e.encoding != kms.Base64 && !utf8.Valid(secret):
-		return failf("not UTF-8 text").hint("the service takes text only; encrypt with --encoding base64, and mount with the option encoding=base64")
+		return ui.Failf("longer than %d bytes", longest).Hint("the service encrypts no more than that in one piece; split the file, or keep only its secret part here")
+	case e.Encoding != kms.Base64 && !utf8.Valid(secret):
+		return ui.Failf("not UTF-8 text").Hint("the service takes text only; encrypt with --encoding base64, and mount with the option encoding=base64")
 	}
 	return nil
 }
@@ -191,19 +194,19 @@ func (e *encrypting) failed(t *task, err error) error {
 	case err == errTaken:
 		return exists("encrypt", t.file, t.out)
 	case err == errSealed:
-		return failf("encrypt %s: %w", quote(t.file), err).hint("--force would encrypt it once more")
+		return ui.Failf("encrypt %s: %w", ui.Quote(t.file), err).Hint("--force would encrypt it once more")
 	}
-	f := failf("encrypt %s: %w", quote(t.file), err)
-	if inner, ok := errors.AsType[*failure](err); ok {
-		f.tip, f.class = inner.tip, inner.class
+	f := ui.Failf("encrypt %s: %w", ui.Quote(t.file), err)
+	if inner, ok := errors.AsType[*ui.Failure](err); ok {
+		f.Tip, f.Class = inner.Tip, inner.Class
 	}
 	return f
 }
 
 func exists(verb, file, out string) error {
-	f := failf("%s %s: %s exists", verb, quote(file), quote(out))
+	f := ui.Failf("%s %s: %s exists", verb, ui.Quote(file), ui.Quote(out))
 	if verb == "encrypt" {
-		return f.hint("choose another --output, or replace it with --force")
+		return f.Hint("choose another --output, or replace it with --force")
 	}
-	return f.hint("choose another --output, or remove it first")
+	return f.Hint("choose another --output, or remove it first")
 }

@@ -9,7 +9,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
-	"golang.org/x/term"
+
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 )
 
 // readSecret reads a file, or standard input for "-", up to one byte more
@@ -211,7 +212,7 @@ func syncDir(dir string) error {
 
 // lineEnd ends a line on a terminal; a file gets the text alone.
 func lineEnd(w io.Writer) string {
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	if ui.IsTerminal(w) {
 		return "\n"
 	}
 	return ""

@@ -6,12 +6,10 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-)
 
-// flushed is what a flush has done.
-type flushed struct {
-	Plaintexts int `json:"plaintexts"`
-}
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/control"
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
+)
 
 func flushCommand(p *program) *cobra.Command {
 	return &cobra.Command{
@@ -31,14 +29,20 @@ possible.`,
 			return exactly("MNT")(cmd, args[:min(1, len(args))])
 		},
 		RunE: func(_ *cobra.Command, args []string) error {
-			a, err := p.consult("flush", args[0], func(point string) (request, error) {
-				return flushRequest(args[0], point, args[1:])
-			})
+			m, err := p.mounted("flush", args[0])
+			if err != nil {
+				return err
+			}
+			r, err := flushRequest(args[0], m.Point, args[1:])
+			if err != nil {
+				return err
+			}
+			a, err := control.Call(m, r)
 			if err != nil {
 				return err
 			}
 			if a.Flush == nil {
-				return failf("flush %s: the answer is not of this version", quote(args[0]))
+				return ui.Failf("flush %s: the answer is not of this version", ui.Quote(args[0]))
 			}
 			_, err = fmt.Fprintf(p.stdout, "forgotten: %d\n", a.Flush.Plaintexts)
 			return err
@@ -48,15 +52,15 @@ possible.`,
 
 // flushRequest makes paths relative to a mount, by their text alone. mnt is
 // how the user wrote the mountpoint, point how the mount table does.
-func flushRequest(mnt, point string, paths []string) (request, error) {
-	r := request{Verb: "flush"}
-	if len(paths) > maxFlushPaths {
-		return r, usagef("flush %s: more than %d paths", quote(mnt), maxFlushPaths).hint("name a directory, or nothing for all files")
+func flushRequest(mnt, point string, paths []string) (control.Request, error) {
+	r := control.Request{Verb: control.VerbFlush}
+	if len(paths) > control.MaxFlushPaths {
+		return r, ui.Usagef("flush %s: more than %d paths", ui.Quote(mnt), control.MaxFlushPaths).Hint("name a directory, or nothing for all files")
 	}
 	for _, path := range paths {
 		rel, ok := beneath(mnt, point, path)
 		if !ok {
-			return r, usagef("flush %s: %s is not beneath it", quote(mnt), quote(path)).hint("a PATH is relative to MNT, or absolute")
+			return r, ui.Usagef("flush %s: %s is not beneath it", ui.Quote(mnt), ui.Quote(path)).Hint("a PATH is relative to MNT, or absolute")
 		}
 		r.Paths = append(r.Paths, []byte(rel))
 	}

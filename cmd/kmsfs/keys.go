@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/options"
 	"github.com/kmsfs/kmsfs/kms/aliyun"
 )
 
@@ -77,7 +78,7 @@ func keyCommands(p *program) []*cobra.Command {
 }
 
 func (v keyVerb) command(p *program) *cobra.Command {
-	s, deferr := defaults()
+	s, deferr := options.Defaults()
 	var output string
 	name, _, _ := strings.Cut(v.use, " ")
 	cmd := &cobra.Command{
@@ -92,11 +93,11 @@ func (v keyVerb) command(p *program) *cobra.Command {
 			})
 		},
 	}
-	s.fromEnvironment(p.getenv, false)
+	s.FromEnvironment(p.getenv, false)
 	if v.flags != nil {
 		v.flags(cmd)
 	}
 	cmd.Flags().StringVar(&output, "output", "json", "json, as the aliyun command prints it, or table")
-	s.addFlags(cmd.Flags(), false)
+	s.AddFlags(cmd.Flags(), false)
 	return cmd
 }

@@ -7,6 +7,9 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/options"
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 )
 
 // manCommand prints the manual pages. They are made from what --help says and
@@ -22,7 +25,7 @@ func manCommand(p *program) *cobra.Command {
 			case "mount.kmsfs.8":
 				r.helper()
 			default:
-				return usagef("print manual %s: there is none", quote(args[0])).hint("kmsfs.1 and mount.kmsfs.8")
+				return ui.Usagef("print manual %s: there is none", ui.Quote(args[0])).Hint("kmsfs.1 and mount.kmsfs.8")
 			}
 			return nil
 		},
@@ -137,18 +140,18 @@ replaced.`)
 
 // options sets the table of options.
 func (r roff) options() {
-	for _, o := range options {
-		value, help := "", o.help
-		if o.value != "" {
-			value = `=\fI` + escape(o.value) + `\fR`
+	for _, o := range options.Table {
+		value, help := "", o.Help
+		if o.Value != "" {
+			value = `=\fI` + escape(o.Value) + `\fR`
 		}
 		switch {
-		case o.key == "uid" || o.key == "gid":
+		case o.Key == "uid" || o.Key == "gid":
 			help += " (default: the mounting user's)"
-		case o.deflt != "":
-			help += " (default " + o.deflt + ")"
+		case o.Default != "":
+			help += " (default " + o.Default + ")"
 		}
-		r.line(".TP\n\\fB%s\\fR%s\n%s", escape(o.key), value, escape(help))
+		r.line(".TP\n\\fB%s\\fR%s\n%s", escape(o.Key), value, escape(help))
 	}
 }
 
@@ -175,8 +178,8 @@ func shown(root *cobra.Command) []*cobra.Command {
 }
 
 func inTable(flag string) bool {
-	for _, o := range options {
-		if o.key == strings.ReplaceAll(flag, "-", "_") {
+	for _, o := range options.Table {
+		if o.Key == strings.ReplaceAll(flag, "-", "_") {
 			return true
 		}
 	}

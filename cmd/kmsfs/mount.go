@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,11 +12,18 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/kmsfs/kmsfs/cache/secmem"
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/control"
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/daemon"
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/options"
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/supervise"
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/fs/mount"
+	"github.com/kmsfs/kmsfs/kms/aliyun"
 )
 
 func mountCommand(p *program) *cobra.Command {
-	s, err := defaults()
+	s, err := options.Defaults()
 	var foreground bool
 	cmd := &cobra.Command{
 		Use:   "mount SRC MNT",
@@ -43,59 +50,100 @@ KMSFS_CA_FILE; options win.`,
   kmsfs mount --foreground certs certs`,
 		Args: exactly("SRC", "MNT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			m := &mounting{p: p, settings: s, source: args[0], point: args[1], foreground: foreground}
+			m := &mounting{p: p, Settings: s, source: args[0], point: args[1], foreground: foreground}
 			return m.run(cmd.Context())
 		},
 	}
 	if err != nil {
 		cmd.RunE = func(*cobra.Command, []string) error { return err }
 	}
-	s.fromEnvironment(p.getenv, false)
+	s.FromEnvironment(p.getenv, false)
 	cmd.Flags().BoolVarP(&foreground, "foreground", "f", false, "stay in the foreground and log to stderr")
-	s.addFlags(cmd.Flags(), true)
+	s.AddFlags(cmd.Flags(), true)
 	return cmd
 }
 
 // mounting is one run of the mount command.
 type mounting struct {
-	*settings
+	*options.Settings
 	p             *program
 	source, point string
 	foreground    bool
 	directory     string   // where the command line was written
-	unrecorded    bool     // there is no log
 	device        *os.File // of /dev/fuse, if somebody else has mounted
 }
 
 func (m *mounting) run(ctx context.Context) error {
-	in, err := inherit()
+	in, err := supervise.Inherit()
 	if err != nil {
 		return err
 	}
 	if m.directory, err = m.workingDirectory(); err != nil {
 		return err
 	}
-	if in.line != nil {
-		if err := m.absolute(in.line.Device); err != nil {
+	if in.Line != nil {
+		if err := m.absolute(in.Line.Device); err != nil {
 			return err
 		}
-		return m.serve(ctx, inherited(), in)
+		return m.serve(ctx, supervise.InheritReadiness(), in)
 	}
 	if err := m.resolve(); err != nil {
 		return err
 	}
-	if in.background {
-		return m.serve(ctx, inherited(), in)
+	if in.Background {
+		return m.serve(ctx, supervise.InheritReadiness(), in)
 	}
 	if m.foreground {
 		return m.serve(ctx, nil, in)
 	}
-	if ready := inherited(); ready != nil && m.device != nil {
-		return m.serve(ctx, ready, inheritance{background: true}) // who mounted it would have to hold it
+	if ready := supervise.InheritReadiness(); ready != nil && m.device != nil {
+		return m.serve(ctx, ready, supervise.Inheritance{Background: true}) // who mounted it would have to hold it
 	} else if ready != nil {
-		return m.hold(ready)
+		if err := secmem.ProtectProcess(); err != nil {
+			return err
+		}
+		return supervise.Hold(m.succession(), ready)
 	}
-	return startBackground(m.p, m.device)
+	return supervise.StartBackground(m.p.name, m.p.args, m.device)
+}
+
+// succession is how the processes of this mount follow each other.
+func (m *mounting) succession() supervise.Config {
+	return supervise.Config{
+		Name: m.p.name, Args: m.p.args, Directory: m.directory, Point: m.point, Stdout: m.p.stdout, Stderr: m.p.stderr,
+		OpenLog: m.daemon().OpenLog,
+	}
+}
+
+// serve is the process that answers.
+func (m *mounting) serve(ctx context.Context, ready *supervise.Readiness, in supervise.Inheritance) error {
+	err := daemon.Serve(ctx, m.daemon(), ready, in)
+	if failed, ok := errors.AsType[*daemon.MountError](err); ok {
+		return m.explainMount(failed.Err)
+	}
+	return err
+}
+
+// daemon is what this mount is made of.
+func (m *mounting) daemon() daemon.Config {
+	return daemon.Config{
+		Settings: m.Settings, Source: m.source, Point: m.point, Device: m.device, Directory: m.directory,
+		Version: version, Stderr: m.p.stderr, Getenv: m.p.getenv, Connect: m.connect,
+	}
+}
+
+// connect builds the client of the key service, and what guards it.
+func (m *mounting) connect(log *slog.Logger) (*daemon.KeyService, error) {
+	client, err := newClient(m.Settings, m.p.getenv, log)
+	if err != nil {
+		return nil, err
+	}
+	decrypter, gate, err := newDecrypter(m.Settings, client)
+	if err != nil {
+		client.Close()
+		return nil, err
+	}
+	return &daemon.KeyService{Decrypter: decrypter, Recogniser: aliyun.Recogniser{}, Gate: gate, Warnings: client.Warnings(), Close: client.Close}, nil
 }
 
 // workingDirectory is where the command line was written. One that has been
@@ -106,10 +154,10 @@ func (m *mounting) workingDirectory() (string, error) {
 	if err == nil {
 		return directory, nil
 	}
-	for _, path := range []string{m.source, m.point, m.caFile, m.logFile} {
+	for _, path := range []string{m.source, m.point, m.CAFile, m.LogFile} {
 		if path != "" && !filepath.IsAbs(path) {
-			return "", failf("find %s: the working directory: %w", quote(path), errors.Unwrap(err)).
-				hint("the directory has been removed; change to another one, or give absolute paths")
+			return "", ui.Failf("find %s: the working directory: %w", ui.Quote(path), errors.Unwrap(err)).
+				Hint("the directory has been removed; change to another one, or give absolute paths")
 		}
 	}
 	return "/", nil
@@ -119,16 +167,16 @@ func (m *mounting) workingDirectory() (string, error) {
 // none that leads through a mount which only waits for us.
 func (m *mounting) absolute(device *os.File) (err error) {
 	if m.source, err = filepath.Abs(m.source); err != nil {
-		return failf("open source %s: %w", quote(m.source), err)
+		return ui.Failf("open source %s: %w", ui.Quote(m.source), err)
 	}
 	if strings.HasPrefix(m.point, mount.DevFD) {
 		mounts, err := mount.Of(device)
 		if err != nil || len(mounts) == 0 {
-			return failf("take over %s: nothing is mounted with it (%w)", quote(m.point), err)
+			return ui.Failf("take over %s: nothing is mounted with it (%w)", ui.Quote(m.point), err)
 		}
 		m.device, m.point = device, mounts[len(mounts)-1].Point
 	} else if m.point, err = mount.RealPoint(m.point); err != nil {
-		return failf("open mountpoint: %w", plainPath(err))
+		return ui.Failf("open mountpoint: %w", ui.PlainPath(err))
 	}
 	return nil
 }
@@ -136,19 +184,19 @@ func (m *mounting) absolute(device *os.File) (err error) {
 // resolve checks what can be checked without doing anything, and makes the
 // paths independent of the working directory.
 func (m *mounting) resolve() error {
-	if m.fast && m.directIO {
-		return usagef("read options: direct_io and open=fast exclude each other").hint("open=checked keeps nothing in the kernel, which is what direct_io means")
+	if m.Fast && m.DirectIO {
+		return ui.Usagef("read options: direct_io and open=fast exclude each other").Hint("open=checked keeps nothing in the kernel, which is what direct_io means")
 	}
 	source, err := filepath.Abs(m.source)
 	if err != nil {
-		return failf("open source %s: %w", quote(m.source), err)
+		return ui.Failf("open source %s: %w", ui.Quote(m.source), err)
 	}
 	src, err := os.Stat(source)
 	if err != nil {
-		return failf("open source: %w", plainPath(err)).hint("SRC is the directory with the *.cipher files")
+		return ui.Failf("open source: %w", ui.PlainPath(err)).Hint("SRC is the directory with the *.cipher files")
 	}
 	if !src.IsDir() {
-		return failf("open source %s: not a directory", quote(m.source)).hint("SRC is the directory with the *.cipher files")
+		return ui.Failf("open source %s: not a directory", ui.Quote(m.source)).Hint("SRC is the directory with the *.cipher files")
 	}
 	device, point, err := mount.HandedIn(m.point)
 	if err != nil {
@@ -160,39 +208,39 @@ func (m *mounting) resolve() error {
 	}
 	point, err = mount.RealPoint(m.point)
 	if err != nil {
-		return failf("open mountpoint: %w", plainPath(err)).hint("create the directory first: mkdir -p %s", quote(m.point))
+		return ui.Failf("open mountpoint: %w", ui.PlainPath(err)).Hint("create the directory first: mkdir -p %s", ui.Quote(m.point))
 	}
 	if there, ok, err := mount.At(point); err != nil {
 		return err
 	} else if ok && there.Type == mount.Type && errors.Is(unix.Statfs(point, new(unix.Statfs_t)), syscall.ENOTCONN) {
-		sweepControl(there, m.p.getenv)
+		control.Sweep(there, m.p.getenv)
 		if err := mount.Unmount(point, true); err != nil { // its process has died
 			return err
 		}
 	} else if ok && there.Type == mount.Type {
-		return failf("mount %s: kmsfs is mounted there already", quote(m.point)).hint("kmsfs umount %s", quote(m.point))
+		return ui.Failf("mount %s: kmsfs is mounted there already", ui.Quote(m.point)).Hint("kmsfs umount %s", ui.Quote(m.point))
 	}
 	mnt, err := os.Stat(point)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		return failf("open mountpoint: %w", plainPath(err)).hint("create the directory first: mkdir -p %s", quote(m.point))
+		return ui.Failf("open mountpoint: %w", ui.PlainPath(err)).Hint("create the directory first: mkdir -p %s", ui.Quote(m.point))
 	case err != nil:
-		return failf("open mountpoint: %w", plainPath(err))
+		return ui.Failf("open mountpoint: %w", ui.PlainPath(err))
 	case !mnt.IsDir():
-		return failf("open mountpoint %s: not a directory", quote(m.point))
+		return ui.Failf("open mountpoint %s: not a directory", ui.Quote(m.point))
 	}
-	if !m.nonempty && !os.SameFile(src, mnt) {
+	if !m.Nonempty && !os.SameFile(src, mnt) {
 		if empty, err := isEmpty(point); err != nil {
-			return failf("open mountpoint: %w", plainPath(err))
+			return ui.Failf("open mountpoint: %w", ui.PlainPath(err))
 		} else if !empty {
-			return failf("mount %s: the directory is not empty", quote(m.point)).
-				hint("its files would be hidden; choose another mountpoint, or mount with -o nonempty")
+			return ui.Failf("mount %s: the directory is not empty", ui.Quote(m.point)).
+				Hint("its files would be hidden; choose another mountpoint, or mount with -o nonempty")
 		}
 	}
 	if err := unix.Access("/dev/fuse", unix.R_OK|unix.W_OK); err == syscall.EACCES && os.Geteuid() != 0 {
-		return failf("open /dev/fuse: %w", err).hint("other users than root may open it when its mode is 0666, as udev makes it: chmod 0666 /dev/fuse")
+		return ui.Failf("open /dev/fuse: %w", err).Hint("other users than root may open it when its mode is 0666, as udev makes it: chmod 0666 /dev/fuse")
 	} else if err != nil {
-		return failf("open /dev/fuse: %w", err).hint("load the module with: modprobe fuse; in a container, pass the device in")
+		return ui.Failf("open /dev/fuse: %w", err).Hint("load the module with: modprobe fuse; in a container, pass the device in")
 	}
 	m.source, m.point = source, point
 	return m.seenByHost()
@@ -208,31 +256,14 @@ func isEmpty(dir string) (bool, error) {
 	return len(names) == 0, nil
 }
 
-// plainPath drops the name of the system call from a path error, which the
-// message's own verb says better.
-func plainPath(err error) error {
-	if pe, ok := errors.AsType[*os.PathError](err); ok {
-		return fmt.Errorf("%s: %w", quote(pe.Path), pe.Err)
-	}
-	return err
-}
-
-// cause is what went wrong with a file that the message names already.
-func cause(err error) error {
-	if pe, ok := errors.AsType[*os.PathError](err); ok {
-		return pe.Err
-	}
-	return err
-}
-
 // exactly demands the named arguments.
 func exactly(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
 		case len(args) < len(names):
-			return usagef("read command line: %s is missing", names[len(args)]).hint("usage: %s", cmd.UseLine())
+			return ui.Usagef("read command line: %s is missing", names[len(args)]).Hint("usage: %s", cmd.UseLine())
 		case len(args) > len(names):
-			return usagef("read command line: unexpected %s", quote(args[len(names)])).hint("usage: %s", cmd.UseLine())
+			return ui.Usagef("read command line: unexpected %s", ui.Quote(args[len(names)])).Hint("usage: %s", cmd.UseLine())
 		}
 		return nil
 	}

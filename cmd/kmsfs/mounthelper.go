@@ -8,6 +8,9 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
+
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/options"
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 )
 
 // helperVerb is how run names the helper protocol of mount(8) to itself.
@@ -16,7 +19,7 @@ const helperVerb = "mount-helper"
 // helperCommand is mount as mount(8) and mount.fuse3 call it: the same
 // options, all of them in -o, and mount(8)'s own single letters.
 func helperCommand(p *program) *cobra.Command {
-	s, err := defaults()
+	s, err := options.Defaults()
 	var fake, sloppy, noMtab, verbose bool
 	var lists []string
 	var namespace, fstype string
@@ -29,9 +32,9 @@ func helperCommand(p *program) *cobra.Command {
 			if namespace != "" {
 				return p.enter(namespace)
 			}
-			s.sloppy = sloppy
+			s.Sloppy = sloppy
 			for _, list := range lists {
-				if err := s.setList(list); err != nil {
+				if err := s.SetList(list); err != nil {
 					return err
 				}
 			}
@@ -39,11 +42,11 @@ func helperCommand(p *program) *cobra.Command {
 			if fake && !foreground {
 				return nil // mount -f: everything but the mount
 			}
-			m := &mounting{p: p, settings: s, source: args[0], point: args[1], foreground: foreground}
+			m := &mounting{p: p, Settings: s, source: args[0], point: args[1], foreground: foreground}
 			return m.run(cmd.Context())
 		},
 	}
-	s.fromEnvironment(p.getenv, true)
+	s.FromEnvironment(p.getenv, true)
 	flags := cmd.Flags()
 	flags.StringArrayVarP(&lists, "options", "o", nil, "")
 	flags.BoolVarP(&fake, "fake", "f", false, "")
@@ -59,7 +62,9 @@ func helperCommand(p *program) *cobra.Command {
 // where its paths mean something else. A thread that shares its working
 // directory with others may not go there, so this one stops sharing first.
 func (p *program) enter(namespace string) error {
-	fail := func(err error) error { return failf("enter mount namespace %s: %w", quote(namespace), cause(err)) }
+	fail := func(err error) error {
+		return ui.Failf("enter mount namespace %s: %w", ui.Quote(namespace), ui.Cause(err))
+	}
 	ns, err := os.Open(namespace)
 	if err != nil {
 		return fail(err)
@@ -67,7 +72,7 @@ func (p *program) enter(namespace string) error {
 	defer ns.Close()
 	i := slices.Index(p.args, "-N")
 	if i < 0 || i+1 >= len(p.args) {
-		return usagef("read command line: -N needs a word of its own")
+		return ui.Usagef("read command line: -N needs a word of its own")
 	}
 	args := slices.Delete(slices.Clone(p.args), i, i+2)
 	runtime.LockOSThread()

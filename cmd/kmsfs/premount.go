@@ -7,6 +7,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/control"
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/options"
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/supervise"
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/fs/mount"
 )
 
@@ -16,7 +20,7 @@ import (
 // premount --undo unmounts, unless another one takes over: then premount has
 // nothing to do.
 func premountCommand(p *program) *cobra.Command {
-	s, err := defaults()
+	s, err := options.Defaults()
 	var server, unit string
 	var undo bool
 	cmd := &cobra.Command{
@@ -26,15 +30,15 @@ func premountCommand(p *program) *cobra.Command {
 			case err != nil:
 				return err
 			case p.getenv("NOTIFY_SOCKET") == "":
-				return failf("premount: systemd does not listen").hint("this is a step of kmsfs@.service")
+				return ui.Failf("premount: systemd does not listen").Hint("this is a step of kmsfs@.service")
 			}
-			m := &mounting{p: p, settings: s, source: args[0], point: args[1]}
+			m := &mounting{p: p, Settings: s, source: args[0], point: args[1]}
 			if undo {
 				return m.unmountStored(unit)
 			}
-			var uid uint32
-			if err := owner("user", userNumber, func(*settings) *uint32 { return &uid })(s, server); err != nil {
-				return usagef("read option server: %w", err)
+			uid, err := options.ParseUser(server)
+			if err != nil {
+				return ui.Usagef("read option server: %w", err)
 			}
 			if goesOn, err := m.prepare(unit); err != nil || goesOn {
 				return err
@@ -45,13 +49,13 @@ func premountCommand(p *program) *cobra.Command {
 			if err := m.apart(); err != nil {
 				return err
 			}
-			device, err := mount.Spec{Source: m.source, Point: m.point, AllowOther: m.allowOther, Shared: m.shared}.Premount(uid)
+			device, err := mount.Spec{Source: m.source, Point: m.point, AllowOther: m.AllowOther, Shared: m.Shared}.Premount(uid)
 			if err != nil {
 				return m.explainMount(err)
 			}
 			defer device.Close()
-			if err := notify("FDSTORE=1\nFDNAME="+deviceName, int(device.Fd())); err != nil {
-				return errors.Join(failf("premount: %w", err), mount.Unmount(m.point, true))
+			if err := supervise.Notify("FDSTORE=1\nFDNAME="+supervise.DeviceName, int(device.Fd())); err != nil {
+				return errors.Join(ui.Failf("premount: %w", err), mount.Unmount(m.point, true))
 			}
 			return nil
 		},
@@ -59,31 +63,31 @@ func premountCommand(p *program) *cobra.Command {
 	cmd.Flags().BoolVar(&undo, "undo", false, "unmount after the service has ended")
 	cmd.Flags().StringVar(&server, "server", "", "the user whose process will serve")
 	cmd.Flags().StringVar(&unit, "unit", "", "the service")
-	s.addFlags(cmd.Flags(), true)
+	s.AddFlags(cmd.Flags(), true)
 	return cmd
 }
 
 // prepare makes the mountpoint and an empty store, unless the mount is there
 // and only waits for its next server. That one is not looked at.
 func (m *mounting) prepare(unit string) (goesOn bool, err error) {
-	state, err := askSystemd(unit)
+	state, err := supervise.AskSystemd(unit)
 	if err != nil {
 		return false, err
 	}
-	if there, err := m.stands(); err != nil || there && state.complete() {
+	if there, err := m.stands(); err != nil || there && state.Complete() {
 		return there, err
 	}
-	if err := unstore(); err != nil {
-		return false, failf("premount: %w", err)
+	if err := supervise.EmptyStore(); err != nil {
+		return false, ui.Failf("premount: %w", err)
 	}
-	if _, err := askSystemd(unit); err != nil { // it has let go of them
+	if _, err := supervise.AskSystemd(unit); err != nil { // it has let go of them
 		return false, err
 	}
 	if _, ok, err := mount.At(m.point); err != nil || ok {
 		return false, err
 	}
 	if err := os.MkdirAll(m.point, 0o755); err != nil {
-		return false, failf("make mountpoint: %w", plainPath(err))
+		return false, ui.Failf("make mountpoint: %w", ui.PlainPath(err))
 	}
 	return false, nil
 }
@@ -93,10 +97,10 @@ func (m *mounting) prepare(unit string) (goesOn bool, err error) {
 func (m *mounting) apart() error {
 	source, err := filepath.EvalSymlinks(m.source)
 	if err != nil {
-		return failf("open source: %w", plainPath(err))
+		return ui.Failf("open source: %w", ui.PlainPath(err))
 	}
 	if rel, err := filepath.Rel(m.point, source); err == nil && filepath.IsLocal(rel) {
-		return failf("mount %s: the source %s lies beneath it", quote(m.point), quote(m.source)).hint("a service needs another MNT, such as /run/certs")
+		return ui.Failf("mount %s: the source %s lies beneath it", ui.Quote(m.point), ui.Quote(m.source)).Hint("a service needs another MNT, such as /run/certs")
 	}
 	return nil
 }
@@ -106,7 +110,7 @@ func (m *mounting) apart() error {
 func (m *mounting) stands() (bool, error) {
 	source, err := filepath.Abs(m.source)
 	if err != nil {
-		return false, failf("open source %s: %w", quote(m.source), err)
+		return false, ui.Failf("open source %s: %w", ui.Quote(m.source), err)
 	}
 	point, err := mount.RealPoint(m.point)
 	if err != nil {
@@ -121,27 +125,27 @@ func (m *mounting) stands() (bool, error) {
 // another one takes over. If the service's main process never ran and nothing
 // is stored, it never mounted: what is there is not its own.
 func (m *mounting) unmountStored(unit string) error {
-	state, err := askSystemd(unit)
+	state, err := supervise.AskSystemd(unit)
 	if err != nil {
 		m.p.warn(err.Error() + "; it is unmounted")
 	}
-	if m.p.getenv("EXIT_CODE") == "" && state.stored == 0 {
+	if m.p.getenv("EXIT_CODE") == "" && state.Stored == 0 {
 		return nil
 	}
-	if there, err := m.stands(); err == nil && there && state.goesOn(m.p.getenv("SERVICE_RESULT")) {
+	if there, err := m.stands(); err == nil && there && state.GoesOn(m.p.getenv("SERVICE_RESULT")) {
 		return nil
 	}
-	if err := unstore(); err != nil {
-		return failf("premount: %w", err)
+	if err := supervise.EmptyStore(); err != nil {
+		return ui.Failf("premount: %w", err)
 	}
 	point, err := mount.RealPoint(m.point)
 	if err != nil {
-		return failf("unmount: %w", plainPath(err))
+		return ui.Failf("unmount: %w", ui.PlainPath(err))
 	}
 	there, ok, err := mount.At(point)
 	if err != nil || !ok || there.Type != mount.Type {
 		return err // it has been unmounted already
 	}
-	sweepControl(there, m.p.getenv)
+	control.Sweep(there, m.p.getenv)
 	return unmount(there, true, m.p.warn)
 }

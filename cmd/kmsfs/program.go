@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 )
 
 // program is what a run of kmsfs has to do with the outside world.
@@ -29,14 +31,16 @@ func system() *program {
 	return &program{name, os.Args[min(1, len(os.Args)):], os.Stdin, os.Stdout, os.Stderr, os.Getenv}
 }
 
+func (p *program) warn(text string) { ui.Warn(p.stderr, text) }
+
 // run executes one command line and returns the exit code. Errors are printed
 // here and nowhere else.
 func run(ctx context.Context, p *program) int {
-	codes := verbCodes
+	codes := ui.VerbCodes
 	args := p.args
 	if p.calledByMount() {
 		// mount(8)'s helper protocol: SRC MNT [-sfnv] -o OPTIONS.
-		codes = mountCodes
+		codes = ui.MountCodes
 		args = append([]string{helperVerb}, args...)
 	}
 	root := newRoot(p)
@@ -48,7 +52,7 @@ func run(ctx context.Context, p *program) int {
 	if err == nil {
 		return 0
 	}
-	return p.report(err, codes)
+	return ui.Report(p.stderr, err, codes)
 }
 
 // calledByMount recognises the names under which mount(8) starts its helpers,
@@ -85,14 +89,14 @@ ALIBABA_CLOUD_ACCESS_KEY_SECRET and the region in ALIBABA_CLOUD_REGION_ID:
 		SilenceErrors: true,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usagef("run %s: unknown command", quote(args[0])).hint("kmsfs --help lists the commands")
+				return ui.Usagef("run %s: unknown command", ui.Quote(args[0])).Hint("kmsfs --help lists the commands")
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return asUsage(err, strings.Replace(cmd.CommandPath(), helperVerb, "mount", 1)+" --help lists the options")
+		return ui.AsUsage(err, strings.Replace(cmd.CommandPath(), helperVerb, "mount", 1)+" --help lists the options")
 	})
 	root.AddCommand(
 		mountCommand(p), umountCommand(p), helperCommand(p),

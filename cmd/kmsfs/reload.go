@@ -6,6 +6,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/control"
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 )
 
 // reloadPatience is how long a reload may take. It is done in a tenth of a
@@ -26,31 +29,35 @@ SIGHUP to that process does the same, without a word about the outcome.`,
 		Example: `  kmsfs reload /run/certs`,
 		Args:    exactly("MNT"),
 		RunE: func(_ *cobra.Command, args []string) error {
-			before, err := p.statusFrom("reload", args[0])
+			before, err := p.statusFrom(control.VerbReload, args[0])
 			if err != nil {
 				return err
 			}
 			for late := time.Now().Add(reloadPatience); time.Now().Before(late); time.Sleep(20 * time.Millisecond) {
 				// In between there is nobody to ask.
-				if now, err := p.statusFrom("status", args[0]); err == nil && now.Started.After(before.Started) {
+				if now, err := p.statusFrom(control.VerbStatus, args[0]); err == nil && now.Started.After(before.Started) {
 					_, err = fmt.Fprintf(p.stdout, "process %d, version %s\n", now.PID, now.Version)
 					return err
 				}
 			}
-			return failf("reload %s: it has not happened within %v", quote(args[0]), reloadPatience).hint("the log of the mount says why")
+			return ui.Failf("reload %s: it has not happened within %v", ui.Quote(args[0]), reloadPatience).Hint("the log of the mount says why")
 		},
 	}
 }
 
 // statusFrom asks a mount for something that is answered with its status.
-func (p *program) statusFrom(verb, mnt string) (status, error) {
-	var s status
-	a, err := p.consult(verb, mnt, func(string) (request, error) { return request{Verb: verb}, nil })
+func (p *program) statusFrom(verb, mnt string) (control.Status, error) {
+	var s control.Status
+	m, err := p.mounted(verb, mnt)
+	if err != nil {
+		return s, err
+	}
+	a, err := control.Call(m, control.Request{Verb: verb})
 	if err != nil {
 		return s, err
 	}
 	if json.Unmarshal(a.Status, &s) != nil {
-		return s, failf("%s %s: the answer is not of this version", verb, quote(mnt))
+		return s, ui.Failf("%s %s: the answer is not of this version", verb, ui.Quote(mnt))
 	}
 	return s, nil
 }

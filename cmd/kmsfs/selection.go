@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/fs/source"
 )
 
@@ -53,7 +54,7 @@ func (e *encrypting) tasks(args []string) []*task {
 		case arg == "-":
 			add(e.task(arg))
 		case err == nil && st.IsDir() && !e.recursive:
-			add(&task{file: arg, err: failf("is a directory").hint("--recursive encrypts the files beneath it")})
+			add(&task{file: arg, err: ui.Failf("is a directory").Hint("--recursive encrypts the files beneath it")})
 		case err == nil && st.IsDir():
 			e.beneath(arg, add)
 		case strings.HasSuffix(arg, source.Suffix) && e.missing:
@@ -73,7 +74,7 @@ func (e *encrypting) beneath(dir string, add func(*task)) {
 	filepath.WalkDir(dir+"/.", func(path string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
-			add(&task{file: filepath.Clean(path), err: cause(err)})
+			add(&task{file: filepath.Clean(path), err: ui.Cause(err)})
 		case !entry.Type().IsRegular() || strings.HasSuffix(path, source.Suffix) || strings.HasPrefix(entry.Name(), tempPrefix):
 		default:
 			t := e.task(path)
@@ -100,7 +101,7 @@ func (t *task) open(p *program) (f io.ReadCloser, err error) {
 		return nil, err
 	}
 	if t.read, err = opened.Stat(); err == nil && (t.read.IsDir() || t.root != "" && !t.read.Mode().IsRegular()) {
-		err = failf("not a regular file any more")
+		err = ui.Failf("not a regular file any more")
 	}
 	if err != nil {
 		opened.Close()

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/options"
 	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
 )
@@ -29,7 +30,7 @@ func TestOpenBeneath(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	e := &encrypting{settings: &settings{}, recursive: true}
+	e := &encrypting{Settings: &options.Settings{}, recursive: true}
 	tasks := e.tasks([]string{dir})
 	if len(tasks) != 3 {
 		t.Fatalf("%d tasks", len(tasks))
@@ -82,7 +83,7 @@ func TestChangedWhileEncrypted(t *testing.T) {
 	if err := os.WriteFile(file, []byte("old"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	e := &encrypting{settings: &settings{}, p: &program{}}
+	e := &encrypting{Settings: &options.Settings{}, p: &program{}}
 	task := e.task(file)
 	err := e.one(context.Background(), task, func(_ context.Context, plaintext []byte, _ kms.EncryptionContext) (*kms.Encrypted, error) {
 		if string(plaintext) != "old" {

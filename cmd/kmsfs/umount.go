@@ -6,6 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/control"
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/fs/mount"
 )
 
@@ -21,20 +23,13 @@ file is open here, umount changes nothing and says so; with --lazy no path leads
 to the mount any more, and it ends with its last open file.`,
 		Args: exactly("MNT"),
 		RunE: func(_ *cobra.Command, args []string) error {
-			point, err := mount.RealPoint(args[0])
-			if err != nil {
-				return failf("unmount %s: %w", quote(args[0]), cause(err))
-			}
-			m, ok, err := mount.At(point)
+			m, err := p.mounted("unmount", args[0])
 			if err != nil {
 				return err
 			}
-			if !ok || m.Type != mount.Type {
-				return failf("unmount %s: kmsfs is not mounted there", quote(args[0])).hint("findmnt -t %s lists the mounts", mount.Type)
-			}
-			sweepControl(m, p.getenv)
-			if err := unmount(m, lazy, p.warn); errors.Is(err, syscall.EBUSY) {
-				return failf("%w", err).hint("see who uses it with: fuser -vm %s; or detach it now and let it end with its last open file: --lazy", quote(args[0]))
+			control.Sweep(m.Entry, p.getenv)
+			if err := unmount(m.Entry, lazy, p.warn); errors.Is(err, syscall.EBUSY) {
+				return ui.Failf("%w", err).Hint("see who uses it with: fuser -vm %s; or detach it now and let it end with its last open file: --lazy", ui.Quote(args[0]))
 			} else if err != nil {
 				return err
 			}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/options"
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/fs"
 	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
@@ -19,7 +21,7 @@ import (
 )
 
 func verifyCommand(p *program) *cobra.Command {
-	s, deferr := defaults()
+	s, deferr := options.Defaults()
 	cmd := &cobra.Command{
 		Use:   "verify DIR",
 		Short: "Decrypt every *.cipher file below a directory, and say which would fail",
@@ -36,18 +38,18 @@ FAIL.`,
 			if deferr != nil {
 				return deferr
 			}
-			v := &verifying{settings: s, p: p, dir: args[0]}
+			v := &verifying{Settings: s, p: p, dir: args[0]}
 			return v.run(cmd.Context())
 		},
 	}
-	s.fromEnvironment(p.getenv, false)
-	s.addFlags(cmd.Flags(), false, "keys", "qps", "plain")
+	s.FromEnvironment(p.getenv, false)
+	s.AddFlags(cmd.Flags(), false, "keys", "qps", "plain")
 	return cmd
 }
 
 // verifying is one run of the verify command.
 type verifying struct {
-	*settings
+	*options.Settings
 	p      *program
 	dir    string
 	by     kms.Decrypter
@@ -79,16 +81,16 @@ const (
 )
 
 func (v *verifying) run(ctx context.Context) error {
-	client, err := v.p.verbClient(v.settings)
+	client, err := v.p.verbClient(v.Settings)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	if v.by, _, err = v.decrypter(client); err != nil {
+	if v.by, _, err = newDecrypter(v.Settings, client); err != nil {
 		return err
 	}
-	if v.survey, err = fs.NewSurvey(v.dir, v.plain, aliyun.Recogniser{}); err != nil {
-		return failf("verify %s: %w", quote(v.dir), cause(err))
+	if v.survey, err = fs.NewSurvey(v.dir, v.Plain, aliyun.Recogniser{}); err != nil {
+		return ui.Failf("verify %s: %w", ui.Quote(v.dir), ui.Cause(err))
 	}
 	defer v.survey.Close()
 	v.opened = map[[sha256.Size]byte]*verified{}
@@ -111,18 +113,18 @@ func (v *verifying) run(ctx context.Context) error {
 	}
 	progress("")
 	if v.exposed > 0 {
-		v.p.warn(fmt.Sprintf("verify %s: %d of them hold a secret that was never encrypted: it lies on the disk in the open", quote(v.dir), v.exposed))
+		v.p.warn(fmt.Sprintf("verify %s: %d of them hold a secret that was never encrypted: it lies on the disk in the open", ui.Quote(v.dir), v.exposed))
 	}
 	for _, hint := range v.hints {
 		fmt.Fprintf(v.p.stderr, "hint: %s\n", hint)
 	}
 	switch {
 	case lost != nil:
-		return failf("verify %s: write: %w", quote(v.dir), cause(lost))
+		return ui.Failf("verify %s: write: %w", ui.Quote(v.dir), ui.Cause(lost))
 	case bad > 0:
-		return failf("verify %s: %d of %d files cannot be served", quote(v.dir), bad, done)
+		return ui.Failf("verify %s: %d of %d files cannot be served", ui.Quote(v.dir), bad, done)
 	case v.files == 0:
-		return failf("verify %s: no %s files", quote(v.dir), source.Suffix)
+		return ui.Failf("verify %s: no %s files", ui.Quote(v.dir), source.Suffix)
 	}
 	return nil
 }
@@ -156,7 +158,7 @@ func (v *verifying) judge(ctx context.Context, name string) verdict {
 		v.mu.Unlock()
 	}
 	if e.Target != "" {
-		file, what = e.Target, "link to "+plainName(e.Target)
+		file, what = e.Target, "link to "+ui.PlainName(e.Target)
 	}
 	if err == nil && e.Blob.Text != "" {
 		var o kms.Opened
@@ -168,14 +170,14 @@ func (v *verifying) judge(ctx context.Context, name string) verdict {
 		}
 	}
 	if err == nil {
-		return verdict{fmt.Sprintf("ok    %s  %s\n", plainName(name), what), false}
+		return verdict{fmt.Sprintf("ok    %s  %s\n", ui.PlainName(name), what), false}
 	}
 	v.advise(err)
-	why := oneLine(err.Error())
+	why := ui.OneLine(err.Error())
 	if e.Target != "" {
 		why = what + ": " + why
 	}
-	return verdict{fmt.Sprintf("FAIL  %s  %s\n", plainName(name), why), true}
+	return verdict{fmt.Sprintf("FAIL  %s  %s\n", ui.PlainName(name), why), true}
 }
 
 // advise keeps the hint that an error of the service brings.
@@ -191,7 +193,7 @@ func (v *verifying) advise(err error) {
 // decrypt decrypts one ciphertext, and at most once, however many files have it
 // or lead to it. There is no secret in what it returns.
 func (v *verifying) decrypt(ctx context.Context, file string, blob kms.Blob) (kms.Opened, error) {
-	ec, err := v.contextFor(v.dir, filepath.Join(v.dir, file))
+	ec, err := contextFor(v.Settings, v.dir, filepath.Join(v.dir, file))
 	if err != nil {
 		return kms.Opened{}, err
 	}
@@ -205,9 +207,9 @@ func (v *verifying) decrypt(ctx context.Context, file string, blob kms.Blob) (km
 	}
 	v.mu.Unlock()
 	f.once.Do(func() {
-		ctx, cancel := context.WithTimeout(ctx, v.timeout)
+		ctx, cancel := context.WithTimeout(ctx, v.Timeout)
 		defer cancel()
-		f.opened, f.err = kms.Open(ctx, v.by, blob, ec, v.encoding)
+		f.opened, f.err = kms.Open(ctx, v.by, blob, ec, v.Encoding)
 		clear(f.opened.Secret)
 		f.opened.Secret = nil
 	})
@@ -217,7 +219,7 @@ func (v *verifying) decrypt(ctx context.Context, file string, blob kms.Blob) (km
 // progress returns what keeps a line of text on the terminal up to date; an
 // empty text removes it. Elsewhere it does nothing.
 func (v *verifying) progress() func(string) {
-	if !progressTo(v.p.stderr, v.p.getenv) {
+	if !ui.ShowsProgress(v.p.stderr, v.p.getenv) {
 		return func(string) {}
 	}
 	return func(text string) { fmt.Fprint(v.p.stderr, "\r\x1b[K", text) }

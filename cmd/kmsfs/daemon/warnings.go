@@ -1,0 +1,34 @@
+package daemon
+
+import (
+	"log/slog"
+	"slices"
+	"sync"
+)
+
+// warnings are what an administrator should know of a mount for as long as it
+// lives: each is logged when it is found, and remembered for status.
+type warnings struct {
+	log *slog.Logger
+
+	mu   sync.Mutex
+	list []string
+}
+
+func (w *warnings) warn(text string) {
+	w.log.Warn(text)
+	w.remember(text)
+}
+
+// remember is warn for what has been said already.
+func (w *warnings) remember(texts ...string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.list = append(w.list, texts...)
+}
+
+func (w *warnings) inForce() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.list)
+}
