@@ -56,7 +56,6 @@ func TestCanaryOnDisk(t *testing.T) {
 	needMount(t)
 	dir := t.TempDir()
 	file, unmount := image(t, dir)
-	control := planted(t, dir)
 	c := newCanary()
 	t.Run("workout", func(t *testing.T) {
 		t.Setenv("TMPDIR", dir)
@@ -112,6 +111,7 @@ func TestCanaryOnDisk(t *testing.T) {
 			t.Errorf("in files: %v", found)
 		}
 	})
+	control := planted(t, dir) // last: others would write where it was
 	unmount()
 	if len(inFile(t, file, control)) == 0 {
 		t.Fatal("the search does not find the file that was written and removed")
@@ -127,7 +127,6 @@ func TestCanaryOnDiskOfDemo(t *testing.T) {
 	d := newDemoRun(t)
 	dir := filepath.Join(d.top, "tmp")
 	file, unmount := image(t, dir)
-	control := planted(t, dir)
 	d.start(exec.Command("env", "-u", "MAKEFLAGS", "-u", "MAKELEVEL", "GOTMPDIR="+t.TempDir(),
 		"make", "-C", "..", "demo", "KEEP=1", "BIN="+filepath.Join(d.top, "bin")))
 	mnt := strings.TrimPrefix(strings.TrimSpace(d.until(regexp.MustCompile(`^ +ls -l /`))), "ls -l ")
@@ -154,6 +153,7 @@ func TestCanaryOnDiskOfDemo(t *testing.T) {
 	if err != nil || len(left) != 1 || left[0].Name() != "lost+found" {
 		t.Errorf("it left %v, %v", left, err)
 	}
+	control := planted(t, dir)
 	unmount()
 	d.leftovers()
 	if len(inFile(t, file, control)) == 0 {
