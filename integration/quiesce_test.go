@@ -17,8 +17,6 @@ func TestReloadWhileDropping(t *testing.T) {
 	eachMode(t, func(t *testing.T, mode string) {
 		l := newLab(t)
 		m := mount(t, l, "", mode)
-		put(t, m.source("slow.cipher"), seal(t, l, "slow"))
-		put(t, m.source("b.cipher"), seal(t, l, "b"))
 		reader := dropping(t, l, m)
 		mend(t, l) // but the call under way goes on
 		m.signal(t, syscall.SIGHUP)
@@ -44,8 +42,6 @@ func TestStopWhileDropping(t *testing.T) {
 	eachMode(t, func(t *testing.T, mode string) {
 		l := newLab(t)
 		m := mount(t, l, "", mode, "timeout=6s")
-		put(t, m.source("slow.cipher"), seal(t, l, "slow"))
-		put(t, m.source("b.cipher"), seal(t, l, "b"))
 		reader := dropping(t, l, m)
 		begun := time.Now()
 		m.signal(t, syscall.SIGTERM)
@@ -60,9 +56,11 @@ func TestStopWhileDropping(t *testing.T) {
 }
 
 // dropping returns somebody who touches a mapping, for which KMS is slow, while
-// a flush waits in the kernel for that.
+// a flush waits in the kernel for that. File b is cached.
 func dropping(t *testing.T, l *lab.Lab, m *mounted) *toucher {
 	t.Helper()
+	put(t, m.source("slow.cipher"), seal(t, l, "slow"))
+	put(t, m.source("b.cipher"), seal(t, l, "b"))
 	reader := mapFile(t, "shared", m.path("slow"))
 	if got := reader.touch(); got != "s" {
 		t.Fatalf("the mapping shows %q", got)

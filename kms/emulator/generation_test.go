@@ -2,9 +2,7 @@ package emulator_test
 
 import (
 	"encoding/base64"
-	"errors"
 	"fmt"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -135,27 +133,5 @@ func TestBlobHeads(t *testing.T) {
 	whole := b.ok("Encrypt", "KeyId", b.newKey(), "Plaintext", "x").str("CiphertextBlob")
 	for _, text := range []string{" " + whole, whole + "\n", whole[:40] + "\r\n" + whole[40:], "\t" + whole, strings.TrimRight(whole, "=") + "!", whole + whole} {
 		b.refused(400, "InvalidParameter", "Decrypt", "CiphertextBlob", text)
-	}
-}
-
-func TestGenerationRefused(t *testing.T) {
-	for _, c := range []struct {
-		change func(*emulator.Config)
-		says   string
-	}{
-		{func(c *emulator.Config) { c.Generation = 2 }, "choose generation: 2 is neither 1 nor 3"},
-		{func(c *emulator.Config) { c.Generation, c.BlobLayout = 3, "2019" }, "choose blob layout: keys of generation 3 never had that of 2019"},
-	} {
-		config := emulator.Config{
-			Listen: "127.0.0.1:0", State: filepath.Join(t.TempDir(), "state.db"), AccessKeyID: accessKey, AccessKeySecret: secret,
-		}
-		c.change(&config)
-		s, err := emulator.New(config)
-		if !errors.Is(err, emulator.ErrConfig) || err.Error() != c.says {
-			t.Errorf("got %v, want %s", err, c.says)
-		}
-		if err == nil {
-			s.Close()
-		}
 	}
 }

@@ -264,11 +264,13 @@ func TestWithoutInstance(t *testing.T) {
 	}
 }
 
-func TestInstanceRefused(t *testing.T) {
+func TestConfigRefused(t *testing.T) {
 	for _, c := range []struct {
 		change func(*emulator.Config)
 		says   string
 	}{
+		{func(c *emulator.Config) { c.Generation = 2 }, "choose generation: 2 is neither 1 nor 3"},
+		{func(c *emulator.Config) { c.Generation, c.BlobLayout = 3, "2019" }, "choose blob layout: keys of generation 3 never had that of 2019"},
 		{func(c *emulator.Config) { c.InstanceImage = "new" }, `choose instance image: "new" is neither current nor old`},
 		{func(c *emulator.Config) { c.InternetAccess = "no" }, `choose internet access: "no" is neither on nor off`},
 		{func(c *emulator.Config) { c.InstanceCAOut = "x" }, "play instance: it has no address to listen on"},

@@ -20,32 +20,17 @@ type Config struct {
 	Load     time.Duration // bound of one load, retries included; 0: 10 s
 }
 
-func (c Config) inFlight() int {
-	if c.InFlight <= 0 {
-		return 32
-	}
-	return c.InFlight
-}
+func (c Config) inFlight() int          { return given(c.InFlight, 32) }
+func (c Config) attempt() time.Duration { return given(c.Attempt, 3*time.Second) }
+func (c Config) waiting() int           { return given(c.Waiting, 20_000) }
+func (c Config) load() time.Duration    { return given(c.Load, 10*time.Second) }
 
-func (c Config) attempt() time.Duration {
-	if c.Attempt <= 0 {
-		return 3 * time.Second
+// given is v, or what stands for 0.
+func given[T int | time.Duration](v, standard T) T {
+	if v <= 0 {
+		return standard
 	}
-	return c.Attempt
-}
-
-func (c Config) waiting() int {
-	if c.Waiting <= 0 {
-		return 20_000
-	}
-	return c.Waiting
-}
-
-func (c Config) load() time.Duration {
-	if c.Load <= 0 {
-		return 10 * time.Second
-	}
-	return c.Load
+	return v
 }
 
 // Gate is a kms.Decrypter that stands before another one and spends its calls.
