@@ -22,7 +22,7 @@ const (
 	// lookups of its files.
 	dirEntryTimeout = time.Second
 	// A file's name is trusted only right after a listing, and changes are
-	// pushed (watch.go). A LOOKUP grants nothing: every open asks again.
+	// pushed (invalidate). A LOOKUP grants nothing: every open asks again.
 	listedEntryTimeout = time.Second
 )
 
@@ -50,7 +50,7 @@ func (f *FS) fillAttrAsking(ctx context.Context, r *session.Request, n *node, a 
 	if n.kind == source.ModeLink {
 		a.Mode = source.ModeLink | 0o777
 	}
-	f.pages.await(n.id, r.WillBlock)
+	f.pages.Await(n.id, r.WillBlock)
 	v := &n.version
 	if other := n.shown.Load(); other != nil {
 		v = other

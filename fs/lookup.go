@@ -22,7 +22,7 @@ func (f *FS) Lookup(r *session.Request, name string, out *fuse.EntryOut) fuse.St
 	if parent == nil {
 		return unknown(r)
 	}
-	watched := f.cfg.Fast && f.watch.add(parent) // before the look: no change goes unseen
+	watched := f.cfg.Fast && f.names.Add(parent.id, parent.rel) // before the look: no change goes unseen
 	n, c, seen, busy, err := f.findWhole(r, parent.rel, name)
 	if err == syscall.ENOENT && watched {
 		out.SetEntryTimeout(nameTrust) // and no node: there is none
@@ -32,7 +32,7 @@ func (f *FS) Lookup(r *session.Request, name string, out *fuse.EntryOut) fuse.St
 		return sourceStatus(err)
 	}
 	if n.size == unknownSize && f.cfg.Fast { // there will be no OPEN that decrypts
-		end := f.watch.hold(r.NodeId)
+		end := f.names.Hold(r.NodeId)
 		err := f.learnSize(kms.WithCaller(r.Context(), r.Uid), n, c)
 		end()
 		if err != nil {
