@@ -21,9 +21,9 @@ func (f *FS) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name string, out *
 	if parent == nil {
 		return unknown(cancel)
 	}
-	watched := f.cfg.Fast && f.watch.add(parent) // before the look: no change goes unseen
+	watched := f.watched(parent) // before the look: no change goes unseen
 	n, c, seen, busy, err := f.findWhole(parent.rel, name)
-	if err == syscall.ENOENT && watched {
+	if err == syscall.ENOENT && watched && !f.justChanged(parent) {
 		out.SetEntryTimeout(nameTrust) // and no node: there is none
 		return fuse.OK
 	}
@@ -51,10 +51,29 @@ func (f *FS) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name string, out *
 		if !busy {
 			out.SetEntryTimeout(f.entryTrust(n))
 		}
-	case n.kind == source.ModeFile && !n.plain:
-		f.recent.keep(n.id, seen, c)
+	default:
+		if n.kind == source.ModeFile && !n.plain {
+			f.recent.keep(n.id, seen, c)
+		}
+		if watched && !busy && !n.young() {
+			out.SetEntryTimeout(nameTrust)
+		}
 	}
 	return fuse.OK
+}
+
+// watched tells whether every change of a directory's names is seen from now
+// on, and pushed. In open=fast names are trusted also where inotify may not
+// see all.
+func (f *FS) watched(dir *node) bool {
+	return (f.cfg.Fast || f.source.IsLocal()) && f.watch.add(dir)
+}
+
+// justChanged: a name that is missing in the directory may be on its way.
+// Whoever replaces a file by deleting it first makes the new one soon.
+func (f *FS) justChanged(dir *node) bool {
+	st, err := f.source.Stat(dir.rel)
+	return err != nil || isYoung(st.Ctim.Nano())
 }
 
 // findWhole is find that waits for a file that is being rewritten at this

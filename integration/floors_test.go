@@ -29,7 +29,7 @@ var floors = []struct {
 	{"fs/mount", []string{"golang.org/x/sys"}, nil, "the mount table and what changes it; nothing of what is served"},
 	{"fs/audit", []string{"golang.org/x/sys", "kms"}, nil, "who did what, with which errno; no FUSE (x/sys: whose process a thread is)"},
 	{"fs/source", []string{"golang.org/x/sys"}, nil, "the untrusted directory; neither what its bytes mean nor who reads them"},
-	{"fs", []string{"github.com/hanwen/go-fuse/v2", "golang.org/x/sys", "cache", "kms", "fs/audit", "fs/mount", "fs/source"}, []string{"net/http", "flag"}, "what the kernel sees; no vendor, no HTTP, no flags"},
+	{"fs", []string{"github.com/hanwen/go-fuse/v2", "github.com/hashicorp/golang-lru/v2/simplelru", "golang.org/x/sys", "cache", "kms", "fs/audit", "fs/mount", "fs/source"}, []string{"net/http", "flag"}, "what the kernel sees; no vendor, no HTTP, no flags"},
 	{"cmd/kmsfs/ui", []string{"golang.org/x/term", "kms", "kms/aliyun"}, nil, "messages and hints; it knows errors, and nothing of what the program does (x/term: is it one?)"},
 	{"cmd/kmsfs/options", []string{"github.com/spf13/pflag", "cmd/kmsfs/ui", "kms", "kms/aliyun"}, nil, "the one table; a value is typed here, and used elsewhere (the vendor reads ARNs)"},
 	{"cmd/kmsfs/control", []string{"golang.org/x/sys", "cmd/kmsfs/ui", "fs/mount"}, nil, "both ends of one socket; it finds it by the mount table, and what a verb does is brought by the daemon"},
