@@ -21,9 +21,11 @@ const (
 	// A directory's name may be trusted for a while: all it leads to are
 	// lookups of its files.
 	dirEntryTimeout = time.Second
-	// A file's name is trusted only right after a listing, and changes are
-	// pushed (invalidate). A LOOKUP grants nothing: every open asks again.
-	listedEntryTimeout = time.Second
+	// nameTrust is how long the kernel may take any other name for granted,
+	// also that there is nothing under the name. A change in the source takes
+	// that back at once (invalidate.Names); a second bounds what inotify does not see:
+	// lost events, a write through an old mapping or another link.
+	nameTrust = time.Second
 )
 
 // fillAttr writes a node's attributes and returns how long they hold: not at all

@@ -28,12 +28,6 @@ import (
 // longer than the plaintext may be served (attrTrust).
 // INVARIANT: a node serves the bytes it was looked up with, to its last reader.
 
-// nameTrust is how long the kernel may take a name for granted in this mode.
-// A change in the source takes that back at once (invalidate.Names); a second bounds
-// what inotify does not see: lost events, network file systems, a write
-// through an old mapping.
-const nameTrust = time.Second
-
 // keptMax bounds the ciphertext kept for the nodes that the kernel knows, in
 // bytes. Nodes beyond it are found anew in the source when they are read, and
 // their names are not trusted.
@@ -64,7 +58,9 @@ func (f *FS) unfinished(n *node, c content, err error) (changed int64, busy bool
 }
 
 // young: a writer may still be at work.
-func (n *node) young() bool { return now().UnixNano()-n.tuple.Ctime < int64(writerGraceFor) }
+func (n *node) young() bool { return isYoung(n.tuple.Ctime) }
+
+func isYoung(ctime int64) bool { return now().UnixNano()-ctime < int64(writerGraceFor) }
 
 // entryTrust is how long the kernel may take the name of n for granted.
 func (f *FS) entryTrust(n *node) time.Duration {

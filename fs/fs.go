@@ -94,7 +94,7 @@ func New(cfg Config) (*FS, error) {
 		audit:   audit.New(cfg.Log),
 		source:  src,
 		nodes:   newNodes(&node{id: rootID, kind: source.ModeDir}),
-		parsed:  &parsed{by: cfg.Recogniser},
+		parsed:  newParsed(cfg.Recogniser),
 		recent:  &recent{},
 		told:    &told{at: map[uint32]time.Time{}},
 		sizes:   newSizes(cfg.Recogniser),

@@ -204,7 +204,7 @@ func (f *FS) listedTrust(n *node) time.Duration {
 	case f.cfg.Fast:
 		return f.entryTrust(n)
 	}
-	return listedEntryTimeout
+	return nameTrust
 }
 
 // dirEntry is entry i of a listing; 0 and 1 are the directory and its parent.

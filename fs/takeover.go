@@ -191,7 +191,7 @@ func (f *FS) reopen(r *session.Request, in *fuse.ReadIn) *handle {
 		return nil
 	}
 	if n.plain {
-		if f.openPlain(n, &audit.Open{Caller: audit.Caller{UID: in.Uid}}, new(fuse.OpenOut)).Ok() {
+		if f.openPlain(n, in.Pid, true, &audit.Open{Caller: audit.Caller{UID: in.Uid}}, new(fuse.OpenOut)).Ok() {
 			return f.handles.get(in.Fh) // what is there now, if it is still the same
 		}
 		return nil
