@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kmsfs/kmsfs/kms"
 	"github.com/kmsfs/kmsfs/kms/aliyun"
 )
 
@@ -15,19 +16,21 @@ func TestParseContent(t *testing.T) {
 		"-----BEGIN AGE ENCRYPTED FILE--": "age file",
 		"<html>":                          "an HTML page",
 	} {
-		if c := parseContent(aliyun.Recogniser{}, []byte(text), false); !strings.Contains(c.bad, want) {
-			t.Errorf("%q: %q, want %q", text, c.bad, want)
+		if c := newParsed(aliyun.Recogniser{}).parse([]byte(text)); c.err() == nil || !strings.Contains(c.err().Error(), want) {
+			t.Errorf("%q: %v, want %q", text, c.err(), want)
 		}
-	}
-	if c := parseContent(aliyun.Recogniser{}, nil, true); !strings.Contains(c.bad, "longer") {
-		t.Errorf("too long: %q", c.bad)
 	}
 }
 
+// sealed is a blob of a service that is none.
+type sealed struct{ kms.Blob }
+
+func (s sealed) Under(func(string) bool) kms.Ciphertext { return s }
+
 func TestParsedIsBounded(t *testing.T) {
 	p := newParsed(aliyun.Recogniser{})
-	for i := range 20_000 {
-		p.parse(fmt.Appendf(nil, "no ciphertext %d %s", i, strings.Repeat("x", i%3000)), false)
+	for i := range 5_000 {
+		p.parse(fmt.Appendf(nil, "no ciphertext %d %s", i, strings.Repeat("x", i%3000)))
 		if p.bytes > parsedMax || p.bytes < 0 {
 			t.Fatalf("%d contents weigh %d", p.known.Len(), p.bytes)
 		}

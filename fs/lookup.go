@@ -37,7 +37,7 @@ func (f *FS) Lookup(r *session.Request, name string, out *fuse.EntryOut) fuse.St
 		end()
 		if err != nil {
 			status := loadStatus(err) // there will be no OPEN to record it
-			f.audit.Opened(&audit.Open{Begun: seen, Caller: f.caller(r), Path: n.rel, Hash: c.hash, KeyVersion: c.blob.KeyVersionID, Err: err}, syscall.Errno(status))
+			f.audit.Opened(&audit.Open{Begun: seen, Caller: f.caller(r), Path: n.rel, Hash: c.hash, KeyVersion: c.kind.KeyVersion(), Err: err}, syscall.Errno(status))
 			return status
 		}
 	}

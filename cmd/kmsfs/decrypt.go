@@ -59,9 +59,9 @@ func decrypt(ctx context.Context, p *program, s *options.Settings, file, root, o
 	if err != nil {
 		return ui.Failf("decrypt %s: %w", ui.Quote(file), ui.Cause(err))
 	}
-	blob, err := aliyun.Recogniser{}.Recognise(ciphertext)
-	if err != nil {
-		f := ui.Failf("decrypt %s: %w", ui.Quote(file), err)
+	sealed := aliyun.Recogniser{}.Recognise(ciphertext)
+	if not := sealed.Refusal(); not != nil {
+		f := ui.Failf("decrypt %s: %w", ui.Quote(file), not)
 		if file != "-" && !strings.HasSuffix(file, source.Suffix) {
 			return f.Hint("is %s meant?", ui.Quote(file+source.Suffix))
 		}
@@ -74,7 +74,7 @@ func decrypt(ctx context.Context, p *program, s *options.Settings, file, root, o
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
-	o, err := kms.Open(ctx, client, blob, ec, s.Encoding)
+	o, err := sealed.Open(ctx, client, ec, s.Encoding)
 	secret := o.Secret
 	defer clear(secret)
 	if err != nil {

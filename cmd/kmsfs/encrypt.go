@@ -169,12 +169,7 @@ func (e *encrypting) one(ctx context.Context, t *task, by seal) error {
 
 // check says what of a secret the service would not take.
 func (e *encrypting) check(secret []byte, longest int) error {
-	sealed := false
-	if !e.force {
-		// One that names a key version: other base64 may be a secret.
-		blob, err := aliyun.Recogniser{}.Recognise(secret)
-		sealed = err == nil && aliyun.NamesVersion(blob)
-	}
+	sealed := !e.force && aliyun.IsSealed(secret) // by the key version: other base64 may be a secret
 	switch {
 	case len(secret) == 0:
 		return ui.Failf("it is empty").Hint("the service encrypts at least one byte")

@@ -78,9 +78,9 @@ func TestHintsOfCodes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	blob, err := blobs.Recognise([]byte(sealed.Blob))
-	if err != nil {
-		t.Fatal(err)
+	blob, not := recognise([]byte(sealed.Blob))
+	if not != nil {
+		t.Fatal(not)
 	}
 	provoked := map[string]bool{}
 	refused := func(code string, by *Client) {
