@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kmsfs/kmsfs/integration/lab"
-	"github.com/kmsfs/kmsfs/kms/aliyun"
+	"github.com/kmsfs/kmsfs/kms/aliyun/blobs"
 )
 
 // plainFiles makes n files below a directory, some of them in another one.
@@ -49,7 +49,7 @@ func ciphertexts(t *testing.T, dir string) (n int) {
 			t.Errorf("left behind: %s", path)
 		case strings.HasSuffix(path, ".cipher"):
 			n++
-			if _, err := (aliyun.Recogniser{}).Recognise([]byte(read(t, path))); err != nil {
+			if _, err := (blobs.Recogniser{}).Recognise([]byte(read(t, path))); err != nil {
 				t.Errorf("%s: %v", path, err)
 			}
 		}

@@ -117,7 +117,7 @@ exec "$@"`, dir}
 		printed[hint] = true
 		mend(t, l)
 	}
-	for _, hint := range append(stringsOf(t, "../cmd/kmsfs/ui/ui.go", "hints", "giveCredentials"), stringsOf(t, "../kms/aliyun/hints.go", "")...) {
+	for _, hint := range append(stringsOf(t, "../cmd/kmsfs/ui/ui.go", "hints", "giveCredentials"), stringsOf(t, "../kms/aliyun/scrub/hints.go", "")...) {
 		if !printed[hint] {
 			t.Errorf("nothing here provokes %q", hint)
 		}
