@@ -11,6 +11,7 @@ import (
 
 	"github.com/kmsfs/kmsfs/cache"
 	"github.com/kmsfs/kmsfs/fs/audit"
+	"github.com/kmsfs/kmsfs/fs/session"
 	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
 )
@@ -26,12 +27,6 @@ import (
 // a file whose attributes it may no longer trust, and never trusts them
 // longer than the plaintext may be served (attrTrust).
 // INVARIANT: a node serves the bytes it was looked up with, to its last reader.
-
-// nameTrust is how long the kernel may take a name for granted in this mode.
-// A change in the source takes that back at once (watch.go); a second bounds
-// what inotify does not see: lost events, network file systems, a write
-// through an old mapping.
-const nameTrust = time.Second
 
 // keptMax bounds the ciphertext kept for the nodes that the kernel knows, in
 // bytes. Nodes beyond it are found anew in the source when they are read, and
@@ -63,7 +58,9 @@ func (f *FS) unfinished(n *node, c content, err error) (changed int64, busy bool
 }
 
 // young: a writer may still be at work.
-func (n *node) young() bool { return now().UnixNano()-n.tuple.Ctime < int64(writerGraceFor) }
+func (n *node) young() bool { return isYoung(n.tuple.Ctime) }
+
+func isYoung(ctime int64) bool { return now().UnixNano()-ctime < int64(writerGraceFor) }
 
 // entryTrust is how long the kernel may take the name of n for granted.
 func (f *FS) entryTrust(n *node) time.Duration {
@@ -90,32 +87,32 @@ func (f *FS) attrTrust(n *node) time.Duration {
 }
 
 // readFast serves a page of a node's version.
-func (f *FS) readFast(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
-	n := f.known(cancel, in.NodeId)
+func (f *FS) readFast(r *session.Request, in *fuse.ReadIn, buf []byte) ([]byte, fuse.Status) {
+	n := f.known(r, in.NodeId)
 	if n == nil || n.kind != source.ModeFile {
-		return nil, unknown(cancel)
+		return nil, unknown(r)
 	}
 	if n.plain {
-		return f.readPlainNode(n, in, buf)
+		return f.readPlainNode(r, n, in, buf)
 	}
-	r := audit.Open{Begun: now(), Path: n.rel, Hash: n.hash}
-	h, status := f.handleOf(n, &r)
+	rec := audit.Open{Begun: now(), Path: n.rel, Hash: n.hash}
+	h, status := f.handleOf(n, &rec)
 	if status.Ok() {
-		lease, err := f.lease(kms.WithCaller(f.interruptible(cancel), in.Uid), h)
+		lease, err := f.lease(kms.WithCaller(r.Context(), in.Uid), h)
 		if err == nil {
 			if !lease.Hit() {
-				r.Caller, r.RequestID, r.Stale = f.caller(&in.InHeader), lease.Origin(), lease.Stale()
-				r.KeyVersion = lease.Group()
-				f.audit.Decrypted(&r, 0)
+				rec.Caller, rec.RequestID, rec.Stale = f.caller(r), lease.Origin(), lease.Stale()
+				rec.KeyVersion = lease.Group()
+				f.audit.Decrypted(&rec, 0)
 			}
 			f.pages.dropWith(in.NodeId, h, func() time.Duration { return pagesFor(lease) })
-			return answer(lease, in)
+			return readResult(r, lease, in), fuse.OK
 		}
-		r.Err, status = err, loadStatus(err)
+		rec.Err, status = err, loadStatus(err)
 	}
-	r.Caller = f.caller(&in.InHeader)
-	f.audit.Decrypted(&r, syscall.Errno(status))
-	f.holdBack(cancel, r.Begun)
+	rec.Caller = f.caller(r)
+	f.audit.Decrypted(&rec, syscall.Errno(status))
+	f.holdBack(r, rec.Begun)
 	return nil, status
 }
 
@@ -127,16 +124,15 @@ func (f *FS) readFast(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse
 const again = 2 * time.Millisecond
 
 // holdBack makes the answer of a failure that cost no time wait a little.
-func (f *FS) holdBack(cancel <-chan struct{}, begun time.Time) {
+func (f *FS) holdBack(r *session.Request, begun time.Time) {
 	if time.Since(begun) >= again {
 		return
 	}
-	f.loop.cover()
 	t := time.NewTimer(again)
 	defer t.Stop()
 	select {
 	case <-t.C:
-	case <-cancel:
+	case <-r.Context().Done():
 	}
 }
 
@@ -179,7 +175,7 @@ func (f *FS) handleOf(n *node, r *audit.Open) (h *handle, status fuse.Status) {
 
 // readPlainNode reads a file that is shown as it is, if it is still the one
 // that the node stands for.
-func (f *FS) readPlainNode(n *node, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
+func (f *FS) readPlainNode(r *session.Request, n *node, in *fuse.ReadIn, buf []byte) ([]byte, fuse.Status) {
 	if !f.cfg.Plain {
 		return nil, fuse.EACCES
 	}
@@ -191,7 +187,7 @@ func (f *FS) readPlainNode(n *node, in *fuse.ReadIn, buf []byte) (fuse.ReadResul
 	if source.TupleOf(&st) != n.tuple {
 		return nil, fuse.Status(syscall.ESTALE)
 	}
-	return f.preadInto(fd, in, buf)
+	return f.preadInto(r, fd, in, buf)
 }
 
 // learnSize gives a node that nobody has yet the size of its plaintext.

@@ -15,11 +15,11 @@ import (
 )
 
 // watch pushes changes of directories in which the kernel may trust names: for
-// up to a second after a listing, and in open=fast after a LOOKUP. A push
-// takes that trust back as soon as the source changes. Where inotify sees
-// nothing (network file systems, a write through an old mapping), and in the
-// time that a push takes, what the kernel believes may be that second old;
-// only in open=fast does an open believe it.
+// up to a second after a listing or a LOOKUP. A push takes that trust back as
+// soon as the source changes. Where inotify sees nothing (a write through an
+// old mapping; network file systems, of which only open=fast trusts a LOOKUP),
+// and in the time that a push takes, what the kernel believes may be that
+// second old; only in open=fast does an open of a file believe it.
 //
 // EntryNotify waits for a LOOKUP in the same directory, so it is sent from a
 // goroutine of its own, which holds no lock; never from a handler.

@@ -70,7 +70,7 @@ func TestHangingServiceLeavesNoGoroutine(t *testing.T) {
 		<-ended
 	}()
 	// Those that wait for a request come and go.
-	idle, waiting := goleak.IgnoreCurrent(), goleak.IgnoreAnyFunction("github.com/kmsfs/kmsfs/fs.(*reader).fill")
+	idle, waiting := goleak.IgnoreCurrent(), goleak.IgnoreAnyFunction("github.com/kmsfs/kmsfs/fs/session.(*reader).fill")
 	requests := (&mounted{Point: point}).requests(t)
 	cats := make([]*exec.Cmd, readers)
 	for i := range cats {
