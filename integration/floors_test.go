@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/kmsfs/kmsfs/integration/harness"
 )
 
 const module = "github.com/kmsfs/kmsfs/"
@@ -133,7 +135,7 @@ func TestOnlyMainExits(t *testing.T) {
 			if strings.HasSuffix(p, "_test.go") || strings.Contains(p, "/integration/") {
 				continue
 			}
-			text := read(t, p)
+			text := harness.Read(t, p)
 			if filepath.Base(p) == "main.go" {
 				found += strings.Count(text, "os.Exit(")
 				continue
@@ -153,7 +155,7 @@ func TestOnlyMainExits(t *testing.T) {
 // One reachable use of reflection by name makes the linker keep every method
 // of the SDK (libraries that do it are not worth 6 MB).
 func TestBinaryIsSmall(t *testing.T) {
-	text := read(t, filepath.Join(binDir, "kmsfs"))
+	text := harness.Read(t, filepath.Join(harness.BinDir, "kmsfs"))
 	if strings.Contains(text, "reflect.Value.MethodByName") {
 		t.Error("the program can call methods by name")
 	}
