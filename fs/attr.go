@@ -8,6 +8,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
+	"github.com/kmsfs/kmsfs/fs/session"
 	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
 )
@@ -27,11 +28,11 @@ const (
 
 // fillAttr writes a node's attributes and returns how long they hold: not at all
 // where the size is not known, so that a stat asks for it and an open does not.
-func (f *FS) fillAttr(n *node, a *fuse.Attr) (time.Duration, error) {
-	return f.fillAttrAsking(context.Background(), n, a, false)
+func (f *FS) fillAttr(r *session.Request, n *node, a *fuse.Attr) (time.Duration, error) {
+	return f.fillAttrAsking(context.Background(), r, n, a, false)
 }
 
-func (f *FS) fillAttrAsking(ctx context.Context, n *node, a *fuse.Attr, ask bool) (time.Duration, error) {
+func (f *FS) fillAttrAsking(ctx context.Context, r *session.Request, n *node, a *fuse.Attr, ask bool) (time.Duration, error) {
 	*a = fuse.Attr{Ino: n.id, Nlink: 1, Blksize: 4096, Owner: fuse.Owner{Uid: f.cfg.UID, Gid: f.cfg.GID}}
 	if n.kind == source.ModeDir {
 		st, err := f.source.Stat(n.rel)
@@ -49,7 +50,7 @@ func (f *FS) fillAttrAsking(ctx context.Context, n *node, a *fuse.Attr, ask bool
 	if n.kind == source.ModeLink {
 		a.Mode = source.ModeLink | 0o777
 	}
-	f.pages.await(n.id, f.loop.cover)
+	f.pages.await(n.id, r.WillBlock)
 	v := &n.version
 	if other := n.shown.Load(); other != nil {
 		v = other
@@ -78,12 +79,12 @@ func setTimes(a *fuse.Attr, mtime, ctime int64) {
 // GetAttr answers for exactly the version that was asked about, also when it
 // has been replaced: it must never be ESTALE for a known node, for that would
 // use up the one retry that the kernel gives an open.
-func (f *FS) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
-	n := f.known(cancel, in.NodeId)
+func (f *FS) GetAttr(r *session.Request, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
+	n := f.known(r, in.NodeId)
 	if n == nil {
-		return unknown(cancel)
+		return unknown(r)
 	}
-	timeout, err := f.fillAttrAsking(kms.WithCaller(f.interruptible(cancel), in.Uid), n, &out.Attr, true)
+	timeout, err := f.fillAttrAsking(kms.WithCaller(r.Context(), in.Uid), r, n, &out.Attr, true)
 	if err != nil {
 		return sourceStatus(err)
 	}
@@ -93,7 +94,7 @@ func (f *FS) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrO
 
 // StatFs reports no blocks at all, so that df shows a dash instead of a full
 // disk.
-func (f *FS) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
+func (f *FS) StatFs(_ *session.Request, out *fuse.StatfsOut) fuse.Status {
 	out.Bsize, out.Frsize, out.NameLen = 4096, 4096, uint32(source.MaxName)
 	return fuse.OK
 }

@@ -182,6 +182,19 @@ func (t *nodes) files(within func(rel string) bool) []*node {
 	return all
 }
 
+// fileIDs are the nodes of all files.
+func (t *nodes) fileIDs() []uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var all []uint64
+	for id, n := range t.byID {
+		if n.kind == source.ModeFile {
+			all = append(all, id)
+		}
+	}
+	return all
+}
+
 // within returns the open versions of files at the source paths that are
 // asked for.
 func (t *handles) within(within func(rel string) bool) []*handle {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/kmsfs/kmsfs/cache"
 	"github.com/kmsfs/kmsfs/fs/audit"
+	"github.com/kmsfs/kmsfs/fs/session"
 	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
 )
@@ -90,32 +91,32 @@ func (f *FS) attrTrust(n *node) time.Duration {
 }
 
 // readFast serves a page of a node's version.
-func (f *FS) readFast(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
-	n := f.known(cancel, in.NodeId)
+func (f *FS) readFast(r *session.Request, in *fuse.ReadIn, buf []byte) ([]byte, fuse.Status) {
+	n := f.known(r, in.NodeId)
 	if n == nil || n.kind != source.ModeFile {
-		return nil, unknown(cancel)
+		return nil, unknown(r)
 	}
 	if n.plain {
-		return f.readPlainNode(n, in, buf)
+		return f.readPlainNode(r, n, in, buf)
 	}
-	r := audit.Open{Begun: now(), Path: n.rel, Hash: n.hash}
-	h, status := f.handleOf(n, &r)
+	rec := audit.Open{Begun: now(), Path: n.rel, Hash: n.hash}
+	h, status := f.handleOf(n, &rec)
 	if status.Ok() {
-		lease, err := f.lease(kms.WithCaller(f.interruptible(cancel), in.Uid), h)
+		lease, err := f.lease(kms.WithCaller(r.Context(), in.Uid), h)
 		if err == nil {
 			if !lease.Hit() {
-				r.Caller, r.RequestID, r.Stale = f.caller(&in.InHeader), lease.Origin(), lease.Stale()
-				r.KeyVersion = lease.Group()
-				f.audit.Decrypted(&r, 0)
+				rec.Caller, rec.RequestID, rec.Stale = f.caller(r), lease.Origin(), lease.Stale()
+				rec.KeyVersion = lease.Group()
+				f.audit.Decrypted(&rec, 0)
 			}
 			f.pages.dropWith(in.NodeId, h, func() time.Duration { return pagesFor(lease) })
-			return answer(lease, in)
+			return readResult(r, lease, in), fuse.OK
 		}
-		r.Err, status = err, loadStatus(err)
+		rec.Err, status = err, loadStatus(err)
 	}
-	r.Caller = f.caller(&in.InHeader)
-	f.audit.Decrypted(&r, syscall.Errno(status))
-	f.holdBack(cancel, r.Begun)
+	rec.Caller = f.caller(r)
+	f.audit.Decrypted(&rec, syscall.Errno(status))
+	f.holdBack(r, rec.Begun)
 	return nil, status
 }
 
@@ -127,16 +128,15 @@ func (f *FS) readFast(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse
 const again = 2 * time.Millisecond
 
 // holdBack makes the answer of a failure that cost no time wait a little.
-func (f *FS) holdBack(cancel <-chan struct{}, begun time.Time) {
+func (f *FS) holdBack(r *session.Request, begun time.Time) {
 	if time.Since(begun) >= again {
 		return
 	}
-	f.loop.cover()
 	t := time.NewTimer(again)
 	defer t.Stop()
 	select {
 	case <-t.C:
-	case <-cancel:
+	case <-r.Context().Done():
 	}
 }
 
@@ -179,7 +179,7 @@ func (f *FS) handleOf(n *node, r *audit.Open) (h *handle, status fuse.Status) {
 
 // readPlainNode reads a file that is shown as it is, if it is still the one
 // that the node stands for.
-func (f *FS) readPlainNode(n *node, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
+func (f *FS) readPlainNode(r *session.Request, n *node, in *fuse.ReadIn, buf []byte) ([]byte, fuse.Status) {
 	if !f.cfg.Plain {
 		return nil, fuse.EACCES
 	}
@@ -191,7 +191,7 @@ func (f *FS) readPlainNode(n *node, in *fuse.ReadIn, buf []byte) (fuse.ReadResul
 	if source.TupleOf(&st) != n.tuple {
 		return nil, fuse.Status(syscall.ESTALE)
 	}
-	return f.preadInto(fd, in, buf)
+	return f.preadInto(r, fd, in, buf)
 }
 
 // learnSize gives a node that nobody has yet the size of its plaintext.

@@ -10,7 +10,9 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
+	"github.com/kmsfs/kmsfs/cache"
 	"github.com/kmsfs/kmsfs/fs/audit"
+	"github.com/kmsfs/kmsfs/fs/session"
 	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
 )
@@ -18,44 +20,54 @@ import (
 // Open decides everything that can fail: consumers print the errno of a
 // failed open, but make something misleading of a failed read. So the
 // plaintext is decrypted here, although only READ delivers it. The record is
-// to be logged with the status, once the opener has been answered; nil: there
-// is nothing to log.
-func (f *FS) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) (fuse.Status, *audit.Open) {
+// logged with the status, once the opener has been answered.
+func (f *FS) Open(r *session.Request, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	if f.cfg.Fast {
-		return f.openFast(in), nil
+		return f.openFast(in)
 	}
 	if in.Flags&unix.O_ACCMODE != unix.O_RDONLY || in.Flags&unix.O_TRUNC != 0 {
-		return fuse.EROFS, nil
+		return fuse.EROFS
 	}
 	at, retry := f.told.take(in.Pid)
-	n := f.openKnown(cancel, in, retry)
+	n := f.openKnown(r, in, retry)
 	if n == nil {
 		f.told.remember(in.Pid)
-		return unknown(cancel), nil
+		return unknown(r)
 	}
 	if n.kind != source.ModeFile {
-		return fuse.EINVAL, nil
+		return fuse.EINVAL
 	}
 	if n.plain && !f.cfg.Plain {
-		return fuse.EACCES, nil // no name leads to such a node; a listing that raced with a rename must not either
+		return fuse.EACCES // no name leads to such a node; a listing that raced with a rename must not either
 	}
-	r := &audit.Open{Begun: now(), Caller: f.caller(&in.InHeader), Path: n.rel}
+	rec := &record{Open: audit.Open{Begun: now(), Caller: f.caller(r), Path: n.rel}, log: f.audit}
 	if n.plain {
-		return f.openPlain(n, r, out), r
+		r.After = rec
+		return f.openPlain(n, &rec.Open, out)
 	}
-	o := &opening{FS: f, ctx: kms.WithCaller(f.interruptible(cancel), in.Uid), node: n, tid: in.Pid, at: at, retry: retry}
-	status := o.run(r)
+	o := &opening{FS: f, ctx: kms.WithCaller(r.Context(), in.Uid), node: n, tid: in.Pid, at: at, retry: retry}
+	status := o.run(&rec.Open)
 	if status == fuse.Status(syscall.EBADMSG) && o.ctx.Err() != nil {
 		status = fuse.EINTR // the caller gave up before the writer had finished
 	}
 	if status == fuse.Status(syscall.ESTALE) {
-		return status, nil // the same open(2) comes back at once
+		return status // the same open(2) comes back at once
 	}
 	if status.Ok() {
 		out.Fh, out.OpenFlags = o.fh, fuse.FOPEN_DIRECT_IO
 	}
-	return status, r
+	r.After = rec
+	return status
 }
+
+// record is written once an opener has been answered.
+type record struct {
+	audit.Open
+	log *audit.Log
+}
+
+// Answered implements session.Request.After.
+func (r *record) Answered(status fuse.Status) { r.log.Opened(&r.Open, syscall.Errno(status)) }
 
 // opening is one OPEN of a ciphertext file.
 type opening struct {
@@ -162,24 +174,24 @@ func (f *FS) openPlain(n *node, r *audit.Open, out *fuse.OpenOut) fuse.Status {
 
 // Read serves from the handle's own version. Past its TTL that is a new call
 // to the key service.
-func (f *FS) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
+func (f *FS) Read(r *session.Request, in *fuse.ReadIn, buf []byte) ([]byte, fuse.Status) {
 	if f.cfg.Fast {
-		return f.readFast(cancel, in, buf)
+		return f.readFast(r, in, buf)
 	}
 	h := f.handles.get(in.Fh)
 	if h == nil {
-		h = f.reopen(cancel, in)
+		h = f.reopen(r, in)
 	}
 	if h == nil {
-		return nil, unknown(cancel)
+		return nil, unknown(r)
 	}
 	if h.plain != nil {
-		return f.preadInto(int(h.plain.Fd()), in, buf)
+		return f.preadInto(r, int(h.plain.Fd()), in, buf)
 	}
-	lease, err := f.lease(kms.WithCaller(f.interruptible(cancel), in.Uid), h)
+	lease, err := f.lease(kms.WithCaller(r.Context(), in.Uid), h)
 	if err != nil {
 		status := loadStatus(err)
-		f.audit.Unreadable(h.rel, f.caller(&in.InHeader), syscall.Errno(status), err)
+		f.audit.Unreadable(h.rel, f.caller(r), syscall.Errno(status), err)
 		return nil, status
 	}
 	switch {
@@ -189,25 +201,36 @@ func (f *FS) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.Rea
 	default:
 		f.pages.dropWith(in.NodeId, h, func() time.Duration { return min(lease.Left(), strayTrust) })
 	}
-	return answer(lease, in)
+	return readResult(r, lease, in), fuse.OK
+}
+
+// readResult is the part of a leased plaintext that a READ asks for. The lease is
+// the request's from now on.
+func readResult(r *session.Request, lease *cache.Lease, in *fuse.ReadIn) []byte {
+	r.Lent = lease
+	plaintext := lease.Bytes()
+	if in.Offset >= uint64(len(plaintext)) {
+		return nil
+	}
+	return plaintext[in.Offset:min(in.Offset+uint64(in.Size), uint64(len(plaintext)))]
 }
 
 // preadInto answers a READ of a file that is shown as it is.
-func (f *FS) preadInto(fd int, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
-	f.loop.cover() // no plaintext: as slow as the disk
+func (f *FS) preadInto(r *session.Request, fd int, in *fuse.ReadIn, buf []byte) ([]byte, fuse.Status) {
+	r.WillBlock() // no plaintext: as slow as the disk
 	n, err := unix.Pread(fd, buf[:min(len(buf), int(in.Size))], int64(in.Offset))
 	if err != nil {
 		return nil, sourceStatus(err)
 	}
-	return fuse.ReadResultData(buf[:n]), fuse.OK
+	return buf[:n], fuse.OK
 }
 
 // Flush has nothing to do. ENOSYS tells the kernel not to ask again, which
 // saves a round trip at every close.
-func (f *FS) Flush(<-chan struct{}, *fuse.FlushIn) fuse.Status { return fuse.ENOSYS }
+func (f *FS) Flush(*session.Request, *fuse.FlushIn) fuse.Status { return fuse.ENOSYS }
 
 // Release drops the ciphertext of a version that nobody has open any more.
-func (f *FS) Release(_ <-chan struct{}, in *fuse.ReleaseIn) { f.handles.release(in.Fh) }
+func (f *FS) Release(_ *session.Request, in *fuse.ReleaseIn) { f.handles.release(in.Fh) }
 
 // caller is who sent a request, for its record.
-func (f *FS) caller(h *fuse.InHeader) audit.Caller { return f.audit.Caller(h.Uid, h.Gid, h.Pid) }
+func (f *FS) caller(r *session.Request) audit.Caller { return f.audit.Caller(r.Uid, r.Gid, r.Pid) }

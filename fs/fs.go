@@ -15,6 +15,7 @@ import (
 	"github.com/kmsfs/kmsfs/cache"
 	"github.com/kmsfs/kmsfs/fs/audit"
 	"github.com/kmsfs/kmsfs/fs/mount"
+	"github.com/kmsfs/kmsfs/fs/session"
 	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
 )
@@ -26,7 +27,7 @@ type Config struct {
 
 	// Lifeline is what a predecessor has left. The filesystem closes it.
 	// nil: there was none.
-	Lifeline *Lifeline
+	Lifeline *session.Lifeline
 
 	Decrypter  kms.Decrypter
 	Recogniser kms.Recogniser        // of what the Decrypter opens
@@ -52,9 +53,8 @@ type Config struct {
 // the source, not the cache, and never the kernel.
 type FS struct {
 	cfg           Config
-	line          *Lifeline // from Mount on
-	loop          *loop     // from Mount on
-	resumed       bool      // there was a predecessor
+	session       *session.Session // from Mount on
+	resumed       bool             // there was a predecessor
 	search        search
 	audit         *audit.Log
 	source        *source.Dir

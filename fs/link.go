@@ -7,16 +7,17 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"github.com/kmsfs/kmsfs/fs/audit"
+	"github.com/kmsfs/kmsfs/fs/session"
 	"github.com/kmsfs/kmsfs/fs/source"
 )
 
 // Readlink answers with the text that readers of the mount can follow, and
 // EACCES for a link that could lead them out of it: the kernel resolves the
 // text in the reader's own tree, with the reader's own rights.
-func (f *FS) Readlink(cancel <-chan struct{}, h *fuse.InHeader) ([]byte, fuse.Status) {
-	n := f.known(cancel, h.NodeId)
+func (f *FS) Readlink(r *session.Request) ([]byte, fuse.Status) {
+	n := f.known(r, r.NodeId)
 	if n == nil {
-		return nil, unknown(cancel)
+		return nil, unknown(r)
 	}
 	text, err := f.readLink(n.rel)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"github.com/kmsfs/kmsfs/fs/audit"
+	"github.com/kmsfs/kmsfs/fs/session"
 	"github.com/kmsfs/kmsfs/fs/source"
 )
 
@@ -54,9 +55,9 @@ func (d *dirs) get(fh uint64) *dirHandle {
 }
 
 // OpenDir starts a listing.
-func (f *FS) OpenDir(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
-	if f.known(cancel, in.NodeId) == nil {
-		return unknown(cancel)
+func (f *FS) OpenDir(r *session.Request, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	if f.known(r, in.NodeId) == nil {
+		return unknown(r)
 	}
 	f.dirs.mu.Lock()
 	defer f.dirs.mu.Unlock()
@@ -67,7 +68,7 @@ func (f *FS) OpenDir(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut)
 }
 
 // ReleaseDir ends a listing.
-func (f *FS) ReleaseDir(in *fuse.ReleaseIn) {
+func (f *FS) ReleaseDir(_ *session.Request, in *fuse.ReleaseIn) {
 	f.dirs.mu.Lock()
 	h := f.dirs.open[in.Fh]
 	delete(f.dirs.open, in.Fh)
@@ -80,14 +81,14 @@ func (f *FS) ReleaseDir(in *fuse.ReleaseIn) {
 }
 
 // snapshot lists the directory at the first read and after a rewind.
-func (f *FS) snapshot(cancel <-chan struct{}, in *fuse.ReadIn) (*node, []source.Entry, fuse.Status) {
-	n := f.known(cancel, in.NodeId)
+func (f *FS) snapshot(r *session.Request, in *fuse.ReadIn) (*node, []source.Entry, fuse.Status) {
+	n := f.known(r, in.NodeId)
 	h := f.dirs.get(in.Fh)
 	if h == nil && f.resumed {
 		h = f.dirs.reopen(in.Fh, in.Uid)
 	}
 	if n == nil || h == nil {
-		return nil, nil, unknown(cancel)
+		return nil, nil, unknown(r)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -138,8 +139,8 @@ func (f *FS) shown(dir string, all []source.Entry) []source.Entry {
 }
 
 // ReadDir lists names only.
-func (f *FS) ReadDir(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
-	n, entries, status := f.snapshot(cancel, in)
+func (f *FS) ReadDir(r *session.Request, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
+	n, entries, status := f.snapshot(r, in)
 	if !status.Ok() {
 		return status
 	}
@@ -153,8 +154,8 @@ func (f *FS) ReadDir(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntry
 
 // ReadDirPlus lists names with attributes, so that ls -l needs no LOOKUP per
 // file. It never calls the key service.
-func (f *FS) ReadDirPlus(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
-	n, entries, status := f.snapshot(cancel, in)
+func (f *FS) ReadDirPlus(r *session.Request, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
+	n, entries, status := f.snapshot(r, in)
 	if !status.Ok() {
 		return status
 	}
@@ -188,7 +189,7 @@ func (f *FS) ReadDirPlus(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirE
 		if child == nil || child.size == unknownSize && f.cfg.Fast {
 			continue
 		}
-		if child, status := f.enter(child, slot); status.Ok() {
+		if child, status := f.enter(r, child, slot); status.Ok() {
 			slot.SetEntryTimeout(f.listedTrust(child))
 		}
 	}

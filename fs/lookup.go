@@ -8,6 +8,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"github.com/kmsfs/kmsfs/fs/audit"
+	"github.com/kmsfs/kmsfs/fs/session"
 	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
 )
@@ -16,13 +17,13 @@ import (
 // they are part of the node's identity, and keeps what they are for the OPEN
 // that often follows. Bytes of a file that is being rewritten at this moment
 // and are no ciphertext yet have no size to show, so it waits for them.
-func (f *FS) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
-	parent := f.known(cancel, h.NodeId)
+func (f *FS) Lookup(r *session.Request, name string, out *fuse.EntryOut) fuse.Status {
+	parent := f.known(r, r.NodeId)
 	if parent == nil {
-		return unknown(cancel)
+		return unknown(r)
 	}
 	watched := f.cfg.Fast && f.watch.add(parent) // before the look: no change goes unseen
-	n, c, seen, busy, err := f.findWhole(parent.rel, name)
+	n, c, seen, busy, err := f.findWhole(r, parent.rel, name)
 	if err == syscall.ENOENT && watched {
 		out.SetEntryTimeout(nameTrust) // and no node: there is none
 		return fuse.OK
@@ -31,16 +32,16 @@ func (f *FS) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name string, out *
 		return sourceStatus(err)
 	}
 	if n.size == unknownSize && f.cfg.Fast { // there will be no OPEN that decrypts
-		end := f.watch.hold(h.NodeId)
-		err := f.learnSize(kms.WithCaller(f.interruptible(cancel), h.Uid), n, c)
+		end := f.watch.hold(r.NodeId)
+		err := f.learnSize(kms.WithCaller(r.Context(), r.Uid), n, c)
 		end()
 		if err != nil {
 			status := loadStatus(err) // there will be no OPEN to record it
-			f.audit.Opened(&audit.Open{Begun: seen, Caller: f.caller(h), Path: n.rel, Hash: c.hash, KeyVersion: c.blob.KeyVersionID, Err: err}, syscall.Errno(status))
+			f.audit.Opened(&audit.Open{Begun: seen, Caller: f.caller(r), Path: n.rel, Hash: c.hash, KeyVersion: c.blob.KeyVersionID, Err: err}, syscall.Errno(status))
 			return status
 		}
 	}
-	n, status := f.enter(n, out)
+	n, status := f.enter(r, n, out)
 	if !status.Ok() {
 		return status
 	}
@@ -60,7 +61,7 @@ func (f *FS) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name string, out *
 // findWhole is find that waits for a file that is being rewritten at this
 // moment: bytes that are no ciphertext yet have no size to show. seen is when
 // the last look began, and busy says that a writer may still be at work.
-func (f *FS) findWhole(dir, name string) (n *node, c content, seen time.Time, busy bool, err error) {
+func (f *FS) findWhole(r *session.Request, dir, name string) (n *node, c content, seen time.Time, busy bool, err error) {
 	wait := writerGrace{ctx: context.Background(), begun: now()} // short, and stat knows no EINTR
 	for seen = wait.begun; ; seen = now() {
 		var changed int64
@@ -68,15 +69,15 @@ func (f *FS) findWhole(dir, name string) (n *node, c content, seen time.Time, bu
 		if changed, busy = f.unfinished(n, c, err); !busy || !wait.more(changed) {
 			return n, c, seen, busy, err
 		}
-		f.loop.cover()
+		r.WillBlock()
 	}
 }
 
 // enter hands a node to the kernel: a reference and its attributes, with no
 // trust in the name. A directory may be gone by now.
-func (f *FS) enter(n *node, out *fuse.EntryOut) (*node, fuse.Status) {
+func (f *FS) enter(r *session.Request, n *node, out *fuse.EntryOut) (*node, fuse.Status) {
 	var a fuse.Attr
-	timeout, err := f.fillAttr(n, &a)
+	timeout, err := f.fillAttr(r, n, &a)
 	if err != nil {
 		return nil, sourceStatus(err)
 	}

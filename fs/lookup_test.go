@@ -18,6 +18,7 @@ import (
 	"github.com/kmsfs/kmsfs/cache"
 	"github.com/kmsfs/kmsfs/cache/secmem"
 	"github.com/kmsfs/kmsfs/fs/mount"
+	"github.com/kmsfs/kmsfs/fs/session"
 	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
 	"github.com/kmsfs/kmsfs/kms/aliyun"
@@ -53,6 +54,9 @@ func unmounted(t *testing.T, source string) *FS {
 	return f
 }
 
+// about is a request of nobody's.
+func about(id uint64) *session.Request { return &session.Request{InHeader: &fuse.InHeader{NodeId: id}} }
+
 // A directory that vanishes while its name is looked up is not there.
 func TestVanishedDirectory(t *testing.T) {
 	source := t.TempDir()
@@ -68,7 +72,7 @@ func TestVanishedDirectory(t *testing.T) {
 	if err := os.Remove(dir); err != nil {
 		t.Fatal(err)
 	}
-	if _, status := f.enter(n, &fuse.EntryOut{}); status != fuse.ENOENT {
+	if _, status := f.enter(&session.Request{}, n, &fuse.EntryOut{}); status != fuse.ENOENT {
 		t.Errorf("%v, want ENOENT", status)
 	}
 }
@@ -101,7 +105,7 @@ func TestLookupWaitsForWriter(t *testing.T) {
 		if _, _, err := f.find("", "a"); err == source.ErrTorn {
 			torn++
 			var out fuse.EntryOut
-			if status := f.Lookup(nil, &fuse.InHeader{NodeId: rootID}, "a", &out); !status.Ok() {
+			if status := f.Lookup(about(rootID), "a", &out); !status.Ok() {
 				t.Errorf("LOOKUP: %v", status)
 			} else {
 				f.Forget(out.NodeId, 1)

@@ -4,8 +4,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-
-	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
 // notifications is the one way to tell the kernel something unasked, and the one
@@ -28,19 +26,19 @@ type notifications struct {
 
 // later is the answer to who notifies while it is closed: the notification was
 // not sent.
-const later = fuse.Status(syscall.EAGAIN)
+const later = syscall.EAGAIN
 
 // EntryNotify implements notifier.
-func (n *notifications) EntryNotify(parent uint64, name string) fuse.Status {
-	return n.send(func() fuse.Status { return n.to.EntryNotify(parent, name) })
+func (n *notifications) EntryNotify(parent uint64, name string) error {
+	return n.send(func() error { return n.to.EntryNotify(parent, name) })
 }
 
 // InodeNotify implements notifier.
-func (n *notifications) InodeNotify(ino uint64, off, length int64) fuse.Status {
-	return n.send(func() fuse.Status { return n.to.InodeNotify(ino, off, length) })
+func (n *notifications) InodeNotify(ino uint64, off, length int64) error {
+	return n.send(func() error { return n.to.InodeNotify(ino, off, length) })
 }
 
-func (n *notifications) send(notify func() fuse.Status) fuse.Status {
+func (n *notifications) send(notify func() error) error {
 	n.mu.Lock()
 	if n.closed {
 		n.mu.Unlock()

@@ -5,8 +5,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
 // slowKernel takes its time for a notification, as one does that waits for a
@@ -16,12 +14,12 @@ type slowKernel struct {
 	sent  atomic.Int32
 }
 
-func (k *slowKernel) EntryNotify(uint64, string) fuse.Status { return k.InodeNotify(0, 0, 0) }
+func (k *slowKernel) EntryNotify(uint64, string) error { return k.InodeNotify(0, 0, 0) }
 
-func (k *slowKernel) InodeNotify(uint64, int64, int64) fuse.Status {
+func (k *slowKernel) InodeNotify(uint64, int64, int64) error {
 	time.Sleep(k.takes)
 	k.sent.Add(1)
-	return fuse.OK
+	return nil
 }
 
 // Nothing is being notified when quiesce returns true, and nothing is from then
@@ -43,7 +41,7 @@ func TestQuiesce(t *testing.T) {
 			t.Error("something is notified after quiesce")
 		}
 		n.open()
-		if n.InodeNotify(1, 0, 0) != fuse.OK {
+		if n.InodeNotify(1, 0, 0) != nil {
 			t.Error("nothing is notified after open")
 		}
 	})

@@ -25,10 +25,16 @@ type pages struct {
 	kernel notifier // nil before INIT and after the end
 	due    map[uint64]*pagesOf
 
-	journal *journal
+	journal paged
 	// inherited are the nodes whose pages a predecessor left, until they are
 	// dropped; nil when there are none.
 	inherited atomic.Pointer[inheritedPages]
+}
+
+// paged is where a successor finds which nodes the kernel may have pages of.
+type paged interface {
+	Page(id uint64) bool // false: there is no room for that
+	Unpage(id uint64)
 }
 
 // pagesOf are the pages of one node.
@@ -73,7 +79,7 @@ func (p *pages) dropAt(id uint64, h *handle, d time.Duration) {
 	if p.due == nil {
 		return
 	}
-	if p.journal != nil && !p.journal.page(id) {
+	if p.journal != nil && !p.journal.Page(id) {
 		d = 0 // nobody would know of them
 	}
 	at := now().Add(d)
@@ -121,7 +127,7 @@ func (p *pages) drop(id uint64) bool {
 	defer p.mu.Unlock()
 	switch {
 	case sent && p.due[id] == nil && p.journal != nil:
-		p.journal.unpage(id)
+		p.journal.Unpage(id)
 	case !sent && o != nil && p.due != nil:
 		if sooner := p.due[id]; sooner != nil {
 			sooner.timer.Stop()
@@ -145,8 +151,7 @@ type inheritedPages struct {
 // inherit returns the nodes that the kernel may have pages of from a
 // predecessor's time. Their attributes are not told before these are dropped:
 // with new attributes the kernel would trust the pages again.
-func (p *pages) inherit(j *journal) []uint64 {
-	ids := j.leftPaged()
+func (p *pages) inherit(ids []uint64) []uint64 {
 	if len(ids) > 0 {
 		s := &inheritedPages{left: map[uint64]chan struct{}{}}
 		for _, id := range ids {

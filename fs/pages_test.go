@@ -5,10 +5,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"time"
-
-	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"github.com/kmsfs/kmsfs/cache"
 	"github.com/kmsfs/kmsfs/kms"
@@ -17,11 +16,11 @@ import (
 // dropped is a kernel that notes which inode's pages are dropped.
 type dropped chan uint64
 
-func (dropped) EntryNotify(uint64, string) fuse.Status { return fuse.OK }
+func (dropped) EntryNotify(uint64, string) error { return nil }
 
-func (d dropped) InodeNotify(ino uint64, _, _ int64) fuse.Status {
+func (d dropped) InodeNotify(ino uint64, _, _ int64) error {
 	d <- ino
-	return fuse.OK
+	return nil
 }
 
 // A refusal between a READ's lease and the date of its pages finds nothing to
@@ -103,4 +102,29 @@ func TestDropKnowsLateNodes(t *testing.T) {
 	if err != nil || !slices.Contains(known, n) {
 		t.Errorf("%d nodes, %v", len(known), err)
 	}
+}
+
+// notYet is a kernel that drops no pages before somebody reads: the READ that it
+// waits for may not have been read yet.
+type notYet chan struct{}
+
+func (notYet) EntryNotify(uint64, string) error { return nil }
+
+func (reads notYet) InodeNotify(uint64, int64, int64) error {
+	<-reads
+	return nil
+}
+
+// Whoever waits for pages of a predecessor's time lets another one read before:
+// they are not dropped before a READ is answered.
+func TestInheritedPagesDoNotStopTheReading(t *testing.T) {
+	p := newPages(func(*handle) string { return "" })
+	kernel := make(notYet)
+	p.start(kernel)
+	go p.dropLeft(p.inherit([]uint64{7, 8}))
+	p.await(9, func() { t.Error("nobody has pages of that one") })
+	var once sync.Once
+	p.await(7, func() { once.Do(func() { close(kernel) }) })
+	p.await(8, func() { once.Do(func() { close(kernel) }) })
+	p.close()
 }

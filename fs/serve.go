@@ -3,13 +3,13 @@ package fs
 import (
 	"errors"
 
-	"github.com/hanwen/go-fuse/v2/fuse"
+	"github.com/kmsfs/kmsfs/fs/session"
 )
 
 // notifier is what the kernel can be told without having asked.
 type notifier interface {
-	EntryNotify(parent uint64, name string) fuse.Status
-	InodeNotify(ino uint64, off, length int64) fuse.Status
+	EntryNotify(parent uint64, name string) error
+	InodeNotify(ino uint64, off, length int64) error
 }
 
 // Mount attaches the filesystem to its mountpoint and answers requests until
@@ -18,43 +18,33 @@ type notifier interface {
 // when the connection has ended and everything is released.
 //
 // With a lifeline in the configuration it serves on where a predecessor has
-// stopped or died, and looks at no path that leads through the mount: what is
-// asked there waits for us.
+// stopped or died.
 func (f *FS) Mount() (done <-chan struct{}, err error) {
-	if f.line = f.cfg.Lifeline; f.line == nil {
-		if f.line, err = f.attachLifeline(); err != nil {
-			return nil, err
-		}
+	cfg := session.Config{Mount: f.cfg.Mount, Handler: f, IsLocal: f.source.IsLocal, Log: f.cfg.Log}
+	if f.cfg.Lifeline != nil {
+		f.session, err = session.Inherit(f.cfg.Lifeline, cfg)
+	} else {
+		f.session, err = session.Attach(f.source.File(), cfg)
 	}
-	j, err := openJournal(f.line.Journal)
 	if err != nil {
 		return nil, err
 	}
-	if f.cfg.Lifeline != nil {
-		if err := f.line.check(f.cfg.Mount, j); err != nil {
-			return nil, err
-		}
-	}
-	j.head.epoch++
-	f.dirs.last = uint64(j.head.epoch) << 32 // no number is given twice
-	f.loop = &loop{fs: f, kernel: &kernel{device: f.line.Device, fd: int(f.line.Device.Fd())}, journal: j, gone: make(chan struct{})}
-	f.pages.journal = j
-	f.notifications.to = f.loop.kernel
+	f.dirs.last = uint64(f.session.Epoch()) << 32 // no number is given twice
+	f.pages.journal = f.session
+	f.notifications.to = f.session
 	f.pages.start(&f.notifications)
 	f.watch.start(&f.notifications)
 	ended := make(chan struct{})
-	first := j.head.minor == 0
+	first := f.session.IsFirst()
 	if first {
-		f.loop.start()
+		f.session.Serve()
 	} else {
 		f.takeOver()
 	}
 	go func() {
 		defer close(ended)
-		<-f.loop.gone
-		f.loop.kernel.close()
-		f.line.Journal.Close()
-		j.close()
+		<-f.session.Ended()
+		f.session.Close()
 		f.release()
 	}()
 	if !first {
@@ -70,6 +60,9 @@ func (f *FS) Mount() (done <-chan struct{}, err error) {
 	}
 	return ended, nil
 }
+
+// Lifeline returns what a successor needs. It belongs to the filesystem.
+func (f *FS) Lifeline() *session.Lifeline { return f.session.Lifeline() }
 
 // Unmount detaches the filesystem, as its Spec says.
 func (f *FS) Unmount(lazy bool) error { return f.cfg.Mount.Unmount(lazy) }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kmsfs/kmsfs/fs/mount"
+	"github.com/kmsfs/kmsfs/fs/session"
 	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
 )
@@ -27,6 +28,7 @@ type Survey struct {
 
 	dir      string
 	fs       *FS
+	nobody   session.Request
 	unlisted map[string]error // what cannot be reached, and why
 }
 
@@ -182,7 +184,7 @@ func (s *Survey) resolve(dir, text string) (n *node, c content, followed bool, e
 			continue
 		}
 		dir := n
-		if n, c, _, _, err = s.fs.findWhole(dir.rel, name); err != nil {
+		if n, c, _, _, err = s.fs.findWhole(&s.nobody, dir.rel, name); err != nil {
 			return nil, c, links > 0, refusalOf(err, links > 0)
 		}
 		if n.kind != source.ModeLink {

@@ -9,6 +9,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"github.com/kmsfs/kmsfs/fs/audit"
+	"github.com/kmsfs/kmsfs/fs/session"
 	"github.com/kmsfs/kmsfs/fs/source"
 )
 
@@ -16,10 +17,8 @@ import (
 // under way, and drops the pages whose end nobody waits for any more.
 func (f *FS) takeOver() {
 	f.resumed = true
-	paged := f.pages.inherit(f.loop.journal)
-	messages := f.loop.journal.left() // before any slot is taken
-	n := f.loop.resume(messages)
-	f.loop.start()
+	paged := f.pages.inherit(f.session.LeftPaged())
+	n := f.session.Serve()
 	go f.pages.dropLeft(paged)
 	f.cfg.Log.Info("successor took over", "mountpoint", audit.Printable(f.cfg.Mount.Point), "under_way", n, "paged", len(paged))
 }
@@ -33,7 +32,7 @@ func (f *FS) Quiesce(patience time.Duration) bool { return f.notifications.quies
 // Stop ends the serving for a successor: nothing is lost, and nothing is
 // unmounted. What was not answered within the time given is in the journal;
 // then it returns false, and an answer may still be given.
-func (f *FS) Stop(patience time.Duration) bool { return f.loop.stop(patience) }
+func (f *FS) Stop(patience time.Duration) bool { return f.session.Stop(patience, f.nodes.fileIDs()) }
 
 // Dismiss ends all loads with an error, and every later one: the end is near, and
 // there is no successor.
@@ -41,15 +40,11 @@ func (f *FS) Dismiss() { f.cfg.Cache.Close() }
 
 // Abandon leaves what is under way after a Stop to a successor: from now on
 // nothing is answered any more, and no plaintext is in use.
-func (f *FS) Abandon() {
-	f.loop.answering.Lock()
-	defer f.loop.answering.Unlock()
-	f.loop.abandoned = true
-}
+func (f *FS) Abandon() { f.session.Abandon() }
 
 // Restart serves on after a Quiesce, and a Stop, that no successor followed.
 func (f *FS) Restart() {
-	f.loop.restart()
+	f.session.Restart()
 	f.notifications.open()
 }
 
@@ -57,17 +52,22 @@ func (f *FS) Restart() {
 // gave it: ids follow from what they stand for, so a walk over the source
 // finds it again. It returns nil for what is gone from the source, replaced
 // files above all.
-func (f *FS) known(cancel <-chan struct{}, id uint64) *node {
+func (f *FS) known(r *session.Request, id uint64) *node {
 	if n := f.nodes.get(id); n != nil || !f.resumed {
 		return n
 	}
-	n := f.search.find(f, cancel, id)
+	return f.searched(r.Context(), id)
+}
+
+// searched is known for a node that is not in the table.
+func (f *FS) searched(ctx context.Context, id uint64) *node {
+	n := f.search.find(f, ctx, id)
 	if n == nil {
 		return nil
 	}
 	if n.kind == source.ModeFile && n.size == unknownSize && f.cfg.Fast {
 		found, c, err := f.lookFile(n.rel)
-		if err != nil || found.id != id || f.learnSize(f.interruptible(cancel), found, c) != nil {
+		if err != nil || found.id != id || f.learnSize(ctx, found, c) != nil {
 			return nil
 		}
 		n = found
@@ -76,13 +76,11 @@ func (f *FS) known(cancel <-chan struct{}, id uint64) *node {
 }
 
 // unknown is the answer when known has found nothing.
-func unknown(cancel <-chan struct{}) fuse.Status {
-	select {
-	case <-cancel:
-		return fuse.EINTR // he gave up before the search had ended
-	default:
-		return fuse.Status(syscall.ESTALE)
+func unknown(r *session.Request) fuse.Status {
+	if r.GaveUp() {
+		return fuse.EINTR // before the search had ended
 	}
+	return fuse.Status(syscall.ESTALE)
 }
 
 // restore enters a node for references that a predecessor gave.
@@ -118,7 +116,7 @@ const (
 	searchPatience = time.Second // of an OPEN, which a LOOKUP would help on
 )
 
-func (s *search) find(f *FS, cancel <-chan struct{}, id uint64) *node {
+func (s *search) find(f *FS, ctx context.Context, id uint64) *node {
 	s.mu.Lock()
 	n, rest := s.found[id], max(searchRest, 20*s.took)
 	if n != nil || s.walk == nil && !s.ended.IsZero() && time.Since(s.ended) < rest {
@@ -131,10 +129,9 @@ func (s *search) find(f *FS, cancel <-chan struct{}, id uint64) *node {
 	}
 	walk := s.walk
 	s.mu.Unlock()
-	f.loop.cover()
 	select {
 	case <-walk:
-	case <-cancel:
+	case <-ctx.Done(): // which lets somebody else read
 		return nil
 	}
 	s.mu.Lock()
@@ -184,11 +181,11 @@ func (f *FS) walk(dir string, found map[uint64]*node) {
 // reopen makes the handle of a descriptor that a predecessor opened: its
 // number is that of its version, whose bytes are in the source unless it was
 // replaced since.
-func (f *FS) reopen(cancel <-chan struct{}, in *fuse.ReadIn) *handle {
+func (f *FS) reopen(r *session.Request, in *fuse.ReadIn) *handle {
 	if !f.resumed {
 		return nil
 	}
-	n := f.known(cancel, in.Fh)
+	n := f.known(r, in.Fh)
 	if n == nil || n.kind != source.ModeFile {
 		return nil
 	}
@@ -235,16 +232,16 @@ func (t *handles) forget(id uint64) {
 // node that we know, but it walks the path again only once in an open(2), and
 // a predecessor may have used that up, or another one will die before we are
 // asked again. So it is the answer only where the search takes long.
-func (f *FS) openKnown(cancel <-chan struct{}, in *fuse.OpenIn, retry bool) *node {
+func (f *FS) openKnown(r *session.Request, in *fuse.OpenIn, retry bool) *node {
 	if n := f.nodes.get(in.NodeId); n != nil || !f.resumed {
 		return n
 	}
 	if retry || in.Pid == 0 {
-		return f.known(cancel, in.NodeId)
+		return f.searched(r.Context(), in.NodeId)
 	}
-	ctx, end := context.WithTimeout(f.interruptible(cancel), searchPatience)
+	ctx, end := context.WithTimeout(r.Context(), searchPatience)
 	defer end()
-	return f.known(ctx.Done(), in.NodeId)
+	return f.searched(ctx, in.NodeId)
 }
 
 // reopenDir makes the listing of a directory that a predecessor opened. It is

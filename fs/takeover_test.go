@@ -14,6 +14,7 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
+	"github.com/kmsfs/kmsfs/fs/session"
 	"github.com/kmsfs/kmsfs/kms"
 )
 
@@ -65,12 +66,11 @@ func (s *succession) open(name string, tid uint32) fuse.Status {
 	once := func() fuse.Status {
 		var entry fuse.EntryOut
 		h := fuse.InHeader{NodeId: rootID, Caller: fuse.Caller{Pid: tid}}
-		if status := s.next().Lookup(nil, &h, name, &entry); !status.Ok() {
+		if status := s.next().Lookup(&session.Request{InHeader: &h}, name, &entry); !status.Ok() {
 			return status
 		}
 		h.NodeId = entry.NodeId
-		status, _ := s.next().Open(nil, &fuse.OpenIn{InHeader: h}, &fuse.OpenOut{})
-		return status
+		return s.next().Open(&session.Request{InHeader: &h}, &fuse.OpenIn{InHeader: h}, &fuse.OpenOut{})
 	}
 	status := once()
 	if status == fuse.Status(syscall.ESTALE) {
@@ -112,7 +112,7 @@ func TestRestoredNodeIsCounted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := f.known(nil, n.id)
+	h := f.known(about(rootID), n.id)
 	if h == nil || h.kept.Load() == nil || f.nodes.kept != h.kept.Load().weight() {
 		t.Fatalf("found %v, %d bytes are kept", h, f.nodes.kept)
 	}
@@ -120,7 +120,7 @@ func TestRestoredNodeIsCounted(t *testing.T) {
 	if f.nodes.kept != 0 || f.nodes.get(n.id) != nil {
 		t.Errorf("after FORGET %d bytes are kept", f.nodes.kept)
 	}
-	if f.known(nil, n.id+1) != nil {
+	if f.known(about(rootID), n.id+1) != nil {
 		t.Error("an id that stands for nothing is found")
 	}
 }
@@ -139,8 +139,7 @@ func TestOpenDuringLongSearch(t *testing.T) {
 	}
 	open := func(cancel <-chan struct{}) fuse.Status {
 		h := fuse.InHeader{NodeId: n.id, Caller: fuse.Caller{Pid: 7}}
-		status, _ := f.Open(cancel, &fuse.OpenIn{InHeader: h}, &fuse.OpenOut{})
-		return status
+		return f.Open(&session.Request{InHeader: &h, Interrupted: cancel}, &fuse.OpenIn{InHeader: h}, &fuse.OpenOut{})
 	}
 	synctest.Test(t, func(t *testing.T) {
 		f.search.walk = make(chan struct{}) // it never ends
@@ -155,7 +154,7 @@ func TestOpenDuringLongSearch(t *testing.T) {
 			t.Errorf("%v after %v", status, time.Since(begun))
 		}
 	})
-	if status := f.Lookup(nil, &fuse.InHeader{NodeId: rootID}, "a", &fuse.EntryOut{}); !status.Ok() {
+	if status := f.Lookup(about(rootID), "a", &fuse.EntryOut{}); !status.Ok() {
 		t.Errorf("LOOKUP: %v", status)
 	}
 	if status := open(nil); !status.Ok() {

@@ -31,13 +31,14 @@ var floors = []struct {
 	{"fs/mount", []string{"golang.org/x/sys"}, nil, "the mount table and what changes it; nothing of what is served"},
 	{"fs/audit", []string{"golang.org/x/sys", "kms"}, nil, "who did what, with which errno; no FUSE (x/sys: whose process a thread is)"},
 	{"fs/source", []string{"golang.org/x/sys"}, nil, "the untrusted directory; neither what its bytes mean nor who reads them"},
-	{"fs", []string{"github.com/hanwen/go-fuse/v2", "golang.org/x/sys", "cache", "kms", "fs/audit", "fs/mount", "fs/source"}, []string{"net/http", "flag"}, "what the kernel sees; no vendor, no HTTP, no flags"},
+	{"fs/session", []string{"github.com/hanwen/go-fuse/v2/fuse", "golang.org/x/sys", "fs/mount"}, nil, "one connection with the kernel; the protocol, and neither files nor plaintext"},
+	{"fs", []string{"github.com/hanwen/go-fuse/v2", "golang.org/x/sys", "cache", "kms", "fs/audit", "fs/mount", "fs/session", "fs/source"}, []string{"net/http", "flag"}, "what the kernel sees; no vendor, no HTTP, no flags"},
 	{"cmd/kmsfs/ui", []string{"golang.org/x/term", "kms", "kms/aliyun"}, nil, "messages and hints; it knows errors, and nothing of what the program does (x/term: is it one?)"},
 	{"cmd/kmsfs/options", []string{"github.com/spf13/pflag", "cmd/kmsfs/ui", "kms", "kms/aliyun"}, nil, "the one table; a value is typed here, and used elsewhere (the vendor reads ARNs)"},
 	{"cmd/kmsfs/control", []string{"golang.org/x/sys", "cmd/kmsfs/ui", "fs/mount"}, nil, "both ends of one socket; it finds it by the mount table, and what a verb does is brought by the daemon"},
-	{"cmd/kmsfs/supervise", []string{"golang.org/x/sys", "cmd/kmsfs/ui", "fs", "fs/mount"}, nil, "processes that follow each other; the holder reads no secret, so it has no cache, no key service and no options"},
+	{"cmd/kmsfs/supervise", []string{"golang.org/x/sys", "cmd/kmsfs/ui", "fs/mount", "fs/session"}, nil, "processes that follow each other; the holder reads no secret, so it has no cache, no key service and no options"},
 	{"cmd/kmsfs/daemon", []string{"golang.org/x/sys", "golang.org/x/time", "cmd/kmsfs/control", "cmd/kmsfs/options", "cmd/kmsfs/supervise", "cmd/kmsfs/ui", "fs", "fs/mount", "cache", "cache/secmem", "kms", "kms/gate"}, []string{"net/http"}, "the process that answers joins the rooms; who decrypts is brought to it, so that it knows no vendor"},
-	{"cmd/kmsfs", []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/sys", "cmd/kmsfs/control", "cmd/kmsfs/daemon", "cmd/kmsfs/options", "cmd/kmsfs/supervise", "cmd/kmsfs/ui", "fs", "fs/mount", "fs/source", "cache/secmem", "kms", "kms/gate", "kms/aliyun"}, nil, "a file per command; it brings the vendor to the daemon, but never links a fake"},
+	{"cmd/kmsfs", []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/sys", "cmd/kmsfs/control", "cmd/kmsfs/daemon", "cmd/kmsfs/options", "cmd/kmsfs/supervise", "cmd/kmsfs/ui", "fs", "fs/mount", "fs/session", "fs/source", "cache/secmem", "kms", "kms/gate", "kms/aliyun"}, nil, "a file per command; it brings the vendor to the daemon, but never links a fake"},
 	{"cmd/kms-emulator", []string{"kms/emulator", "github.com/spf13/cobra", "github.com/spf13/pflag"}, nil, "a separate program, so that the product never links a fake"},
 }
 

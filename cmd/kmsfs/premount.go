@@ -12,6 +12,7 @@ import (
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/supervise"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/fs/mount"
+	"github.com/kmsfs/kmsfs/fs/session"
 )
 
 // premountCommand is what a service needs privileges for. It mounts, and
@@ -54,7 +55,7 @@ func premountCommand(p *program) *cobra.Command {
 				return m.explainMount(err)
 			}
 			defer device.Close()
-			if err := supervise.Notify("FDSTORE=1\nFDNAME="+supervise.DeviceName, int(device.Fd())); err != nil {
+			if err := supervise.Notify("FDSTORE=1\nFDNAME="+session.DeviceName, int(device.Fd())); err != nil {
 				return errors.Join(ui.Failf("premount: %w", err), mount.Unmount(m.point, true))
 			}
 			return nil

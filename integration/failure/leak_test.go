@@ -71,9 +71,8 @@ func TestHangingServiceLeavesNoGoroutine(t *testing.T) {
 		<-ended
 	}()
 	// Those that wait for a request come and go.
-	idle, waiting := goleak.IgnoreCurrent(), goleak.IgnoreAnyFunction("github.com/kmsfs/kmsfs/fs.(*reader).fill")
-	served := &harness.Mounted{Point: point}
-	unanswered := requests(t, served)
+	idle, waiting := goleak.IgnoreCurrent(), goleak.IgnoreAnyFunction("github.com/kmsfs/kmsfs/fs/session.(*reader).fill")
+	unanswered := requests(t, &harness.Mounted{Point: point})
 	cats := make([]*exec.Cmd, readers)
 	for i := range cats {
 		cats[i] = exec.Command("cat", point+"/f"+harness.Itoa(i))

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
-	"github.com/kmsfs/kmsfs/fs"
+	"github.com/kmsfs/kmsfs/fs/session"
 )
 
 // What outlives the process of a service lies in systemd's store: the kernel's
@@ -18,15 +18,15 @@ import (
 // connection: readers get an error and do not hang.
 
 // storedNames is what a complete store has.
-var storedNames = []string{DeviceName, journalName, sourceName}
+var storedNames = []string{session.DeviceName, session.JournalName, session.SourceName}
 
 // StoreLifeline adds to the device what a successor needs besides. systemd could not
 // poll a file or a directory.
-func StoreLifeline(line *fs.Lifeline) error {
-	if err := Notify("FDSTORE=1\nFDPOLL=0\nFDNAME="+journalName, int(line.Journal.Fd())); err != nil {
+func StoreLifeline(line *session.Lifeline) error {
+	if err := Notify("FDSTORE=1\nFDPOLL=0\nFDNAME="+session.JournalName, int(line.Journal.Fd())); err != nil {
 		return err
 	}
-	return Notify("FDSTORE=1\nFDPOLL=0\nFDNAME="+sourceName, int(line.Source.Fd()))
+	return Notify("FDSTORE=1\nFDPOLL=0\nFDNAME="+session.SourceName, int(line.Source.Fd()))
 }
 
 // EmptyStore makes systemd let go of everything. systemd hears of it before it

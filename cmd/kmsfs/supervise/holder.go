@@ -28,8 +28,8 @@ import (
 	"time"
 
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
-	"github.com/kmsfs/kmsfs/fs"
 	"github.com/kmsfs/kmsfs/fs/mount"
+	"github.com/kmsfs/kmsfs/fs/session"
 )
 
 const (
@@ -56,7 +56,7 @@ type Config struct {
 // holder is one mount's.
 type holder struct {
 	Config
-	line   *fs.Lifeline
+	line   *session.Lifeline
 	alive  *os.File // the end of a pipe that tells servers that we are there
 	theirs *os.File
 	log    *slog.Logger
@@ -226,7 +226,7 @@ func (h *holder) start(give *os.File) (*server, error) {
 		numbers[giveName] = pass(give)
 		cmd.Stdout, cmd.Stderr = h.Stdout, h.Stderr
 	} else {
-		numbers[DeviceName], numbers[journalName], numbers[sourceName] = pass(h.line.Device), pass(h.line.Journal), pass(h.line.Source)
+		numbers[session.DeviceName], numbers[session.JournalName], numbers[session.SourceName] = pass(h.line.Device), pass(h.line.Journal), pass(h.line.Source)
 		cmd.Stderr = &s.stderr
 	}
 	cmd.Env = append(Inheritance{Background: true}.passOn(numbers, h.Directory), readyEnv+"="+strconv.Itoa(readiness))

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
-	"github.com/kmsfs/kmsfs/fs"
+	"github.com/kmsfs/kmsfs/fs/session"
 )
 
 // A process that takes over a mount is told so in its environment: by the
@@ -28,20 +28,17 @@ const (
 
 // Inheritance is what a process has from those before it.
 type Inheritance struct {
-	Line       *fs.Lifeline // nil: nothing is mounted yet
-	holder     *os.File     // a pipe whose other end the holder has; nil without one
-	Give       *os.File     // a socket on which the holder waits for the lifeline
+	Line       *session.Lifeline // nil: nothing is mounted yet
+	holder     *os.File          // a pipe whose other end the holder has; nil without one
+	Give       *os.File          // a socket on which the holder waits for the lifeline
 	Background bool
 	Stored     bool // systemd keeps the lifeline, or will
 }
 
-// names of the descriptors, also in systemd's store.
+// names of the descriptors, beside those of the lifeline.
 const (
-	DeviceName  = "kmsfs-device"
-	journalName = "kmsfs-journal"
-	sourceName  = "kmsfs-source"
-	holderName  = "holder"
-	giveName    = "give"
+	holderName = "holder"
+	giveName   = "give"
 )
 
 // Inherit finds what was left to this process, and keeps it from the programs
@@ -98,7 +95,7 @@ func Inherit() (Inheritance, error) {
 			return in, nil
 		}
 	}
-	in.Line = &fs.Lifeline{Device: file(DeviceName), Journal: file(journalName), Source: file(sourceName)}
+	in.Line = &session.Lifeline{Device: file(session.DeviceName), Journal: file(session.JournalName), Source: file(session.SourceName)}
 	return in, nil
 }
 
@@ -138,7 +135,7 @@ func socketPair() (ours, theirs *os.File, err error) {
 }
 
 // GiveLifeline lets the holder have a copy of the lifeline.
-func GiveLifeline(socket *os.File, line *fs.Lifeline) error {
+func GiveLifeline(socket *os.File, line *session.Lifeline) error {
 	defer socket.Close()
 	rights := unix.UnixRights(int(line.Device.Fd()), int(line.Journal.Fd()), int(line.Source.Fd()))
 	if err := unix.Sendmsg(int(socket.Fd()), []byte{'!'}, rights, nil, unix.MSG_NOSIGNAL); err != nil {
@@ -149,7 +146,7 @@ func GiveLifeline(socket *os.File, line *fs.Lifeline) error {
 
 // takeLifeline receives it. The server has sent it before it said that it
 // answers.
-func takeLifeline(socket *os.File) (*fs.Lifeline, error) {
+func takeLifeline(socket *os.File) (*session.Lifeline, error) {
 	rights := make([]byte, unix.CmsgSpace(3*4))
 	_, n, _, _, err := unix.Recvmsg(int(socket.Fd()), make([]byte, 1), rights, unix.MSG_CMSG_CLOEXEC|unix.MSG_DONTWAIT)
 	if err != nil {
@@ -164,5 +161,5 @@ func takeLifeline(socket *os.File) (*fs.Lifeline, error) {
 		return nil, ui.Failf("start in the background: the server gave no descriptors")
 	}
 	file := func(i int, name string) *os.File { return os.NewFile(uintptr(fds[i]), name) }
-	return &fs.Lifeline{Device: file(0, DeviceName), Journal: file(1, journalName), Source: file(2, sourceName)}, nil
+	return &session.Lifeline{Device: file(0, session.DeviceName), Journal: file(1, session.JournalName), Source: file(2, session.SourceName)}, nil
 }

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/kmsfs/kmsfs/fs"
+	"github.com/kmsfs/kmsfs/fs/session"
 )
 
 // pipeEnd is the descriptor of a new pipe, for somebody else to own.
@@ -50,7 +50,7 @@ func TestPassedOnIsInherited(t *testing.T) {
 		t.Fatalf("%+v, %v", in, err)
 	}
 	defer in.Line.Close()
-	for name, f := range map[string]*os.File{holderName: in.holder, DeviceName: in.Line.Device, journalName: in.Line.Journal, sourceName: in.Line.Source} {
+	for name, f := range map[string]*os.File{holderName: in.holder, session.DeviceName: in.Line.Device, session.JournalName: in.Line.Journal, session.SourceName: in.Line.Source} {
 		flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFD, 0)
 		if err != nil || int(f.Fd()) != numbers[name] || flags&unix.FD_CLOEXEC == 0 {
 			t.Errorf("%s: descriptor %d with the flags %#x, %v", name, f.Fd(), flags, err)
@@ -67,7 +67,7 @@ func TestPassedOnIsInherited(t *testing.T) {
 
 // One that is not complete is none.
 func TestHalfAnInheritance(t *testing.T) {
-	numbers := map[string]int{DeviceName: pipeEnd(t), journalName: pipeEnd(t)}
+	numbers := map[string]int{session.DeviceName: pipeEnd(t), session.JournalName: pipeEnd(t)}
 	inTheEnvironment(t, Inheritance{}.passOn(numbers, ""))
 	if in, err := Inherit(); err != nil || in.Line != nil {
 		t.Errorf("%+v, %v", in, err)
@@ -75,7 +75,7 @@ func TestHalfAnInheritance(t *testing.T) {
 	for _, fd := range numbers {
 		unix.Close(fd)
 	}
-	inTheEnvironment(t, []string{lifelineEnv + "=" + DeviceName + "=x,other=2,background"})
+	inTheEnvironment(t, []string{lifelineEnv + "=" + session.DeviceName + "=x,other=2,background"})
 	if in, err := Inherit(); err != nil || in.Line != nil || !in.Background || in.Stored {
 		t.Errorf("%+v, %v", in, err)
 	}
@@ -103,7 +103,7 @@ func TestLifelineIsGiven(t *testing.T) {
 		}
 		defer files[i].Close()
 	}
-	if err := GiveLifeline(give, &fs.Lifeline{Device: files[0], Journal: files[1], Source: files[2]}); err != nil {
+	if err := GiveLifeline(give, &session.Lifeline{Device: files[0], Journal: files[1], Source: files[2]}); err != nil {
 		t.Fatal(err)
 	}
 	line, err := takeLifeline(take)

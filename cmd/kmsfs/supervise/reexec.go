@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/kmsfs/kmsfs/fs"
+	"github.com/kmsfs/kmsfs/fs/session"
 )
 
 // StopPatience is how long a hand-over waits for requests that are under way.
@@ -21,7 +21,7 @@ type Session interface {
 	Quiesce(patience time.Duration) bool
 	Stop(patience time.Duration) bool
 	Restart()
-	Lifeline() *fs.Lifeline
+	Lifeline() *session.Lifeline
 }
 
 // Reexec hands the mount over to the program as it lies on disk now, under the
@@ -40,7 +40,7 @@ func Reexec(s Session, quiescence time.Duration, directory string, in Inheritanc
 	}
 	s.Stop(StopPatience)
 	line := s.Lifeline()
-	numbers := map[string]int{DeviceName: int(line.Device.Fd()), journalName: int(line.Journal.Fd()), sourceName: int(line.Source.Fd())}
+	numbers := map[string]int{session.DeviceName: int(line.Device.Fd()), session.JournalName: int(line.Journal.Fd()), session.SourceName: int(line.Source.Fd())}
 	if in.holder != nil {
 		numbers[holderName] = int(in.holder.Fd())
 	}

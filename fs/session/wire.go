@@ -1,4 +1,4 @@
-package fs
+package session
 
 import (
 	"bytes"
@@ -34,11 +34,25 @@ const (
 	opReaddirplus = 44
 )
 
-// changes are the requests that write. The mount is read-only, so the kernel
-// refuses them before it asks; this answer holds should somebody remount it.
-var changes = map[uint32]bool{
-	4: true, 6: true, 8: true, 9: true, 10: true, 11: true, 12: true, 13: true, 16: true, 35: true, 43: true, 45: true, 47: true, 51: true, 53: true,
-}
+// The requests that write. The mount is read-only, so the kernel refuses them
+// before it asks; EROFS holds should somebody remount it.
+const (
+	opSetattr         = 4
+	opSymlink         = 6
+	opMknod           = 8
+	opMkdir           = 9
+	opUnlink          = 10
+	opRmdir           = 11
+	opRename          = 12
+	opLink            = 13
+	opWrite           = 16
+	opCreate          = 35
+	opFallocate       = 43
+	opRename2         = 45
+	opCopyFileRange   = 47
+	opTmpfile         = 51
+	opCopyFileRange64 = 53
+)
 
 const (
 	protocolMajor = 7
@@ -69,95 +83,92 @@ func body[T any](r *reader) *T {
 	return (*T)(unsafe.Pointer(&r.out.body[0]))
 }
 
-// answer lets the filesystem answer one message. It returns false for those
-// that want no answer.
-func (r *reader) answer(f *FS) (fuse.Status, bool) {
-	h := as[fuse.InHeader](r)
-	switch h.Opcode {
+// dispatch lets the handler answer one message. It returns false for those that
+// want no answer.
+func (r *reader) dispatch() (fuse.Status, bool) {
+	handler := r.session.cfg.Handler
+	switch r.request.Opcode {
 	case opForget:
 		if in := as[fuse.ForgetIn](r); in != nil {
-			f.Forget(in.NodeId, in.Nlookup)
+			handler.Forget(in.NodeId, in.Nlookup)
 		}
 		return 0, false
 	case opBatchForget:
-		r.batchForget(f)
+		r.batchForget(handler)
 		return 0, false
 	case opInterrupt:
 		in := as[fuse.InterruptIn](r)
 		// EAGAIN: whoever has read that request has not begun with it.
-		return fuse.EAGAIN, in != nil && !r.loop.interrupt(in.Unique)
+		return fuse.EAGAIN, in != nil && !r.session.interrupt(in.Unique)
 	case opNotifyReply:
 		return 0, false // somebody wanted to wake a reader
 	}
-	return r.reply(f, h), true
+	return r.handle(handler), true
 }
 
-func (r *reader) reply(f *FS, h *fuse.InHeader) fuse.Status {
-	switch h.Opcode {
+func (r *reader) handle(h Handler) (status fuse.Status) {
+	q := &r.request
+	switch q.Opcode {
 	case opLookup:
 		if name, ok := r.name(); ok {
-			return f.Lookup(r.cancel, h, name, body[fuse.EntryOut](r))
+			return h.Lookup(q, name, body[fuse.EntryOut](r))
 		}
 		return fuse.Status(unix.ENAMETOOLONG)
 	case opGetattr:
 		if in := as[fuse.GetAttrIn](r); in != nil {
-			return f.GetAttr(r.cancel, in, body[fuse.AttrOut](r))
+			return h.GetAttr(q, in, body[fuse.AttrOut](r))
 		}
 	case opReadlink:
-		text, status := f.Readlink(r.cancel, h)
-		r.payload = append(r.payload, text)
+		r.payload, status = h.Readlink(q)
 		return status
 	case opOpen:
 		if in := as[fuse.OpenIn](r); in != nil {
-			var status fuse.Status
-			status, r.record = f.Open(r.cancel, in, body[fuse.OpenOut](r))
-			return status
+			return h.Open(q, in, body[fuse.OpenOut](r))
 		}
 	case opOpendir:
 		if in := as[fuse.OpenIn](r); in != nil {
-			return f.OpenDir(r.cancel, in, body[fuse.OpenOut](r))
+			return h.OpenDir(q, in, body[fuse.OpenOut](r))
 		}
 	case opRead:
 		if in := as[fuse.ReadIn](r); in != nil && in.Size <= mount.MaxRead {
-			var status fuse.Status
-			r.result, status = f.Read(r.cancel, in, r.buffer(in.Size))
+			r.payload, status = h.Read(q, in, r.buffer(in.Size))
 			return status
 		}
 	case opReaddir, opReaddirplus:
 		if in := as[fuse.ReadIn](r); in != nil && in.Size <= mount.MaxRead {
-			list := f.ReadDir
-			if h.Opcode == opReaddirplus {
-				list = f.ReadDirPlus
+			list := h.ReadDir
+			if q.Opcode == opReaddirplus {
+				list = h.ReadDirPlus
 			}
 			out := fuse.NewDirEntryList(r.buffer(in.Size), in.Offset)
-			status := list(r.cancel, in, out)
-			r.payload = append(r.payload, out.Bytes())
+			status = list(q, in, out)
+			r.payload = out.Bytes()
 			return status
 		}
 	case opRelease:
 		if in := as[fuse.ReleaseIn](r); in != nil {
-			f.Release(r.cancel, in)
+			h.Release(q, in)
 			return fuse.OK
 		}
 	case opReleasedir:
 		if in := as[fuse.ReleaseIn](r); in != nil {
-			f.ReleaseDir(in)
+			h.ReleaseDir(q, in)
 			return fuse.OK
 		}
 	case opFlush:
 		if in := as[fuse.FlushIn](r); in != nil {
-			return f.Flush(r.cancel, in)
+			return h.Flush(q, in)
 		}
 	case opStatfs:
-		return f.StatFs(r.cancel, h, body[fuse.StatfsOut](r))
+		return h.StatFs(q, body[fuse.StatfsOut](r))
 	case opInit:
-		return r.loop.negotiate(r)
+		return r.session.negotiate(r)
 	case opDestroy:
 		return fuse.OK
+	case opSetattr, opSymlink, opMknod, opMkdir, opUnlink, opRmdir, opRename, opRename2, opLink,
+		opWrite, opCreate, opFallocate, opCopyFileRange, opCopyFileRange64, opTmpfile:
+		return fuse.EROFS
 	default:
-		if changes[h.Opcode] {
-			return fuse.EROFS
-		}
 		return fuse.ENOSYS
 	}
 	return fuse.EIO // a message that is shorter than its kind
@@ -172,7 +183,7 @@ func (r *reader) name() (string, bool) {
 
 // batchForget: a count and as many pairs of node id and number of lookups.
 // The slot ends between two pairs.
-func (r *reader) batchForget(f *FS) {
+func (r *reader) batchForget(h Handler) {
 	type batch struct {
 		fuse.InHeader
 		count, _ uint32
@@ -186,21 +197,21 @@ func (r *reader) batchForget(f *FS) {
 	for _, part := range [][]byte{r.slot[unsafe.Sizeof(*in):min(r.n, messageSlot)], r.spill[:max(0, r.n-messageSlot)]} {
 		for ; left > 0 && len(part) >= int(unsafe.Sizeof(pair{})); left-- {
 			p := (*pair)(unsafe.Pointer(&part[0]))
-			f.Forget(p.id, p.lookups)
+			h.Forget(p.id, p.lookups)
 			part = part[unsafe.Sizeof(*p):]
 		}
 	}
 }
 
 // negotiate answers INIT, the first message of a connection.
-func (l *loop) negotiate(r *reader) fuse.Status {
+func (s *Session) negotiate(r *reader) fuse.Status {
 	type initIn struct { // as old as the kernels that we serve; later ones are longer
 		fuse.InHeader
 		major, minor, readAhead, flags uint32
 	}
 	in := as[initIn](r)
 	if in == nil || in.major != protocolMajor || in.minor < minMinor {
-		l.fs.cfg.Log.Error("this kernel's FUSE is too old; Linux 4.20 or later is needed")
+		s.cfg.Log.Error("this kernel's FUSE is too old; Linux 4.20 or later is needed")
 		return fuse.Status(unix.EPROTO)
 	}
 	offered := uint64(in.flags)
@@ -212,7 +223,7 @@ func (l *loop) negotiate(r *reader) fuse.Status {
 		// A shared mapping of a file that bypasses the page cache works where
 		// the kernel knows this flag (6.6 and later).
 		fuse.CAP_DIRECT_IO_ALLOW_MMAP)
-	l.journal.negotiated(min(in.minor, ourMinor))
+	s.journal.negotiated(min(in.minor, ourMinor))
 	*body[fuse.InitOut](r) = fuse.InitOut{
 		Major: protocolMajor, Minor: min(in.minor, ourMinor),
 		MaxReadAhead: in.readAhead, MaxWrite: maxWrite, TimeGran: 1,

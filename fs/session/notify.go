@@ -1,4 +1,4 @@
-package fs
+package session
 
 import (
 	"os"
@@ -21,7 +21,7 @@ type kernel struct {
 
 // InodeNotify drops an inode's attributes and length bytes of its pages from
 // off on, 0 being all; nothing of the pages when off is negative.
-func (k *kernel) InodeNotify(ino uint64, off, length int64) fuse.Status {
+func (k *kernel) InodeNotify(ino uint64, off, length int64) error {
 	var m struct {
 		fuse.OutHeader
 		fuse.NotifyInvalInodeOut
@@ -31,7 +31,7 @@ func (k *kernel) InodeNotify(ino uint64, off, length int64) fuse.Status {
 }
 
 // EntryNotify makes the kernel ask again for a name in a directory.
-func (k *kernel) EntryNotify(parent uint64, name string) fuse.Status {
+func (k *kernel) EntryNotify(parent uint64, name string) error {
 	var m struct {
 		fuse.OutHeader
 		fuse.NotifyInvalEntryOut
@@ -40,30 +40,30 @@ func (k *kernel) EntryNotify(parent uint64, name string) fuse.Status {
 	return k.notify(&m.OutHeader, fuse.NOTIFY_INVAL_ENTRY, unsafe.Sizeof(m), name+"\x00")
 }
 
-// poke makes the kernel send a message that one reader gets: it asks for no
+// wakeReader makes the kernel send a message that one reader gets: it asks for no
 // bytes of a file's page cache. It returns false for a node that is no file of
 // the kernel's.
-func (k *kernel) poke(file uint64) bool {
+func (k *kernel) wakeReader(file uint64) bool {
 	var m struct {
 		fuse.OutHeader
 		fuse.NotifyRetrieveOut
 	}
 	m.Nodeid = file
-	return k.notify(&m.OutHeader, fuse.NOTIFY_RETRIEVE_CACHE, unsafe.Sizeof(m), "").Ok()
+	return k.notify(&m.OutHeader, fuse.NOTIFY_RETRIEVE_CACHE, unsafe.Sizeof(m), "") == nil
 }
 
 // notify writes a message that begins with head. A notification has no unique
 // number, and its kind where an answer has its errno.
-func (k *kernel) notify(head *fuse.OutHeader, kind int32, size uintptr, name string) fuse.Status {
+func (k *kernel) notify(head *fuse.OutHeader, kind int32, size uintptr, name string) error {
 	head.Status = -kind
 	head.Length = uint32(size) + uint32(len(name))
 	k.mu.RLock()
 	defer k.mu.RUnlock()
 	if k.closed {
-		return fuse.ENODEV
+		return unix.ENODEV
 	}
 	_, err := unix.Writev(k.fd, [][]byte{unsafe.Slice((*byte)(unsafe.Pointer(head)), size), []byte(name)})
-	return fuse.ToStatus(err)
+	return err
 }
 
 func (k *kernel) close() {

@@ -1,4 +1,4 @@
-package fs
+package session
 
 import (
 	"errors"
@@ -21,27 +21,34 @@ type Lifeline struct {
 	Source  *os.File // the source directory, which may lie under the mount
 }
 
-// attachLifeline mounts, and makes what a successor would need.
-func (f *FS) attachLifeline() (*Lifeline, error) {
-	fd, err := f.cfg.Mount.Attach()
+// The names of its descriptors, where they are passed on by name.
+const (
+	DeviceName  = "kmsfs-device"
+	JournalName = "kmsfs-journal"
+	SourceName  = "kmsfs-source"
+)
+
+// attach mounts, and makes what a successor would need.
+func attach(spec mount.Spec, source *os.File) (*Lifeline, error) {
+	fd, err := spec.Attach()
 	if err != nil {
 		return nil, err
 	}
 	device := os.NewFile(uintptr(fd), "/dev/fuse")
-	m, _, err := mount.At(f.cfg.Mount.Point)
+	m, _, err := mount.At(spec.Point)
 	if err == nil {
 		var j *journal
 		if j, err = newJournal(); err == nil {
 			j.head.device, err = m.DeviceNumber()
-			if f.cfg.Mount.Device != nil {
+			if spec.Device != nil {
 				err = nil // attach has looked for its mount
 			}
 			defer j.unmap()
-			return &Lifeline{device, j.file, f.source.File()}, err
+			return &Lifeline{device, j.file, source}, err
 		}
 	}
 	device.Close()
-	return nil, errors.Join(fmt.Errorf("mount %s: %w", f.cfg.Mount.Point, err), f.Unmount(true))
+	return nil, errors.Join(fmt.Errorf("mount %s: %w", spec.Point, err), spec.Unmount(true))
 }
 
 // check tells whether a lifeline is that of the mount it is meant for: a
@@ -77,9 +84,6 @@ func (l *Lifeline) check(spec mount.Spec, j *journal) error {
 	}
 	return m.Check(spec.AllowOther)
 }
-
-// Lifeline returns what a successor needs. It belongs to the filesystem.
-func (f *FS) Lifeline() *Lifeline { return f.line }
 
 // Alive tells whether there is still a mount at the other end.
 func (l *Lifeline) Alive() bool {
