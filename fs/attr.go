@@ -21,9 +21,11 @@ const (
 	// A directory's name may be trusted for a while: all it leads to are
 	// lookups of its files.
 	dirEntryTimeout = time.Second
-	// A file's name is trusted only right after a listing, and changes are
-	// pushed (watch.go). A LOOKUP grants nothing: every open asks again.
-	listedEntryTimeout = time.Second
+	// nameTrust is how long the kernel may take any other name for granted,
+	// also that there is nothing under the name. A change in the source takes
+	// that back at once (invalidate.Names); a second bounds what inotify does not see:
+	// lost events, a write through an old mapping or another link.
+	nameTrust = time.Second
 )
 
 // fillAttr writes a node's attributes and returns how long they hold: not at all
@@ -50,7 +52,7 @@ func (f *FS) fillAttrAsking(ctx context.Context, r *session.Request, n *node, a 
 	if n.kind == source.ModeLink {
 		a.Mode = source.ModeLink | 0o777
 	}
-	f.pages.await(n.id, r.WillBlock)
+	f.pages.Await(n.id, r.WillBlock)
 	v := &n.version
 	if other := n.shown.Load(); other != nil {
 		v = other

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
 	"github.com/kmsfs/kmsfs/kms"
 )
 
@@ -28,13 +30,28 @@ func (c content) err() error {
 	return errors.New("not a ciphertext: " + c.bad)
 }
 
-// parsed remembers what the last contents were: an open reads the same bytes
-// twice, and hashing is much quicker than parsing.
+// parsed remembers what the last contents were: every open reads and hashes
+// the same bytes again, and hashing is much quicker than parsing.
+//
+// INVARIANT: bytes is the weight of all that is remembered, at most parsedMax.
 type parsed struct {
-	by   kms.Recogniser
-	mu   sync.Mutex
-	next int
-	ring [64]content
+	by    kms.Recogniser
+	mu    sync.Mutex
+	known *simplelru.LRU[[sha256.Size]byte, content]
+	bytes int
+}
+
+// parsedMax is some 1,400 private keys, in bytes.
+const parsedMax = 4 << 20
+
+// weight is about what a content takes, in bytes.
+func (c content) weight() int { return 512 + len(c.blob.Text) + len(c.bad) }
+
+func newParsed(by kms.Recogniser) *parsed {
+	p := &parsed{by: by}
+	// No error: the size is positive, and the weight bounds it.
+	p.known, _ = simplelru.NewLRU(parsedMax/content{}.weight(), func(_ [sha256.Size]byte, c content) { p.bytes -= c.weight() })
+	return p
 }
 
 // parse is parseContent with that memory.
@@ -44,18 +61,21 @@ func (p *parsed) parse(file []byte, tooLong bool) content {
 	}
 	hash := sha256.Sum256(file)
 	p.mu.Lock()
-	for i := range p.ring {
-		if p.ring[i].hash == hash {
-			defer p.mu.Unlock()
-			return p.ring[i]
-		}
-	}
+	c, ok := p.known.Get(hash)
 	p.mu.Unlock()
-	c := parseContent(p.by, file, false)
+	if ok {
+		return c
+	}
+	c = parseContent(p.by, file, false)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.ring[p.next] = c
-	p.next = (p.next + 1) % len(p.ring)
+	if !p.known.Contains(hash) {
+		p.bytes += c.weight()
+		p.known.Add(hash, c)
+	}
+	for p.bytes > parsedMax {
+		p.known.RemoveOldest()
+	}
 	return c
 }
 

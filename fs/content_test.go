@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -20,5 +21,22 @@ func TestParseContent(t *testing.T) {
 	}
 	if c := parseContent(aliyun.Recogniser{}, nil, true); !strings.Contains(c.bad, "longer") {
 		t.Errorf("too long: %q", c.bad)
+	}
+}
+
+func TestParsedIsBounded(t *testing.T) {
+	p := newParsed(aliyun.Recogniser{})
+	for i := range 20_000 {
+		p.parse(fmt.Appendf(nil, "no ciphertext %d %s", i, strings.Repeat("x", i%3000)), false)
+		if p.bytes > parsedMax || p.bytes < 0 {
+			t.Fatalf("%d contents weigh %d", p.known.Len(), p.bytes)
+		}
+	}
+	sum := 0
+	for _, c := range p.known.Values() {
+		sum += c.weight()
+	}
+	if sum != p.bytes || sum < parsedMax/2 {
+		t.Errorf("%d contents weigh %d, counted %d", p.known.Len(), sum, p.bytes)
 	}
 }

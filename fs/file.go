@@ -42,8 +42,11 @@ func (f *FS) Open(r *session.Request, in *fuse.OpenIn, out *fuse.OpenOut) fuse.S
 	}
 	rec := &record{Open: audit.Open{Begun: now(), Caller: f.caller(r), Path: n.rel}, log: f.audit}
 	if n.plain {
-		r.After = rec
-		return f.openPlain(n, &rec.Open, out)
+		status := f.openPlain(n, in.Pid, retry, &rec.Open, out)
+		if status != fuse.Status(syscall.ESTALE) {
+			r.After = rec
+		}
+		return status
 	}
 	o := &opening{FS: f, ctx: kms.WithCaller(r.Context(), in.Uid), node: n, tid: in.Pid, at: at, retry: retry}
 	status := o.run(&rec.Open)
@@ -98,6 +101,14 @@ func (o *opening) run(r *audit.Open) fuse.Status {
 			continue
 		}
 		if err != nil {
+			if leadsElsewhere(err) {
+				if !o.retry && o.told.remember(o.tid) {
+					return fuse.Status(syscall.ESTALE)
+				}
+				if then, ok := o.recent.since(o.node.id, at); o.retry && ok && then.bad == "" {
+					return o.open(o.node, then, r) // it was there during this open(2)
+				}
+			}
 			r.Err = err
 			return sourceStatus(err)
 		}
@@ -106,8 +117,7 @@ func (o *opening) run(r *audit.Open) fuse.Status {
 			if found.tuple == o.node.tuple {
 				o.nodes.distrust(o.node.rel)
 			}
-			if !o.retry && o.tid != 0 {
-				o.told.remember(o.tid)
+			if !o.retry && o.told.remember(o.tid) {
 				return fuse.Status(syscall.ESTALE)
 			}
 			if then, ok := o.recent.since(o.node.id, at); ok && then.bad == "" && !torn {
@@ -151,18 +161,32 @@ func (o *opening) open(n *node, c content, r *audit.Open) fuse.Status {
 		// The kernel's inode stands for another version than its handle.
 		// Nobody has that one open, so the attributes can follow.
 		o.node.shown.Store(&n.version)
-		o.pages.forgetAttr(o.node.id)
+		o.pages.ForgetAttr(o.node.id)
 	}
 	return fuse.OK
 }
 
+// leadsElsewhere: something else, or nothing, is where the file was when the
+// kernel looked it up. A walk from the root finds what it is.
+func leadsElsewhere(err error) bool {
+	return err == syscall.ENOENT || err == syscall.EINVAL || err == syscall.ELOOP || err == syscall.ENOTDIR
+}
+
 // openPlain opens a file that is shown as it is.
-func (f *FS) openPlain(n *node, r *audit.Open, out *fuse.OpenOut) fuse.Status {
+func (f *FS) openPlain(n *node, tid uint32, retry bool, r *audit.Open, out *fuse.OpenOut) fuse.Status {
 	fd, st, err := f.source.OpenFile(n.rel)
+	if err == nil {
+		out.Fh = plainNode(n.rel, &st).id
+	}
+	if (err != nil && leadsElsewhere(err) || err == nil && out.Fh != n.id) && !retry && f.told.remember(tid) {
+		if err == nil {
+			unix.Close(fd)
+		}
+		return fuse.Status(syscall.ESTALE)
+	}
 	if err != nil {
 		return sourceStatus(err)
 	}
-	out.Fh = plainNode(n.rel, &st).id
 	h := &handle{rel: n.rel, plain: os.NewFile(uintptr(fd), n.rel), uid: r.Caller.UID}
 	if err := f.handles.addPlain(out.Fh, h, maxPlain()); err != nil {
 		r.Err = errors.New("too many plain files are open, or too many of them by this user")
@@ -197,12 +221,17 @@ func (f *FS) Read(r *session.Request, in *fuse.ReadIn, buf []byte) ([]byte, fuse
 	switch {
 	case in.ReadFlags&fuse.READ_LOCKOWNER != 0: // past the page cache: only such a READ has an owner
 	case in.Fh != in.NodeId:
-		f.pages.dropAt(in.NodeId, h, 0) // another version than the inode's: no page of it may meet one of a third
+		f.pages.DropAt(in.NodeId, f.plaintextOf(h), 0) // another version than the inode's: no page of it may meet one of a third
 	default:
-		f.pages.dropWith(in.NodeId, h, func() time.Duration { return min(lease.Left(), strayTrust) })
+		f.pages.DropWith(in.NodeId, f.plaintextOf(h), func() time.Duration { return min(lease.Left(), strayTrust) })
 	}
 	return readResult(r, lease, in), fuse.OK
 }
+
+// strayTrust is how long pages may stay in open=checked, where only mappings,
+// sendfile and splice make any: neither asks anybody before it uses one again,
+// so those that are left when this process is killed may be used for ever.
+const strayTrust = time.Second
 
 // readResult is the part of a leased plaintext that a READ asks for. The lease is
 // the request's from now on.

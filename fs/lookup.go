@@ -22,9 +22,9 @@ func (f *FS) Lookup(r *session.Request, name string, out *fuse.EntryOut) fuse.St
 	if parent == nil {
 		return unknown(r)
 	}
-	watched := f.cfg.Fast && f.watch.add(parent) // before the look: no change goes unseen
+	watched := f.watched(parent) // before the look: no change goes unseen
 	n, c, seen, busy, err := f.findWhole(r, parent.rel, name)
-	if err == syscall.ENOENT && watched {
+	if err == syscall.ENOENT && watched && !f.justChanged(parent) {
 		out.SetEntryTimeout(nameTrust) // and no node: there is none
 		return fuse.OK
 	}
@@ -32,7 +32,7 @@ func (f *FS) Lookup(r *session.Request, name string, out *fuse.EntryOut) fuse.St
 		return sourceStatus(err)
 	}
 	if n.size == unknownSize && f.cfg.Fast { // there will be no OPEN that decrypts
-		end := f.watch.hold(r.NodeId)
+		end := f.names.Hold(r.NodeId)
 		err := f.learnSize(kms.WithCaller(r.Context(), r.Uid), n, c)
 		end()
 		if err != nil {
@@ -52,10 +52,29 @@ func (f *FS) Lookup(r *session.Request, name string, out *fuse.EntryOut) fuse.St
 		if !busy {
 			out.SetEntryTimeout(f.entryTrust(n))
 		}
-	case n.kind == source.ModeFile && !n.plain:
-		f.recent.keep(n.id, seen, c)
+	default:
+		if n.kind == source.ModeFile && !n.plain {
+			f.recent.keep(n.id, seen, c)
+		}
+		if watched && !busy && !n.young() {
+			out.SetEntryTimeout(nameTrust)
+		}
 	}
 	return fuse.OK
+}
+
+// watched tells whether every change of a directory's names is seen from now
+// on, and pushed. In open=fast names are trusted also where inotify may not
+// see all.
+func (f *FS) watched(dir *node) bool {
+	return (f.cfg.Fast || f.source.IsLocal()) && f.names.Add(dir.id, dir.rel)
+}
+
+// justChanged: a name that is missing in the directory may be on its way.
+// Whoever replaces a file by deleting it first makes the new one soon.
+func (f *FS) justChanged(dir *node) bool {
+	st, err := f.source.Stat(dir.rel)
+	return err != nil || isYoung(st.Ctim.Nano())
 }
 
 // findWhole is find that waits for a file that is being rewritten at this

@@ -62,9 +62,11 @@ type told struct {
 // retry, and with it the size of the table.
 const toldFor = time.Second
 
-func (t *told) remember(tid uint32) {
+// remember is called before ESTALE is answered. It returns false for a thread
+// that cannot be told from others: that one must not be.
+func (t *told) remember(tid uint32) bool {
 	if tid == 0 {
-		return
+		return false
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -76,6 +78,7 @@ func (t *told) remember(tid uint32) {
 		}
 	}
 	t.at[tid] = now()
+	return true
 }
 
 // take returns the instant of a thread's ESTALE and forgets it.

@@ -59,7 +59,7 @@ func NewSurvey(name string, plain bool, by kms.Recogniser) (*Survey, error) {
 		dir: name,
 		fs: &FS{
 			cfg: Config{Plain: plain, Log: slog.New(slog.DiscardHandler)}, source: src,
-			parsed: &parsed{by: by}, sizes: newSizes(by), notices: &notices{},
+			parsed: newParsed(by), sizes: newSizes(by), notices: &notices{},
 		},
 		unlisted: map[string]error{},
 	}

@@ -22,6 +22,7 @@ var modes = []string{"checked", "fast"}
 // bench is one run of the harness.
 type bench struct {
 	bin      string        // directory of the programs
+	only     string        // what is measured; empty: all
 	rounds   int           // of the loops
 	slice    time.Duration // of one place in one round
 	listings int           // mounts to list

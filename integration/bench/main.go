@@ -15,6 +15,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -24,25 +25,26 @@ func main() {
 	defer stop()
 	bin := flag.String("bin", "bin", "directory of kmsfs, kms-emulator and loopback")
 	readme := flag.String("readme", "", "rewrite the table in this `FILE`")
+	only := flag.String("only", "", "measure only what has this `WORD` in its name")
 	quick := flag.Bool("quick", false, "few and short rounds: to see that everything works")
 	flag.Parse()
 	// More than there are threads in the loops: no thread that waits in the
 	// kernel has its processor taken away, and none waits for one.
 	runtime.GOMAXPROCS(16)
-	if err := run(ctx, *bin, *readme, *quick); err != nil {
+	if err := run(ctx, *bin, *readme, *only, *quick); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, bin, readme string, quick bool) (err error) {
+func run(ctx context.Context, bin, readme, only string, quick bool) (err error) {
 	if os.Geteuid() != 0 {
 		return errors.New("mounting needs root")
 	}
 	if bin, err = filepath.Abs(bin); err != nil {
 		return err
 	}
-	b := &bench{bin: bin, rounds: 41, slice: 15 * time.Millisecond, listings: 5, cold: 41, storms: 3, starts: 21}
+	b := &bench{bin: bin, only: only, rounds: 41, slice: 15 * time.Millisecond, listings: 5, cold: 41, storms: 3, starts: 21}
 	if quick {
 		b.rounds, b.slice, b.listings, b.cold, b.storms, b.starts = 9, 5*time.Millisecond, 1, 7, 1, 5
 	}
@@ -66,8 +68,8 @@ func run(ctx context.Context, bin, readme string, quick bool) (err error) {
 	if readme == "" {
 		return nil
 	}
-	if quick {
-		return errors.New("figures of -quick are not for a README")
+	if quick || only != "" {
+		return errors.New("figures of -quick and -only are not for a README")
 	}
 	return writeSection(readme, text)
 }
@@ -86,6 +88,9 @@ func (b *bench) measure(ctx context.Context) (rows []row, err error) {
 		{"many cold files", b.measureStorm},
 		{"herd", b.measureHerd},
 	} {
+		if !strings.Contains(m.name, b.only) {
+			continue
+		}
 		begun := time.Now()
 		more, err := m.do(ctx)
 		if ctx.Err() != nil {

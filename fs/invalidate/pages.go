@@ -1,7 +1,9 @@
-package fs
+package invalidate
 
 import (
+	"maps"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -9,7 +11,7 @@ import (
 	"github.com/kmsfs/kmsfs/cache"
 )
 
-// pages drops plaintext from the kernel's page cache when its time has come:
+// Pages drops plaintext from the kernel's page cache when its time has come:
 // what a mapping, sendfile or splice left there, and in open=fast what any read
 // did.
 //
@@ -18,21 +20,19 @@ import (
 //
 // INVARIANT: due has every node that the kernel may have pages of, with a date
 // not later than the end of any plaintext that they came from.
-type pages struct {
-	groupOf func(*handle) string // the key version of a ciphertext
+type Pages struct {
+	mu      sync.Mutex
+	kernel  Notifier // nil before Start and after the end
+	journal Journal
+	due     map[uint64]*pagesOf
 
-	mu     sync.Mutex
-	kernel notifier // nil before INIT and after the end
-	due    map[uint64]*pagesOf
-
-	journal paged
 	// inherited are the nodes whose pages a predecessor left, until they are
 	// dropped; nil when there are none.
 	inherited atomic.Pointer[inheritedPages]
 }
 
-// paged is where a successor finds which nodes the kernel may have pages of.
-type paged interface {
+// Journal is where a successor finds which nodes the kernel may have pages of.
+type Journal interface {
 	Page(id uint64) bool // false: there is no room for that
 	Unpage(id uint64)
 }
@@ -41,39 +41,39 @@ type paged interface {
 type pagesOf struct {
 	timer *time.Timer
 	at    time.Time
-	key   cache.Key
-	group string // key version
+	from  Plaintext
 }
 
-func newPages(groupOf func(*handle) string) *pages {
-	return &pages{groupOf: groupOf, due: map[uint64]*pagesOf{}}
+// Plaintext is where pages come from, as far as it may have to die.
+type Plaintext struct {
+	Key   cache.Key
+	Group string // the key version; empty while nobody knows it
 }
 
-func (p *pages) start(k notifier) {
+// NewPages knows of no pages yet.
+func NewPages() *Pages { return &Pages{due: map[uint64]*pagesOf{}} }
+
+// Start begins to drop. journal is told what there is to drop, and may be nil.
+func (p *Pages) Start(to Notifier, journal Journal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.kernel = k
+	p.kernel, p.journal = to, journal
 }
 
-// strayTrust is how long pages may stay in open=checked, where only mappings,
-// sendfile and splice make any: neither asks anybody before it uses one again,
-// so those that are left when this process is killed may be used for ever.
-const strayTrust = time.Second
-
-// dropWith drops a node's pages, which came from h, when the plaintext that
-// they come from has nothing left. That is asked again: what was refused, or
-// died in a jump of the clock, before the date was set is in no dropIf.
-func (p *pages) dropWith(id uint64, h *handle, left func() time.Duration) {
+// DropWith drops a node's pages when the plaintext that they come from has
+// nothing left. left is asked a second time after the date is set: a purge, or a
+// jump of the clock, between the two saw no date to move.
+func (p *Pages) DropWith(id uint64, from Plaintext, left func() time.Duration) {
 	d := left()
-	p.dropAt(id, h, d)
+	p.DropAt(id, from, d)
 	if again := left(); again < d-time.Millisecond {
-		p.dropAt(id, h, again)
+		p.DropAt(id, from, again)
 	}
 }
 
-// dropAt drops a node's pages, which came from h, after d. An earlier date
+// DropAt drops a node's pages, which come from a plaintext, after d. An earlier date
 // that is set stays: what is read between will set the next one.
-func (p *pages) dropAt(id uint64, h *handle, d time.Duration) {
+func (p *Pages) DropAt(id uint64, from Plaintext, d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.due == nil {
@@ -82,7 +82,7 @@ func (p *pages) dropAt(id uint64, h *handle, d time.Duration) {
 	if p.journal != nil && !p.journal.Page(id) {
 		d = 0 // nobody would know of them
 	}
-	at := now().Add(d)
+	at := time.Now().Add(d)
 	old := p.due[id]
 	if old != nil && !at.Before(old.at) {
 		return
@@ -90,11 +90,11 @@ func (p *pages) dropAt(id uint64, h *handle, d time.Duration) {
 	if old != nil {
 		old.timer.Stop()
 	}
-	p.due[id] = &pagesOf{time.AfterFunc(d, func() { p.drop(id) }), at, h.key, p.groupOf(h)}
+	p.due[id] = &pagesOf{time.AfterFunc(d, func() { p.Drop(id) }), at, from}
 }
 
-// left is how long a node's pages may stay.
-func (p *pages) left(id uint64) time.Duration {
+// Left is how long a node's pages may stay.
+func (p *Pages) Left(id uint64) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if o := p.due[id]; o != nil {
@@ -103,21 +103,21 @@ func (p *pages) left(id uint64) time.Duration {
 	return math.MaxInt64
 }
 
-// dropIf drops, soon, the pages that came from what is not to be served any
+// DropIf drops, soon, the pages that came from what is not to be served any
 // more.
-func (p *pages) dropIf(dead func(key cache.Key, group string) bool) {
+func (p *Pages) DropIf(dead func(Plaintext) bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, o := range p.due {
-		if dead(o.key, o.group) {
+		if dead(o.from) {
 			o.timer.Reset(0)
 		}
 	}
 }
 
-// drop takes a node's pages back from the kernel. It returns false when nothing
+// Drop takes a node's pages back from the kernel. It returns false when nothing
 // may be notified at the moment: then their date stays, and is tried again.
-func (p *pages) drop(id uint64) bool {
+func (p *Pages) Drop(id uint64) bool {
 	p.mu.Lock()
 	k, o := p.kernel, p.due[id]
 	delete(p.due, id)
@@ -148,10 +148,9 @@ type inheritedPages struct {
 	left map[uint64]chan struct{} // closed when the node's pages are dropped
 }
 
-// inherit returns the nodes that the kernel may have pages of from a
-// predecessor's time. Their attributes are not told before these are dropped:
-// with new attributes the kernel would trust the pages again.
-func (p *pages) inherit(ids []uint64) []uint64 {
+// Inherit is told the nodes that the kernel may have pages of from a
+// predecessor's time, before anything is answered. DropInherited drops them.
+func (p *Pages) Inherit(ids []uint64) {
 	if len(ids) > 0 {
 		s := &inheritedPages{left: map[uint64]chan struct{}{}}
 		for _, id := range ids {
@@ -159,40 +158,34 @@ func (p *pages) inherit(ids []uint64) []uint64 {
 		}
 		p.inherited.Store(s)
 	}
-	return ids
 }
 
-// dropLeft drops what was inherited, several at a time: each may wait for a
-// READ in flight.
-func (p *pages) dropLeft(ids []uint64) {
+// DropInherited drops what was inherited.
+func (p *Pages) DropInherited() {
 	s := p.inherited.Load()
-	next := make(chan uint64, len(ids))
-	for _, id := range ids {
-		next <- id
+	if s == nil {
+		return
 	}
-	close(next)
-	var all sync.WaitGroup
-	for range min(droppers, len(ids)) {
-		all.Go(func() {
-			for id := range next {
-				for !p.drop(id) {
-					time.Sleep(dropAgain)
-				}
-				s.mu.Lock()
-				close(s.left[id])
-				delete(s.left, id)
-				s.mu.Unlock()
-			}
-		})
-	}
-	all.Wait()
+	s.mu.Lock()
+	ids := slices.Collect(maps.Keys(s.left))
+	s.mu.Unlock()
+	ForEach(ids, func(id uint64) {
+		for !p.Drop(id) {
+			time.Sleep(dropAgain)
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		close(s.left[id])
+		delete(s.left, id)
+	})
 	p.inherited.Store(nil)
 }
 
-// await waits until a node has no pages of a predecessor's time. They are
-// dropped after a READ in flight, so somebody else must read meanwhile: cover
-// is called before it waits.
-func (p *pages) await(id uint64, cover func()) {
+// Await waits until a node has no pages of a predecessor's time: with new
+// attributes the kernel would trust these again. They are dropped after a READ in
+// flight, so somebody else must read meanwhile: willBlock is called before it
+// waits.
+func (p *Pages) Await(id uint64, willBlock func()) {
 	s := p.inherited.Load()
 	if s == nil {
 		return
@@ -201,14 +194,14 @@ func (p *pages) await(id uint64, cover func()) {
 	dropped := s.left[id]
 	s.mu.Unlock()
 	if dropped != nil {
-		cover()
+		willBlock()
 		<-dropped
 	}
 }
 
-// forgetAttr makes the kernel ask for a node's attributes again. It touches
+// ForgetAttr makes the kernel ask for a node's attributes again. It touches
 // no page and waits for nothing, so a handler may call it.
-func (p *pages) forgetAttr(id uint64) {
+func (p *Pages) ForgetAttr(id uint64) {
 	p.mu.Lock()
 	k := p.kernel
 	p.mu.Unlock()
@@ -217,7 +210,8 @@ func (p *pages) forgetAttr(id uint64) {
 	}
 }
 
-func (p *pages) close() {
+// Close ends the dropping.
+func (p *Pages) Close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, o := range p.due {

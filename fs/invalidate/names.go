@@ -1,8 +1,9 @@
-package fs
+package invalidate
 
 import (
 	"bytes"
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 	"sync"
@@ -11,30 +12,35 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kmsfs/kmsfs/fs/source"
-	"github.com/kmsfs/kmsfs/kms"
 )
 
-// watch pushes changes of directories in which the kernel may trust names: for
-// up to a second after a listing, and in open=fast after a LOOKUP. A push
-// takes that trust back as soon as the source changes. Where inotify sees
-// nothing (network file systems, a write through an old mapping), and in the
-// time that a push takes, what the kernel believes may be that second old;
-// only in open=fast does an open believe it.
+// Names pushes changes of directories in which the kernel may trust names: for
+// up to a second after a listing or a LOOKUP. A push takes that trust back as
+// soon as the source changes. Where inotify sees nothing (a write through an
+// old mapping; network file systems, of which only open=fast trusts a LOOKUP),
+// and in the time that a push takes, what the kernel believes may be that
+// second old; only in open=fast does an open of a file believe it.
 //
 // EntryNotify waits for a LOOKUP in the same directory, so it is sent from a
 // goroutine of its own, which holds no lock; never from a handler.
-type watch struct {
+type Names struct {
+	source *source.Dir
+
 	mu     sync.Mutex
-	fs     *FS
 	file   *os.File // inotify; nil when it cannot be had
 	fd     int      // of file: its Fd would make it block
-	kernel notifier
-	dirs   map[int32]*node // watch descriptor → directory
+	kernel Notifier
+	dirs   map[int32]directory // by watch descriptor
 	wds    map[uint64]int32
 	// waiting counts the LOOKUPs of a directory that wait for the key
 	// service. A push would wait for them, and the whole directory for the
 	// push: there is none meanwhile, and a second of trust ends by itself.
 	waiting map[uint64]int
+}
+
+type directory struct {
+	id  uint64
+	rel string
 }
 
 // maxWatches bounds what one mount takes of the user's inotify watches.
@@ -43,28 +49,26 @@ const maxWatches = 4096
 const watchMask = unix.IN_MOVED_TO | unix.IN_MOVED_FROM | unix.IN_CREATE | unix.IN_DELETE | unix.IN_MODIFY | unix.IN_CLOSE_WRITE |
 	unix.IN_ATTRIB | unix.IN_ONLYDIR | unix.IN_EXCL_UNLINK
 
-func newWatch(f *FS) *watch {
-	w := &watch{fs: f, dirs: map[int32]*node{}, wds: map[uint64]int32{}, waiting: map[uint64]int{}}
-	if !w.pushes() {
-		return w // any LOOKUP may wait for the key service: no name is trusted
+// NewNames pushes changes of a source. nil: no name is trusted, and none is
+// pushed.
+func NewNames(src *source.Dir, log *slog.Logger) *Names {
+	w := &Names{source: src, dirs: map[int32]directory{}, wds: map[uint64]int32{}, waiting: map[uint64]int{}}
+	if src == nil {
+		return w
 	}
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
-		f.cfg.Log.Info("changes are not pushed; a stat may be one second old after a listing", "error", err)
+		log.Info("changes are not pushed; a stat may be one second old after a listing", "error", err)
 		return w
 	}
 	w.file, w.fd = os.NewFile(uintptr(fd), "inotify"), fd // pollable: Close ends Read
 	return w
 }
 
-// pushes tells whether names may be trusted after a listing. Where inotify
-// cannot be had at all they may, too: for a second.
-func (w *watch) pushes() bool { return w.fs.cfg.Encoding == kms.Raw || !w.fs.cfg.Fast }
-
-// start begins to push, once the kernel can be spoken to.
-func (w *watch) start(k notifier) {
+// Start begins to push, once the kernel can be spoken to.
+func (w *Names) Start(to Notifier) {
 	w.mu.Lock()
-	w.kernel = k
+	w.kernel = to
 	file := w.file
 	w.mu.Unlock()
 	if file != nil {
@@ -72,16 +76,16 @@ func (w *watch) start(k notifier) {
 	}
 }
 
-// add watches a directory of which names are about to be given out.
-func (w *watch) add(n *node) (watched bool) {
+// Add watches a directory of which names are about to be given out.
+func (w *Names) Add(id uint64, rel string) (watched bool) {
 	w.mu.Lock()
-	_, watched = w.wds[n.id]
+	_, watched = w.wds[id]
 	full := w.file == nil || len(w.wds) >= maxWatches
 	w.mu.Unlock()
 	if watched || full {
 		return watched
 	}
-	dir, err := w.fs.source.OpenDir(n.rel)
+	dir, err := w.source.OpenDir(rel)
 	if err != nil {
 		return false
 	}
@@ -98,13 +102,13 @@ func (w *watch) add(n *node) (watched bool) {
 	if old, ok := w.dirs[int32(wd)]; ok {
 		delete(w.wds, old.id) // the directory was renamed: one inode, a new path
 	}
-	w.dirs[int32(wd)], w.wds[n.id] = n, int32(wd)
+	w.dirs[int32(wd)], w.wds[id] = directory{id, rel}, int32(wd)
 	return true
 }
 
 // moved ends the watches at and beneath a path where now something else may
 // be. Under w.mu.
-func (w *watch) moved(rel string) {
+func (w *Names) moved(rel string) {
 	for wd, dir := range w.dirs {
 		if dir.rel == rel || strings.HasPrefix(dir.rel, rel+"/") {
 			delete(w.dirs, wd)
@@ -116,7 +120,7 @@ func (w *watch) moved(rel string) {
 	}
 }
 
-func (w *watch) run(file *os.File) {
+func (w *Names) run(file *os.File) {
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := file.Read(buf)
@@ -133,9 +137,9 @@ func (w *watch) run(file *os.File) {
 	}
 }
 
-// push tells the kernel to ask again for one name, or, when events were lost,
-// gives up on nothing: the second of trust ends by itself.
-func (w *watch) push(e *unix.InotifyEvent, name string) {
+// push tells the kernel to ask again for one name. Where events were lost nothing
+// need be done: the second of trust ends by itself.
+func (w *Names) push(e *unix.InotifyEvent, name string) {
 	w.mu.Lock()
 	dir, ok := w.dirs[e.Wd]
 	if ok && e.Mask&unix.IN_IGNORED != 0 {
@@ -157,9 +161,9 @@ func (w *watch) push(e *unix.InotifyEvent, name string) {
 	k.EntryNotify(dir.id, name)
 }
 
-// hold keeps pushes from a directory while a LOOKUP in it waits for the key
+// Hold keeps pushes from a directory while a LOOKUP in it waits for the key
 // service.
-func (w *watch) hold(dir uint64) (end func()) {
+func (w *Names) Hold(dir uint64) (end func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.waiting[dir]++
@@ -172,8 +176,8 @@ func (w *watch) hold(dir uint64) (end func()) {
 	}
 }
 
-// forget makes the kernel ask for one name again.
-func (w *watch) forget(dir uint64, shown string) {
+// Forget makes the kernel ask for one name again.
+func (w *Names) Forget(dir uint64, shown string) {
 	w.mu.Lock()
 	k := w.kernel
 	w.mu.Unlock()
@@ -182,7 +186,8 @@ func (w *watch) forget(dir uint64, shown string) {
 	}
 }
 
-func (w *watch) close() {
+// Close ends the pushing.
+func (w *Names) Close() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.file != nil {

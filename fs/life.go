@@ -6,12 +6,6 @@ import (
 	"github.com/kmsfs/kmsfs/fs/session"
 )
 
-// notifier is what the kernel can be told without having asked.
-type notifier interface {
-	EntryNotify(parent uint64, name string) error
-	InodeNotify(ino uint64, off, length int64) error
-}
-
 // Mount attaches the filesystem to its mountpoint and answers requests until
 // it is unmounted. It returns once the kernel has been answered for the first
 // time and the effective options are what they must be; the channel is closed
@@ -30,10 +24,9 @@ func (f *FS) Mount() (done <-chan struct{}, err error) {
 		return nil, err
 	}
 	f.dirs.last = uint64(f.session.Epoch()) << 32 // no number is given twice
-	f.pages.journal = f.session
-	f.notifications.to = f.session
-	f.pages.start(&f.notifications)
-	f.watch.start(&f.notifications)
+	f.notifications.Start(f.session)
+	f.pages.Start(&f.notifications, f.session)
+	f.names.Start(&f.notifications)
 	ended := make(chan struct{})
 	first := f.session.IsFirst()
 	if first {

@@ -1,4 +1,4 @@
-package fs
+package invalidate
 
 import (
 	"sync/atomic"
@@ -27,20 +27,20 @@ func (k *slowKernel) InodeNotify(uint64, int64, int64) error {
 func TestQuiesce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := &slowKernel{takes: 3 * time.Second}
-		n := &notifications{to: k}
+		n := &Notifications{to: k}
 		for range 4 {
 			go n.InodeNotify(1, 0, 0)
 			go n.EntryNotify(1, "x")
 		}
 		synctest.Wait()
 		begun := time.Now()
-		if !n.quiesce(10*time.Second) || time.Since(begun) != 3*time.Second || k.sent.Load() != 8 {
+		if !n.Quiesce(10*time.Second) || time.Since(begun) != 3*time.Second || k.sent.Load() != 8 {
 			t.Errorf("after %v, %d sent", time.Since(begun), k.sent.Load())
 		}
 		if n.InodeNotify(1, 0, 0) != later || n.EntryNotify(1, "x") != later || k.sent.Load() != 8 {
 			t.Error("something is notified after quiesce")
 		}
-		n.open()
+		n.Open()
 		if n.InodeNotify(1, 0, 0) != nil {
 			t.Error("nothing is notified after open")
 		}
@@ -51,7 +51,7 @@ func TestQuiesce(t *testing.T) {
 // notification that does not end does, without a consequence.
 func TestQuiesceUnderLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := &notifications{to: &slowKernel{takes: time.Second}}
+		n := &Notifications{to: &slowKernel{takes: time.Second}}
 		end := make(chan struct{})
 		for i := range 3 {
 			go func() {
@@ -70,18 +70,18 @@ func TestQuiesceUnderLoad(t *testing.T) {
 		}
 		time.Sleep(5 * time.Second)
 		begun := time.Now()
-		if !n.quiesce(4*time.Second) || time.Since(begun) > 4*time.Second {
+		if !n.Quiesce(4*time.Second) || time.Since(begun) > 4*time.Second {
 			t.Errorf("no moment of peace in %v", time.Since(begun))
 		}
 		close(end)
-		n.open()
+		n.Open()
 		time.Sleep(2 * time.Second)
 
-		stuck := &notifications{to: &slowKernel{takes: time.Minute}}
+		stuck := &Notifications{to: &slowKernel{takes: time.Minute}}
 		go stuck.InodeNotify(1, 0, 0)
 		synctest.Wait()
 		begun = time.Now()
-		if stuck.quiesce(4*time.Second) || time.Since(begun) != 4*time.Second {
+		if stuck.Quiesce(4*time.Second) || time.Since(begun) != 4*time.Second {
 			t.Errorf("quiet after %v", time.Since(begun))
 		}
 		go stuck.InodeNotify(1, 0, 0)
@@ -100,23 +100,23 @@ func TestQuiesceUnderLoad(t *testing.T) {
 func TestDropDuringQuiesce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := &slowKernel{}
-		n := &notifications{to: k}
-		p := newPages(func(*handle) string { return "" })
-		p.start(n)
-		p.dropAt(1, &handle{}, time.Second)
-		if !n.quiesce(time.Second) {
+		n := &Notifications{to: k}
+		p := NewPages()
+		p.Start(n, nil)
+		p.DropAt(1, Plaintext{}, time.Second)
+		if !n.Quiesce(time.Second) {
 			t.Fatal("not quiet")
 		}
 		time.Sleep(2 * time.Second)
-		if k.sent.Load() != 0 || p.left(1) != 0 {
-			t.Errorf("%d sent, %v left", k.sent.Load(), p.left(1))
+		if k.sent.Load() != 0 || p.Left(1) != 0 {
+			t.Errorf("%d sent, %v left", k.sent.Load(), p.Left(1))
 		}
-		n.open()
+		n.Open()
 		time.Sleep(dropAgain)
 		synctest.Wait()
 		if k.sent.Load() != 1 {
 			t.Errorf("%d sent after all", k.sent.Load())
 		}
-		p.close()
+		p.Close()
 	})
 }
