@@ -3,7 +3,6 @@ package succession_test
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -14,17 +13,6 @@ import (
 	"github.com/kmsfs/kmsfs/integration/harness"
 	"github.com/kmsfs/kmsfs/integration/lab"
 )
-
-// soaking asks for as many repetitions as a claim needs; without it there are
-// enough to see that something is broken.
-var soaking = os.Getenv("KMSFS_SOAK") != ""
-
-func repetitions(few, many int) int {
-	if soaking {
-		return many
-	}
-	return few
-}
 
 // someSecrets makes a source of n files and returns what they read as.
 func someSecrets(t testing.TB, l *lab.Lab, n int) (source string, plaintext map[string]string) {
@@ -60,7 +48,7 @@ func testServerKilledUnderLoad(t *testing.T, mode string) {
 	first := harness.Certificate(t, h.Path("key.pem"), cert)
 	n := harness.StartNginx(t, cert, h.Path("key.pem"))
 	w := harness.StartLoad(t, 6, want(plaintext, h))
-	kills := repetitions(25, 500)
+	kills := harness.Repetitions(25, 500)
 	holder, server := h.PIDs()
 	for i := range kills {
 		time.Sleep(time.Duration(350+rand.IntN(100)) * time.Millisecond)
@@ -72,7 +60,7 @@ func testServerKilledUnderLoad(t *testing.T, mode string) {
 		}
 		server = h.ServerOtherThan(t, server)
 	}
-	if failed := w.Report(t, fmt.Sprint(kills, " kills")); failed > repetitions(1, 3) {
+	if failed := w.Report(t, fmt.Sprint(kills, " kills")); failed > harness.Repetitions(1, 3) {
 		t.Errorf("%d reads failed", failed)
 	}
 	if got, ok := n.Served(); !ok || got != first {
@@ -101,7 +89,7 @@ func testServerUpgradedUnderLoad(t *testing.T, mode string) {
 	source, plaintext := someSecrets(t, l, 8)
 	h := harness.InBackground(t, l, source, mode+",ttl=2s,qps=1000")
 	w := harness.StartLoad(t, 6, want(plaintext, h))
-	upgrades := repetitions(10, 100)
+	upgrades := harness.Repetitions(10, 100)
 	_, server := h.PIDs()
 	for n := range upgrades {
 		time.Sleep(time.Duration(50+rand.IntN(100)) * time.Millisecond)
