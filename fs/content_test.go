@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/kmsfs/kmsfs/kms"
-	"github.com/kmsfs/kmsfs/kms/aliyun"
+	"github.com/kmsfs/kmsfs/kms/aliyun/blobs"
 )
 
 func TestParseContent(t *testing.T) {
@@ -16,7 +16,7 @@ func TestParseContent(t *testing.T) {
 		"-----BEGIN AGE ENCRYPTED FILE--": "age file",
 		"<html>":                          "an HTML page",
 	} {
-		if c := newParsed(aliyun.Recogniser{}).parse([]byte(text)); c.err() == nil || !strings.Contains(c.err().Error(), want) {
+		if c := newParsed(blobs.Recogniser{}).parse([]byte(text)); c.err() == nil || !strings.Contains(c.err().Error(), want) {
 			t.Errorf("%q: %v, want %q", text, c.err(), want)
 		}
 	}
@@ -28,7 +28,7 @@ type sealed struct{ kms.Blob }
 func (s sealed) Under(func(string) bool) kms.Ciphertext { return s }
 
 func TestParsedIsBounded(t *testing.T) {
-	p := newParsed(aliyun.Recogniser{})
+	p := newParsed(blobs.Recogniser{})
 	for i := range 5_000 {
 		p.parse(fmt.Appendf(nil, "no ciphertext %d %s", i, strings.Repeat("x", i%3000)))
 		if p.bytes > parsedMax || p.bytes < 0 {

@@ -14,7 +14,7 @@ import (
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/options"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/kms"
-	"github.com/kmsfs/kmsfs/kms/aliyun"
+	"github.com/kmsfs/kmsfs/kms/aliyun/blobs"
 	"github.com/kmsfs/kmsfs/kms/gate"
 )
 
@@ -169,7 +169,7 @@ func (e *encrypting) one(ctx context.Context, t *task, by seal) error {
 
 // check says what of a secret the service would not take.
 func (e *encrypting) check(secret []byte, longest int) error {
-	sealed := !e.force && aliyun.IsSealed(secret) // by the key version: other base64 may be a secret
+	sealed := !e.force && blobs.IsSealed(secret) // by the key version: other base64 may be a secret
 	switch {
 	case len(secret) == 0:
 		return ui.Failf("it is empty").Hint("the service encrypts at least one byte")
