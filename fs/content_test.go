@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/kmsfs/kmsfs/kms/aliyun"
+	"github.com/kmsfs/kmsfs/kms/aliyun/blobs"
 )
 
 func TestParseContent(t *testing.T) {
@@ -15,17 +15,17 @@ func TestParseContent(t *testing.T) {
 		"-----BEGIN AGE ENCRYPTED FILE--": "age file",
 		"<html>":                          "an HTML page",
 	} {
-		if c := parseContent(aliyun.Recogniser{}, []byte(text), false); !strings.Contains(c.bad, want) {
+		if c := parseContent(blobs.Recogniser{}, []byte(text), false); !strings.Contains(c.bad, want) {
 			t.Errorf("%q: %q, want %q", text, c.bad, want)
 		}
 	}
-	if c := parseContent(aliyun.Recogniser{}, nil, true); !strings.Contains(c.bad, "longer") {
+	if c := parseContent(blobs.Recogniser{}, nil, true); !strings.Contains(c.bad, "longer") {
 		t.Errorf("too long: %q", c.bad)
 	}
 }
 
 func TestParsedIsBounded(t *testing.T) {
-	p := newParsed(aliyun.Recogniser{})
+	p := newParsed(blobs.Recogniser{})
 	for i := range 20_000 {
 		p.parse(fmt.Appendf(nil, "no ciphertext %d %s", i, strings.Repeat("x", i%3000)), false)
 		if p.bytes > parsedMax || p.bytes < 0 {
