@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	// queueMax is how many records may wait, some 2 MB.
-	queueMax = 8192
+	// queueMax is how many records may wait, some 1 MB.
+	queueMax = 4096
 	// together is how long a record may wait for others. Waking a writer for each
 	// record would cost an open more than the record does.
 	together = 2 * time.Millisecond
