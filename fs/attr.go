@@ -23,7 +23,7 @@ const (
 	dirEntryTimeout = time.Second
 	// nameTrust is how long the kernel may take any other name for granted,
 	// also that there is nothing under the name. A change in the source takes
-	// that back at once (watch.go); a second bounds what inotify does not see:
+	// that back at once (invalidate.Names); a second bounds what inotify does not see:
 	// lost events, a write through an old mapping or another link.
 	nameTrust = time.Second
 )
@@ -52,7 +52,7 @@ func (f *FS) fillAttrAsking(ctx context.Context, r *session.Request, n *node, a 
 	if n.kind == source.ModeLink {
 		a.Mode = source.ModeLink | 0o777
 	}
-	f.pages.await(n.id, r.WillBlock)
+	f.pages.Await(n.id, r.WillBlock)
 	v := &n.version
 	if other := n.shown.Load(); other != nil {
 		v = other

@@ -7,16 +7,13 @@ import (
 	"fmt"
 	"path"
 	"strings"
-	"sync"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/kmsfs/kmsfs/fs/audit"
+	"github.com/kmsfs/kmsfs/fs/invalidate"
 	"github.com/kmsfs/kmsfs/fs/source"
 )
-
-// droppers is how many notifications wait for the kernel at a time.
-const droppers = 8
 
 // Drop forgets plaintext before its time, in the cache and in the kernel: that
 // of the files shown under paths, directories with all that is beneath them,
@@ -132,24 +129,16 @@ func (f *FS) purgeDir(ctx context.Context, rel string) error {
 // may wait for a READ in flight, which ends by its deadline, so several are
 // under way and nobody holds a lock.
 func (f *FS) dropKernel(ctx context.Context, all []*node) error {
-	work := make(chan *node, len(all))
-	for _, n := range all {
-		work <- n
-	}
-	close(work)
-	var wg sync.WaitGroup
-	for range min(droppers, len(all)) {
-		wg.Go(func() {
-			for n := range work {
-				f.pages.drop(n.id)
-				if dir := f.dirID(source.Parent(n.rel)); dir != 0 && f.watch.pushes() {
-					f.watch.forget(dir, strings.TrimSuffix(path.Base(n.rel), source.Suffix))
-				}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		invalidate.ForEach(all, func(n *node) {
+			f.pages.Drop(n.id)
+			if dir := f.dirID(source.Parent(n.rel)); dir != 0 && f.trustsNames() {
+				f.names.Forget(dir, strings.TrimSuffix(path.Base(n.rel), source.Suffix))
 			}
 		})
-	}
-	done := make(chan struct{})
-	go func() { wg.Wait(); close(done) }()
+	}()
 	select {
 	case <-done:
 		return nil

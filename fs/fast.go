@@ -22,7 +22,7 @@ import (
 // kernel's (default_permissions), errors appear at read, and records are of
 // decryptions.
 //
-// INVARIANT: no page outlives the plaintext it was read from: pages.go drops
+// INVARIANT: no page outlives the plaintext it was read from: invalidate.Pages drops
 // it on time, and while this process is dead, the kernel: it reads no page of
 // a file whose attributes it may no longer trust, and never trusts them
 // longer than the plaintext may be served (attrTrust).
@@ -64,11 +64,16 @@ func isYoung(ctime int64) bool { return now().UnixNano()-ctime < int64(writerGra
 
 // entryTrust is how long the kernel may take the name of n for granted.
 func (f *FS) entryTrust(n *node) time.Duration {
-	if !f.watch.pushes() || (n.kind == source.ModeFile && !n.plain && n.kept.Load() == nil) {
+	if !f.trustsNames() || (n.kind == source.ModeFile && !n.plain && n.kept.Load() == nil) {
 		return 0
 	}
 	return nameTrust
 }
+
+// trustsNames tells whether names may be trusted at all, after a listing or in
+// open=fast: not where any LOOKUP may wait for the key service. Where inotify
+// cannot be had they may be, too: for a second.
+func (f *FS) trustsNames() bool { return f.cfg.Encoding == kms.Raw || !f.cfg.Fast }
 
 // attrTrust is how long the kernel may trust a file's attributes, and with
 // them its pages, without asking.
@@ -83,7 +88,7 @@ func (f *FS) attrTrust(n *node) time.Duration {
 	if h == nil {
 		return 0
 	}
-	return min(f.cfg.Cache.Bound(h.key), f.pages.left(n.id))
+	return min(f.cfg.Cache.Bound(h.key), f.pages.Left(n.id))
 }
 
 // readFast serves a page of a node's version.
@@ -108,7 +113,7 @@ func (f *FS) readFast(r *session.Request, in *fuse.ReadIn, buf []byte) ([]byte, 
 					return nil, status
 				}
 			}
-			f.pages.dropWith(in.NodeId, h, func() time.Duration { return pagesFor(lease) })
+			f.pages.DropWith(in.NodeId, f.plaintextOf(h), func() time.Duration { return pagesFor(lease) })
 			return readResult(r, lease, in), fuse.OK
 		}
 		rec.Err, status = err, loadStatus(err)

@@ -165,7 +165,7 @@ func (o *opening) open(n *node, c content, r *audit.Open) fuse.Status {
 		// The kernel's inode stands for another version than its handle.
 		// Nobody has that one open, so the attributes can follow.
 		o.node.shown.Store(&n.version)
-		o.pages.forgetAttr(o.node.id)
+		o.pages.ForgetAttr(o.node.id)
 	}
 	return fuse.OK
 }
@@ -223,12 +223,17 @@ func (f *FS) Read(r *session.Request, in *fuse.ReadIn, buf []byte) ([]byte, fuse
 	switch {
 	case in.ReadFlags&fuse.READ_LOCKOWNER != 0: // past the page cache: only such a READ has an owner
 	case in.Fh != in.NodeId:
-		f.pages.dropAt(in.NodeId, h, 0) // another version than the inode's: no page of it may meet one of a third
+		f.pages.DropAt(in.NodeId, f.plaintextOf(h), 0) // another version than the inode's: no page of it may meet one of a third
 	default:
-		f.pages.dropWith(in.NodeId, h, func() time.Duration { return min(lease.Left(), strayTrust) })
+		f.pages.DropWith(in.NodeId, f.plaintextOf(h), func() time.Duration { return min(lease.Left(), strayTrust) })
 	}
 	return readResult(r, lease, in), fuse.OK
 }
+
+// strayTrust is how long pages may stay in open=checked, where only mappings,
+// sendfile and splice make any: neither asks anybody before it uses one again,
+// so those that are left when this process is killed may be used for ever.
+const strayTrust = time.Second
 
 // readResult is the part of a leased plaintext that a READ asks for. The lease is
 // the request's from now on.

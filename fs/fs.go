@@ -14,6 +14,7 @@ import (
 
 	"github.com/kmsfs/kmsfs/cache"
 	"github.com/kmsfs/kmsfs/fs/audit"
+	"github.com/kmsfs/kmsfs/fs/invalidate"
 	"github.com/kmsfs/kmsfs/fs/mount"
 	"github.com/kmsfs/kmsfs/fs/session"
 	"github.com/kmsfs/kmsfs/fs/source"
@@ -66,9 +67,9 @@ type FS struct {
 	notices       *notices
 	handles       *handles
 	dirs          *dirs
-	pages         *pages
-	notifications notifications // all that the kernel is told unasked
-	watch         *watch
+	notifications invalidate.Notifications // all that the kernel is told unasked
+	pages         *invalidate.Pages
+	names         *invalidate.Names
 	clock         *clockset
 }
 
@@ -99,14 +100,18 @@ func New(cfg Config) (*FS, error) {
 		sizes:   newSizes(cfg.Recogniser),
 		notices: &notices{},
 		handles: newHandles(),
+		pages:   invalidate.NewPages(),
 		dirs:    &dirs{open: map[uint64]*dirHandle{}, held: map[uint32]int{}},
 	}
-	f.pages = newPages(f.groupOf)
 	if f.clock, err = newClockset(f.clockJumped); err != nil {
 		src.Close()
 		return nil, fmt.Errorf("watch the clock: %w", err)
 	}
-	f.watch = newWatch(f)
+	if f.trustsNames() {
+		f.names = invalidate.NewNames(src, cfg.Log)
+	} else {
+		f.names = invalidate.NewNames(nil, cfg.Log)
+	}
 	return f, nil
 }
 
@@ -114,15 +119,15 @@ func New(cfg Config) (*FS, error) {
 // not see the jump. Pages of what still lives are read again.
 func (f *FS) clockJumped() {
 	f.cfg.Cache.Expire()
-	f.pages.dropIf(func(cache.Key, string) bool { return true })
+	f.pages.DropIf(func(invalidate.Plaintext) bool { return true })
 }
 
 // release lets go of what was held for the kernel.
 func (f *FS) release() {
 	f.audit.Flush()
 	f.clock.close()
-	f.watch.close()
-	f.pages.close()
+	f.names.Close()
+	f.pages.Close()
 	f.handles.closeAll()
 	f.source.Close()
 }

@@ -93,7 +93,7 @@ func (f *FS) snapshot(r *session.Request, in *fuse.ReadIn) (*node, []source.Entr
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.entries == nil || in.Offset == 0 {
-		f.watch.add(n)
+		f.names.Add(n.id, n.rel)
 		all, err := f.source.List(n.rel)
 		if err != nil {
 			return nil, nil, sourceStatus(err)
@@ -199,7 +199,7 @@ func (f *FS) ReadDirPlus(r *session.Request, in *fuse.ReadIn, out *fuse.DirEntry
 // listedTrust is how long the kernel may take a listed name for granted.
 func (f *FS) listedTrust(n *node) time.Duration {
 	switch {
-	case !f.watch.pushes(), f.cfg.Fast && n.young():
+	case !f.trustsNames(), f.cfg.Fast && n.young():
 		return 0
 	case f.cfg.Fast:
 		return f.entryTrust(n)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/kmsfs/kmsfs/cache"
 	"github.com/kmsfs/kmsfs/fs/audit"
+	"github.com/kmsfs/kmsfs/fs/invalidate"
 	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
 )
@@ -90,12 +91,21 @@ func (f *FS) load(ctx context.Context, h *handle) (cache.Loaded, error) {
 // groupOf is the key version of a handle's ciphertext; empty as long as nobody
 // knows it.
 func (f *FS) groupOf(h *handle) string {
-	return cmp.Or(h.blob.KeyVersionID, f.sizes.version(h.key))
+	if h.blob.KeyVersionID != "" {
+		return h.blob.KeyVersionID
+	}
+	return f.sizes.version(h.key)
+}
+
+// plaintextOf is what pages of a handle come from.
+func (f *FS) plaintextOf(h *handle) invalidate.Plaintext {
+	return invalidate.Plaintext{Key: h.key, Group: f.groupOf(h)}
 }
 
 // refused purges what the service does not open any more, the file or all that
-// a key version encrypted, and then drops the kernel's pages of it: in this
-// order, pages.dropWith misses neither.
+// a key version encrypted, and then drops the kernel's pages of it. The
+// purge comes first: a reader that dates its pages after it sees that nothing is
+// left, and pages that were dated before are found.
 func (f *FS) refused(h *handle, err error) {
 	group := ""
 	switch {
@@ -109,7 +119,9 @@ func (f *FS) refused(h *handle, err error) {
 	if group != "" {
 		f.cfg.Cache.PurgeGroup(group)
 	}
-	f.pages.dropIf(func(key cache.Key, of string) bool { return key == h.key || group != "" && of == group })
+	f.pages.DropIf(func(from invalidate.Plaintext) bool {
+		return from.Key == h.key || group != "" && from.Group == group
+	})
 }
 
 // recordFailure remembers the error of a load. One that was called off, by a

@@ -32,7 +32,7 @@ func (f *FS) Lookup(r *session.Request, name string, out *fuse.EntryOut) fuse.St
 		return sourceStatus(err)
 	}
 	if n.size == unknownSize && f.cfg.Fast { // there will be no OPEN that decrypts
-		end := f.watch.hold(r.NodeId)
+		end := f.names.Hold(r.NodeId)
 		err := f.learnSize(kms.WithCaller(r.Context(), r.Uid), n, c)
 		end()
 		if err != nil {
@@ -67,7 +67,7 @@ func (f *FS) Lookup(r *session.Request, name string, out *fuse.EntryOut) fuse.St
 // on, and pushed. In open=fast names are trusted also where inotify may not
 // see all.
 func (f *FS) watched(dir *node) bool {
-	return (f.cfg.Fast || f.source.IsLocal()) && f.watch.add(dir)
+	return (f.cfg.Fast || f.source.IsLocal()) && f.names.Add(dir.id, dir.rel)
 }
 
 // justChanged: a name that is missing in the directory may be on its way.

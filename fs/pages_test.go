@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -30,8 +29,8 @@ func TestRefusedBeforePagesAreDated(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := unmounted(t, t.TempDir())
 			kernel := make(dropped, 9)
-			f.pages.start(kernel)
-			defer f.pages.close()
+			f.pages.Start(kernel, nil)
+			defer f.pages.Close()
 			lease := func(k cache.Key, group string) *cache.Lease {
 				l, err := f.cfg.Cache.Get(t.Context(), k, func(context.Context) (cache.Loaded, error) {
 					return cache.Loaded{Plaintext: []byte("x"), Group: group}, nil
@@ -45,7 +44,7 @@ func TestRefusedBeforePagesAreDated(t *testing.T) {
 			h := &handle{key: cache.Key{1}, blob: kms.Blob{KeyVersionID: "version"}}
 			l := lease(h.key, "version")
 			asked := 0
-			f.pages.dropWith(7, h, func() time.Duration {
+			f.pages.DropWith(7, f.plaintextOf(h), func() time.Duration {
 				left := l.Left()
 				if asked++; asked == 1 {
 					f.refused(h, &kms.Error{Class: class, Action: "Decrypt"})
@@ -102,29 +101,4 @@ func TestDropKnowsLateNodes(t *testing.T) {
 	if err != nil || !slices.Contains(known, n) {
 		t.Errorf("%d nodes, %v", len(known), err)
 	}
-}
-
-// notYet is a kernel that drops no pages before somebody reads: the READ that it
-// waits for may not have been read yet.
-type notYet chan struct{}
-
-func (notYet) EntryNotify(uint64, string) error { return nil }
-
-func (reads notYet) InodeNotify(uint64, int64, int64) error {
-	<-reads
-	return nil
-}
-
-// Whoever waits for pages of a predecessor's time lets another one read before:
-// they are not dropped before a READ is answered.
-func TestInheritedPagesDoNotStopTheReading(t *testing.T) {
-	p := newPages(func(*handle) string { return "" })
-	kernel := make(notYet)
-	p.start(kernel)
-	go p.dropLeft(p.inherit([]uint64{7, 8}))
-	p.await(9, func() { t.Error("nobody has pages of that one") })
-	var once sync.Once
-	p.await(7, func() { once.Do(func() { close(kernel) }) })
-	p.await(8, func() { once.Do(func() { close(kernel) }) })
-	p.close()
 }

@@ -17,9 +17,10 @@ import (
 // under way, and drops the pages whose end nobody waits for any more.
 func (f *FS) takeOver() {
 	f.resumed = true
-	paged := f.pages.inherit(f.session.LeftPaged())
+	paged := f.session.LeftPaged()
+	f.pages.Inherit(paged)
 	n := f.session.Serve()
-	go f.pages.dropLeft(paged)
+	go f.pages.DropInherited()
 	f.cfg.Log.Info("successor took over", "mountpoint", audit.Printable(f.cfg.Mount.Point), "under_way", n, "paged", len(paged))
 }
 
@@ -27,7 +28,7 @@ func (f *FS) takeOver() {
 // be from then on. It is called, while requests are still answered, before
 // anything that a thread must not keep from ending: exec, exit. It returns false
 // after the time given; then nothing has changed. Restart takes it back.
-func (f *FS) Quiesce(patience time.Duration) bool { return f.notifications.quiesce(patience) }
+func (f *FS) Quiesce(patience time.Duration) bool { return f.notifications.Quiesce(patience) }
 
 // Stop ends the serving for a successor: nothing is lost, and nothing is
 // unmounted. What was not answered within the time given is in the journal;
@@ -51,7 +52,7 @@ func (f *FS) Abandon() {
 // Restart serves on after a Quiesce, and a Stop, that no successor followed.
 func (f *FS) Restart() {
 	f.session.Restart()
-	f.notifications.open()
+	f.notifications.Open()
 }
 
 // known returns a node that the kernel has, also one that only a predecessor

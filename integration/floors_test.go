@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/kmsfs/kmsfs/integration/harness"
 )
 
 const module = "github.com/kmsfs/kmsfs/"
@@ -30,7 +32,8 @@ var floors = []struct {
 	{"fs/audit", []string{"golang.org/x/sys", "kms"}, nil, "who did what, with which errno; no FUSE (x/sys: whose process a thread is)"},
 	{"fs/source", []string{"golang.org/x/sys"}, nil, "the untrusted directory; neither what its bytes mean nor who reads them"},
 	{"fs/session", []string{"github.com/hanwen/go-fuse/v2/fuse", "golang.org/x/sys", "fs/mount"}, nil, "one connection with the kernel; the protocol, and neither files nor plaintext"},
-	{"fs", []string{"github.com/hanwen/go-fuse/v2", "github.com/hashicorp/golang-lru/v2/simplelru", "golang.org/x/sys", "cache", "kms", "fs/audit", "fs/mount", "fs/session", "fs/source"}, []string{"net/http", "flag"}, "what the kernel sees; no vendor, no HTTP, no flags"},
+	{"fs/invalidate", []string{"golang.org/x/sys", "cache", "fs/source"}, nil, "what is taken back from the kernel; keys, ids and paths, and neither nodes nor FUSE (x/sys: inotify; cache: what a key is)"},
+	{"fs", []string{"github.com/hanwen/go-fuse/v2", "github.com/hashicorp/golang-lru/v2/simplelru", "golang.org/x/sys", "cache", "kms", "fs/audit", "fs/invalidate", "fs/mount", "fs/session", "fs/source"}, []string{"net/http", "flag"}, "what the kernel sees; no vendor, no HTTP, no flags"},
 	{"cmd/kmsfs/ui", []string{"golang.org/x/term", "kms", "kms/aliyun"}, nil, "messages and hints; it knows errors, and nothing of what the program does (x/term: is it one?)"},
 	{"cmd/kmsfs/options", []string{"github.com/spf13/pflag", "cmd/kmsfs/ui", "kms", "kms/aliyun"}, nil, "the one table; a value is typed here, and used elsewhere (the vendor reads ARNs)"},
 	{"cmd/kmsfs/control", []string{"golang.org/x/sys", "cmd/kmsfs/ui", "fs/mount"}, nil, "both ends of one socket; it finds it by the mount table, and what a verb does is brought by the daemon"},
@@ -134,7 +137,7 @@ func TestOnlyMainExits(t *testing.T) {
 			if strings.HasSuffix(p, "_test.go") || strings.Contains(p, "/integration/") {
 				continue
 			}
-			text := read(t, p)
+			text := harness.Read(t, p)
 			if filepath.Base(p) == "main.go" {
 				found += strings.Count(text, "os.Exit(")
 				continue
@@ -154,7 +157,7 @@ func TestOnlyMainExits(t *testing.T) {
 // One reachable use of reflection by name makes the linker keep every method
 // of the SDK (libraries that do it are not worth 6 MB).
 func TestBinaryIsSmall(t *testing.T) {
-	text := read(t, filepath.Join(binDir, "kmsfs"))
+	text := harness.Read(t, filepath.Join(harness.BinDir, "kmsfs"))
 	if strings.Contains(text, "reflect.Value.MethodByName") {
 		t.Error("the program can call methods by name")
 	}

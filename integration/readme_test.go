@@ -10,29 +10,18 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kmsfs/kmsfs/integration/harness"
 	"github.com/kmsfs/kmsfs/integration/lab"
 )
-
-// snippet is the block of the README behind a marker.
-func snippet(t *testing.T, marker string) string {
-	t.Helper()
-	_, rest, ok := strings.Cut(read(t, "../README.md"), "<!-- "+marker+" -->\n```")
-	_, rest, _ = strings.Cut(rest, "\n")
-	text, _, end := strings.Cut(rest, "\n```")
-	if !ok || !end {
-		t.Fatalf("the README has no block %q", marker)
-	}
-	return text + "\n"
-}
 
 // The first walk works pasted into an empty directory, by a shell that stops at
 // the first error, with a key of either generation.
 func TestReadmeYourKey(t *testing.T) {
-	needMount(t)
+	harness.NeedMount(t)
 	for _, generation := range []string{"1", "3"} {
-		l := newLab(t, "--generation", generation)
+		l := harness.NewLab(t, "--generation", generation)
 		dir := t.TempDir()
-		script := strings.ReplaceAll(snippet(t, "your key"), "/run/certs", filepath.Join(dir, "run/certs"))
+		script := strings.ReplaceAll(harness.ReadmeBlock(t, "your key"), "/run/certs", filepath.Join(dir, "run/certs"))
 		if strings.Count(script, "mkdir ") != 2 {
 			t.Errorf("the walk is\n%s", script)
 		}
@@ -41,7 +30,7 @@ func TestReadmeYourKey(t *testing.T) {
 		cmd.Env = append(l.Env("KMSFS_ALLOW_EMULATOR=1"), "PATH="+l.Bin+":"+os.Getenv("PATH"))
 		// A mount takes an emulator only by its option.
 		cmd.Env = append(cmd.Env, "BASH_ENV="+filepath.Join(dir, "env"))
-		put(t, filepath.Join(dir, "env"), `kmsfs() { if [ "$1" = mount ]; then command kmsfs "$@" -o allow_emulator; else command kmsfs "$@"; fi; }`)
+		harness.Put(t, filepath.Join(dir, "env"), `kmsfs() { if [ "$1" = mount ]; then command kmsfs "$@" -o allow_emulator; else command kmsfs "$@"; fi; }`)
 		os.Remove(filepath.Join(dir, ".put"))
 		out, err := cmd.CombinedOutput()
 		if err != nil || !strings.Contains(string(out), "Key is valid") || !strings.Contains(string(out), " key.pem\n") {
@@ -57,9 +46,9 @@ func TestReadmeYourKey(t *testing.T) {
 // The mount of an instance's endpoint, whose name leads to the emulator, and
 // whose authority is no other's.
 func TestReadmeInstance(t *testing.T) {
-	needMount(t)
+	harness.NeedMount(t)
 	const name = "kst-hzz62f1cb66fa42qo0exa.cryptoservice.kms.aliyuncs.com"
-	l, _ := generation3(t, "--instance-listen", "127.0.0.1:443", "--instance-san", name, "--internet-access", "off")
+	l, _ := harness.NewLabGeneration3(t, "--instance-listen", "127.0.0.1:443", "--instance-san", name, "--internet-access", "off")
 	dir := t.TempDir()
 	if err := os.Mkdir(dir+"/certs", 0o700); err != nil {
 		t.Fatal(err)
@@ -67,11 +56,11 @@ func TestReadmeInstance(t *testing.T) {
 	if err := l.SetInternetAccess(true); err != nil {
 		t.Fatal(err)
 	}
-	put(t, dir+"/certs/key.pem.cipher", seal(t, l, "secret"))
+	harness.Put(t, dir+"/certs/key.pem.cipher", harness.Seal(t, l, "secret"))
 	if err := l.SetInternetAccess(false); err != nil {
 		t.Fatal(err)
 	}
-	line := strings.NewReplacer("/run/certs", dir+"/mnt", "/etc/kmsfs/instance-ca.pem", l.InstanceCAFile).Replace(strings.TrimSpace(snippet(t, "instance")))
+	line := strings.NewReplacer("/run/certs", dir+"/mnt", "/etc/kmsfs/instance-ca.pem", l.InstanceCAFile).Replace(strings.TrimSpace(harness.ReadmeBlock(t, "instance")))
 	script := "set -e\numask 022\necho 127.0.0.1 " + name + " >hosts\nmount --bind hosts /etc/hosts\nmkdir mnt\n" + line + ",allow_emulator\ncat mnt/key.pem\nkmsfs umount mnt\n"
 	cmd := exec.Command("unshare", "--mount", "bash", "-c", script)
 	cmd.Dir = dir
@@ -95,7 +84,7 @@ func TestReadmePolicy(t *testing.T) {
 			Action, Resource []string
 		}
 	}
-	if err := json.Unmarshal([]byte(snippet(t, "ram policy")), &policy); err != nil {
+	if err := json.Unmarshal([]byte(harness.ReadmeBlock(t, "ram policy")), &policy); err != nil {
 		t.Fatal(err)
 	}
 	if policy.Version != "1" || len(policy.Statement) != 1 || policy.Statement[0].Effect != "Allow" {
@@ -107,13 +96,13 @@ func TestReadmePolicy(t *testing.T) {
 			t.Errorf("%s is not the ARN of one key", r)
 		}
 	}
-	l := newLab(t)
-	m := mount(t, l, "", "keys="+lab.Alias, "ttl=1s")
-	put(t, m.source("a.cipher"), seal(t, l, "a"))
+	l := harness.NewLab(t)
+	m := harness.Mount(t, l, "", "keys="+lab.Alias, "ttl=1s")
+	harness.Put(t, m.InSource("a.cipher"), harness.Seal(t, l, "a"))
 	if err := l.ResetCalls(); err != nil {
 		t.Fatal(err)
 	}
-	if got := read(t, m.path("a")); got != "a" {
+	if got := harness.Read(t, m.Path("a")); got != "a" {
 		t.Fatalf("reads %q", got)
 	}
 	calls, err := l.Calls()
@@ -133,10 +122,10 @@ func TestReadmePolicy(t *testing.T) {
 // The rule lets the service's cgroup reach the metadata address and nobody
 // else. Network and cgroups are the test's own.
 func TestReadmeFirewall(t *testing.T) {
-	needMount(t)
-	program(t, "nft")
+	harness.NeedMount(t)
+	harness.Program(t, "nft")
 	dir := t.TempDir()
-	put(t, filepath.Join(dir, "rule"), snippet(t, "nftables"))
+	harness.Put(t, filepath.Join(dir, "rule"), harness.ReadmeBlock(t, "nftables"))
 	script := `set -e
 cd "$1"
 ip link set lo up
@@ -155,15 +144,15 @@ ask() { s=$1; shift; sh -c 'echo $$ > "$0"; exec curl --silent --max-time 5 "$@"
 ask kmsfs@certs --retry 50 --retry-connrefused --retry-max-time 10
 ask other
 `
-	cmd := exec.Command("unshare", "--net", "--mount", "bash", "-c", script, "bash", dir, program(t, "nginx"))
+	cmd := exec.Command("unshare", "--net", "--mount", "bash", "-c", script, "bash", dir, harness.Program(t, "nginx"))
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH") + ":/usr/sbin:/sbin"}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	if got := read(t, dir+"/kmsfs@certs"); got != "token" {
+	if got := harness.Read(t, dir+"/kmsfs@certs"); got != "token" {
 		t.Errorf("the service got %q", got)
 	}
-	if got := read(t, dir+"/other"); got != "" {
+	if got := harness.Read(t, dir+"/other"); got != "" {
 		t.Errorf("somebody else got %q", got)
 	}
 }

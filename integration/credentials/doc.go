@@ -1,0 +1,3 @@
+// Package credentials holds where the access key comes from: a file, the
+// environment, the role of an instance.
+package credentials

@@ -1,0 +1,94 @@
+package hostile_test
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/kmsfs/kmsfs/integration/harness"
+)
+
+// floodEnv turns the test binary into the flood: it opens every file that it
+// is told, all at once.
+const floodEnv = "KMSFS_TEST_FLOOD"
+
+func init() {
+	dir := os.Getenv(floodEnv)
+	if dir == "" {
+		return
+	}
+	var wg sync.WaitGroup
+	for i := range floodSize {
+		wg.Go(func() {
+			if f, err := os.Open(filepath.Join(dir, fmt.Sprintf("f%05d", i))); err == nil {
+				f.Close()
+			}
+		})
+	}
+	fmt.Println("flooding")
+	wg.Wait()
+	os.Exit(0)
+}
+
+const floodSize = 1000
+
+// While another user has a thousand cold files waiting, which takes the
+// mount's rate 20 s, root's cold opens are served in their turn; and the
+// service never sees more than the rate.
+func TestFloodDoesNotDelayRoot(t *testing.T) {
+	harness.NeedMount(t)
+	l := harness.NewLab(t)
+	source := harness.SealMany(t, l, floodSize, "flood")
+	for i := range 5 {
+		harness.Put(t, fmt.Sprintf("%s/root%d.cipher", source, i), harness.Seal(t, l, fmt.Sprint("root ", i)))
+	}
+	m := harness.Mount(t, l, source, "allow_other,file_mode=0444,dir_mode=0555,timeout=8s")
+	harness.LetOthersPass(t, m.Point)
+	if err := l.ResetCalls(); err != nil {
+		t.Fatal(err)
+	}
+
+	flooder := harness.OtherUsersProgram(t)
+	flood := exec.Command(flooder)
+	flood.Env = []string{floodEnv + "=" + m.Point}
+	flood.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	out, err := flood.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun := time.Now()
+	if err := flood.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { flood.Process.Kill(); flood.Wait() }()
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "flooding\n" {
+		t.Fatalf("%q, %v", line, err)
+	}
+	for harness.Decrypts(t, l) < 60 { // its burst is used up
+		if time.Since(begun) > harness.Patience {
+			t.Fatal("no flood")
+		}
+	}
+	for i := range 5 {
+		opened := time.Now()
+		if got := harness.Read(t, m.Path(fmt.Sprint("root", i))); got != fmt.Sprint("root ", i) {
+			t.Errorf("root %d reads %q", i, got)
+		}
+		if d := time.Since(opened); d > 2*time.Second {
+			t.Errorf("root's open %d took %v", i, d)
+		}
+	}
+	calls, passed := harness.Decrypts(t, l), time.Since(begun)
+	if most := 50 + 50*passed.Seconds() + 5; float64(calls) > most {
+		t.Errorf("%d calls in %v, more than 50 a second", calls, passed)
+	}
+	if calls >= floodSize {
+		t.Error("the flood was over before root came")
+	}
+}

@@ -1,0 +1,3 @@
+// Package packages holds the Debian package: what is in it, and what installing,
+// upgrading and removing it do.
+package packages
