@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/kmsfs/kmsfs/kms"
-	"github.com/kmsfs/kmsfs/kms/aliyun"
+	"github.com/kmsfs/kmsfs/kms/aliyun/blobs"
 )
 
 func TestParseContent(t *testing.T) {
@@ -16,11 +16,11 @@ func TestParseContent(t *testing.T) {
 		"-----BEGIN AGE ENCRYPTED FILE--": "age file",
 		"<html>":                          "an HTML page",
 	} {
-		if c := parseContent(aliyun.Recogniser{}, []byte(text), false); !strings.Contains(c.bad, want) {
+		if c := parseContent(blobs.Recogniser{}, []byte(text), false); !strings.Contains(c.bad, want) {
 			t.Errorf("%q: %q, want %q", text, c.bad, want)
 		}
 	}
-	if c := parseContent(aliyun.Recogniser{}, nil, true); !strings.Contains(c.bad, "longer") {
+	if c := parseContent(blobs.Recogniser{}, nil, true); !strings.Contains(c.bad, "longer") {
 		t.Errorf("too long: %q", c.bad)
 	}
 }

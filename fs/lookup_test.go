@@ -21,7 +21,7 @@ import (
 	"github.com/kmsfs/kmsfs/fs/session"
 	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
-	"github.com/kmsfs/kmsfs/kms/aliyun"
+	"github.com/kmsfs/kmsfs/kms/aliyun/blobs"
 )
 
 // noService is a Decrypter for tests that need none.
@@ -42,7 +42,7 @@ func unmounted(t *testing.T, source string) *FS {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := New(Config{Mount: mount.Spec{Source: source}, Decrypter: noService{}, Recogniser: aliyun.Recogniser{}, Cache: c, Log: slog.New(slog.DiscardHandler)})
+	f, err := New(Config{Mount: mount.Spec{Source: source}, Decrypter: noService{}, Recogniser: blobs.Recogniser{}, Cache: c, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

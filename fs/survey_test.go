@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/kmsfs/kmsfs/kms/aliyun"
+	"github.com/kmsfs/kmsfs/kms/aliyun/blobs"
 )
 
 // plant makes a source. A name that ends in a slash is a directory, a content
@@ -40,7 +40,7 @@ func plant(t *testing.T, tree map[string]string) string {
 
 func survey(t *testing.T, dir string, plain bool) *Survey {
 	t.Helper()
-	s, err := NewSurvey(dir, plain, aliyun.Recogniser{})
+	s, err := NewSurvey(dir, plain, blobs.Recogniser{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func TestSurveyNames(t *testing.T) {
 			t.Errorf("plain %t: %q, want %q", plain, s.Names, want)
 		}
 	}
-	_, err := NewSurvey(filepath.Join(dir, "nowhere"), false, aliyun.Recogniser{})
+	_, err := NewSurvey(filepath.Join(dir, "nowhere"), false, blobs.Recogniser{})
 	if !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no source: %v", err)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/kms"
 	"github.com/kmsfs/kmsfs/kms/aliyun"
+	"github.com/kmsfs/kmsfs/kms/aliyun/credentials"
 	"github.com/kmsfs/kmsfs/kms/gate"
 )
 
@@ -28,7 +29,7 @@ func newClient(s *options.Settings, getenv func(string) string, log *slog.Logger
 	if s.Credentials.File == "" && s.RAMRole == "" {
 		s.Credentials.File = systemdCredential(getenv)
 	}
-	source, err := aliyun.FindCredentials(aliyun.CredentialOptions{
+	source, err := credentials.Find(credentials.Options{
 		Profile: s.Profile, File: s.Credentials.File, RAMRole: s.RAMRole, AllowProcess: s.AllowProcess, Getenv: getenv, Log: log,
 	})
 	if err != nil {

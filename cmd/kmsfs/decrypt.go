@@ -12,7 +12,7 @@ import (
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
-	"github.com/kmsfs/kmsfs/kms/aliyun"
+	"github.com/kmsfs/kmsfs/kms/aliyun/blobs"
 )
 
 func decryptCommand(p *program) *cobra.Command {
@@ -59,7 +59,7 @@ func decrypt(ctx context.Context, p *program, s *options.Settings, file, root, o
 	if err != nil {
 		return ui.Failf("decrypt %s: %w", ui.Quote(file), ui.Cause(err))
 	}
-	blob, err := aliyun.Recogniser{}.Recognise(ciphertext)
+	blob, err := blobs.Recogniser{}.Recognise(ciphertext)
 	if err != nil {
 		f := ui.Failf("decrypt %s: %w", ui.Quote(file), err)
 		if file != "-" && !strings.HasSuffix(file, source.Suffix) {

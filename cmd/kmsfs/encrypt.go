@@ -14,7 +14,7 @@ import (
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/options"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/kms"
-	"github.com/kmsfs/kmsfs/kms/aliyun"
+	"github.com/kmsfs/kmsfs/kms/aliyun/blobs"
 	"github.com/kmsfs/kmsfs/kms/gate"
 )
 
@@ -172,8 +172,8 @@ func (e *encrypting) check(secret []byte, longest int) error {
 	sealed := false
 	if !e.force {
 		// One that names a key version: other base64 may be a secret.
-		blob, err := aliyun.Recogniser{}.Recognise(secret)
-		sealed = err == nil && aliyun.NamesVersion(blob)
+		blob, err := blobs.Recogniser{}.Recognise(secret)
+		sealed = err == nil && blobs.NamesVersion(blob)
 	}
 	switch {
 	case len(secret) == 0:

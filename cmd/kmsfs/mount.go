@@ -19,7 +19,7 @@ import (
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/supervise"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/fs/mount"
-	"github.com/kmsfs/kmsfs/kms/aliyun"
+	"github.com/kmsfs/kmsfs/kms/aliyun/blobs"
 )
 
 func mountCommand(p *program) *cobra.Command {
@@ -143,7 +143,7 @@ func (m *mounting) connect(log *slog.Logger) (*daemon.KeyService, error) {
 		client.Close()
 		return nil, err
 	}
-	return &daemon.KeyService{Decrypter: decrypter, Recogniser: aliyun.Recogniser{}, Gate: gate, Warnings: client.Warnings(), Close: client.Close}, nil
+	return &daemon.KeyService{Decrypter: decrypter, Recogniser: blobs.Recogniser{}, Gate: gate, Warnings: client.Warnings(), Close: client.Close}, nil
 }
 
 // workingDirectory is where the command line was written. One that has been

@@ -17,7 +17,7 @@ import (
 	"github.com/kmsfs/kmsfs/fs"
 	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
-	"github.com/kmsfs/kmsfs/kms/aliyun"
+	"github.com/kmsfs/kmsfs/kms/aliyun/blobs"
 )
 
 func verifyCommand(p *program) *cobra.Command {
@@ -89,7 +89,7 @@ func (v *verifying) run(ctx context.Context) error {
 	if v.by, _, err = newDecrypter(v.Settings, client); err != nil {
 		return err
 	}
-	if v.survey, err = fs.NewSurvey(v.dir, v.Plain, aliyun.Recogniser{}); err != nil {
+	if v.survey, err = fs.NewSurvey(v.dir, v.Plain, blobs.Recogniser{}); err != nil {
 		return ui.Failf("verify %s: %w", ui.Quote(v.dir), ui.Cause(err))
 	}
 	defer v.survey.Close()

@@ -18,7 +18,7 @@ import (
 
 	"github.com/kmsfs/kmsfs/integration/harness"
 	"github.com/kmsfs/kmsfs/integration/lab"
-	"github.com/kmsfs/kmsfs/kms/aliyun"
+	"github.com/kmsfs/kmsfs/kms/aliyun/blobs"
 )
 
 // plainFiles makes n files below a directory, some of them in another one.
@@ -50,7 +50,7 @@ func ciphertexts(t *testing.T, dir string) (n int) {
 			t.Errorf("left behind: %s", path)
 		case strings.HasSuffix(path, ".cipher"):
 			n++
-			if _, err := (aliyun.Recogniser{}).Recognise([]byte(harness.Read(t, path))); err != nil {
+			if _, err := (blobs.Recogniser{}).Recognise([]byte(harness.Read(t, path))); err != nil {
 				t.Errorf("%s: %v", path, err)
 			}
 		}

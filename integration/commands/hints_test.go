@@ -118,7 +118,7 @@ exec "$@"`, dir}
 		printed[hint] = true
 		harness.Mend(t, l)
 	}
-	for _, hint := range append(stringsOf(t, harness.Repository("cmd/kmsfs/ui/ui.go"), "hints", "giveCredentials"), stringsOf(t, harness.Repository("kms/aliyun/hints.go"), "")...) {
+	for _, hint := range append(stringsOf(t, harness.Repository("cmd/kmsfs/ui/ui.go"), "hints", "giveCredentials"), stringsOf(t, harness.Repository("kms/aliyun/scrub/hints.go"), "")...) {
 		if !printed[hint] {
 			t.Errorf("nothing here provokes %q", hint)
 		}

@@ -20,7 +20,7 @@ import (
 	mounts "github.com/kmsfs/kmsfs/fs/mount"
 	"github.com/kmsfs/kmsfs/integration/harness"
 	"github.com/kmsfs/kmsfs/kms"
-	"github.com/kmsfs/kmsfs/kms/aliyun"
+	"github.com/kmsfs/kmsfs/kms/aliyun/blobs"
 	"github.com/kmsfs/kmsfs/kms/gate"
 )
 
@@ -57,7 +57,7 @@ func TestHangingServiceLeavesNoGoroutine(t *testing.T) {
 	}
 	defer plaintexts.Close()
 	service := &hanging{}
-	files, err := fs.New(fs.Config{Mount: mounts.Spec{Source: source, Point: point}, Decrypter: gate.New(service, gate.Config{QPS: 1000}), Recogniser: aliyun.Recogniser{}, Cache: plaintexts,
+	files, err := fs.New(fs.Config{Mount: mounts.Spec{Source: source, Point: point}, Decrypter: gate.New(service, gate.Config{QPS: 1000}), Recogniser: blobs.Recogniser{}, Cache: plaintexts,
 		FileMode: 0o400, DirMode: 0o500, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)

@@ -6,6 +6,8 @@ import (
 	"unicode/utf8"
 
 	sdkkms "github.com/aliyun/alibaba-cloud-sdk-go/services/kms"
+
+	"github.com/kmsfs/kmsfs/kms/aliyun/scrub"
 )
 
 // CreateKey makes a key for encryption and returns the service's answer,
@@ -52,12 +54,12 @@ func (c *Client) CreateAlias(ctx context.Context, alias, keyID string) (json.Raw
 func (c *Client) administer(ctx context.Context, op operation, check func([]byte) error, send func(*sdkkms.Client) error) (json.RawMessage, error) {
 	var answer json.RawMessage
 	op.send = send
-	op.accept = func(body []byte) (picked, error) {
-		seen, err := pick(body, "RequestId")
+	op.accept = func(body []byte) (scrub.Picked, error) {
+		seen, err := scrub.Pick(body, "RequestId")
 		switch {
 		case err != nil:
 			return nil, err
-		case seen.text("RequestId", requestIDForm) == "":
+		case seen.Text("RequestId", scrub.RequestIDForm) == "":
 			return nil, errNoRequestID
 		}
 		if check != nil {

@@ -2,38 +2,14 @@ package aliyun
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
 
 	"github.com/kmsfs/kmsfs/kms"
+	"github.com/kmsfs/kmsfs/kms/aliyun/cloudtest"
 )
-
-var classes = []error{
-	kms.ErrTransient, kms.ErrAuthentication, kms.ErrConfiguration, kms.ErrDenied, kms.ErrKeyState,
-	kms.ErrBadCiphertext, kms.ErrBadAnswer, kms.ErrInvalid,
-}
-
-// wantClass requires a *kms.Error of exactly one class.
-func wantClass(t testing.TB, name string, err, class error) {
-	t.Helper()
-	var e *kms.Error
-	if !errors.As(err, &e) {
-		t.Errorf("%s: %v is no *kms.Error", name, err)
-		return
-	}
-	for _, c := range classes {
-		if errors.Is(err, c) != (c == class) {
-			t.Errorf("%s: %v, want class %q", name, err, class)
-			return
-		}
-	}
-	if e.Action == "" {
-		t.Errorf("%s: no action in %v", name, err)
-	}
-}
 
 // A success that is none: {} and its relatives, members of other types, twice
 // or missing, answers without end. Each is ErrBadAnswer.
@@ -69,9 +45,9 @@ func TestImplausibleDecryptAnswers(t *testing.T) {
 		"KeyVersionId odd":      `{"KeyId":"k","KeyVersionId":"\u0000","RequestId":"r","Plaintext":"x"}`,
 		"too long":              `{` + good + `,"Plaintext":"` + strings.Repeat("x", maxAnswer) + `"}`,
 	} {
-		c, _ := service(t, answering(200, body))
+		c, _ := service(t, cloudtest.Answering(200, body))
 		d, err := c.Decrypt(context.Background(), blobOf(t, 1), nil)
-		wantClass(t, name, err, kms.ErrBadAnswer)
+		cloudtest.WantClass(t, name, err, kms.ErrBadAnswer)
 		if d != nil {
 			t.Errorf("%s: an answer beside the error", name)
 		}
@@ -92,14 +68,14 @@ func TestImplausibleEncryptAnswers(t *testing.T) {
 		"other length":  encryptAnswer(blobOf(t, 4).Text),
 		"other version": strings.Replace(encryptAnswer(otherBlob), versionID, other, 1),
 	} {
-		c, _ := service(t, answering(200, body))
+		c, _ := service(t, cloudtest.Answering(200, body))
 		e, err := c.Encrypt(context.Background(), keyID, []byte("abc"), nil)
-		wantClass(t, name, err, kms.ErrBadAnswer)
+		cloudtest.WantClass(t, name, err, kms.ErrBadAnswer)
 		if e != nil {
 			t.Errorf("%s: an answer beside the error", name)
 		}
 	}
-	c, _ := service(t, answering(200, encryptAnswer("dW5rbm93biBsYXlvdXQ=")))
+	c, _ := service(t, cloudtest.Answering(200, encryptAnswer("dW5rbm93biBsYXlvdXQ=")))
 	if _, err := c.Encrypt(context.Background(), keyID, []byte("abc"), nil); err != nil {
 		t.Errorf("a layout that kms does not know: %v", err)
 	}
@@ -107,14 +83,14 @@ func TestImplausibleEncryptAnswers(t *testing.T) {
 
 func TestImplausibleAdminAnswers(t *testing.T) {
 	for _, body := range []string{"", "{}", "<html>", `{"RequestId":7}`, `{"RequestId":"r","KeyMetadata":{}}`, `{"RequestId":"r","KeyMetadata":"k"}`} {
-		c, _ := service(t, answering(200, body))
+		c, _ := service(t, cloudtest.Answering(200, body))
 		_, err := c.CreateKey(context.Background(), "")
-		wantClass(t, "CreateKey "+body, err, kms.ErrBadAnswer)
+		cloudtest.WantClass(t, "CreateKey "+body, err, kms.ErrBadAnswer)
 	}
 	for _, body := range []string{"", "{}", "<html>", `{"RequestId":7}`} {
-		c, _ := service(t, answering(200, body))
+		c, _ := service(t, cloudtest.Answering(200, body))
 		_, err := c.CreateAlias(context.Background(), "alias/x", keyID)
-		wantClass(t, "CreateAlias "+body, err, kms.ErrBadAnswer)
+		cloudtest.WantClass(t, "CreateAlias "+body, err, kms.ErrBadAnswer)
 	}
 }
 
@@ -130,7 +106,7 @@ func TestEndlessAnswer(t *testing.T) {
 		}
 	})
 	_, err := c.Decrypt(context.Background(), blobOf(t, 1), nil)
-	wantClass(t, "endless", err, kms.ErrBadAnswer)
+	cloudtest.WantClass(t, "endless", err, kms.ErrBadAnswer)
 	<-stopped
 }
 
@@ -142,6 +118,6 @@ func TestRedirect(t *testing.T) {
 			http.Redirect(w, r, other.URL+"/?"+r.URL.RawQuery, status)
 		})
 		_, err := c.Decrypt(context.Background(), blobOf(t, 1), nil)
-		wantClass(t, "redirect", err, kms.ErrBadAnswer)
+		cloudtest.WantClass(t, "redirect", err, kms.ErrBadAnswer)
 	}
 }

@@ -21,6 +21,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/kmsfs/kmsfs/kms/aliyun/cloudtest"
 )
 
 // BenchmarkDecrypt decrypts a blob of 1704 bytes over TLS: through the client
@@ -146,8 +148,8 @@ type countedServer struct {
 }
 
 func newCountedServer(b *testing.B, blob string) *countedServer {
-	answer := answering(http.StatusOK, decryptAnswer(strings.Repeat("x", 1704)))
-	refuse := answering(http.StatusBadRequest, `{"Code":"SignatureDoesNotMatch"}`)
+	answer := cloudtest.Answering(http.StatusOK, cloudtest.DecryptAnswer(strings.Repeat("x", 1704)))
+	refuse := cloudtest.Answering(http.StatusBadRequest, `{"Code":"SignatureDoesNotMatch"}`)
 	s := &countedServer{arrived: make(chan struct{})}
 	s.arrive = sync.OnceFunc(func() { close(s.arrived) })
 	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -8,11 +8,13 @@ import (
 	"slices"
 	"time"
 
-	"github.com/kmsfs/kmsfs/kms"
-
 	"github.com/aliyun/alibaba-cloud-sdk-go/sdk"
-	"github.com/aliyun/alibaba-cloud-sdk-go/sdk/auth/credentials"
+	sdkcredentials "github.com/aliyun/alibaba-cloud-sdk-go/sdk/auth/credentials"
 	sdkkms "github.com/aliyun/alibaba-cloud-sdk-go/services/kms"
+
+	"github.com/kmsfs/kmsfs/kms"
+	"github.com/kmsfs/kmsfs/kms/aliyun/credentials"
+	"github.com/kmsfs/kmsfs/kms/aliyun/scrub"
 )
 
 // operation is one API action.
@@ -21,7 +23,7 @@ type operation struct {
 	form   map[string]string // the parameters, all in the body
 	// accept judges the body of a successful answer and returns the members
 	// that the SDK may see. It keeps what it needs; the body is wiped after.
-	accept func(body []byte) (picked, error)
+	accept func(body []byte) (scrub.Picked, error)
 	// send makes the SDK build, sign and send one request. It may run twice.
 	send func(*sdkkms.Client) error
 	// repeatable says that doing it twice does no harm.
@@ -39,16 +41,16 @@ func (c *Client) call(ctx context.Context, op operation) error {
 	if err != nil {
 		return missing(ctx, op.action, err)
 	}
-	lent, err := c.lender.lend(ctx)
+	key, err := c.keys.Retrieve(ctx)
 	if err != nil {
 		return missing(ctx, op.action, err)
 	}
-	err = c.within(ctx, op, to, lent)
-	if !rejected(err) {
+	err = c.within(ctx, op, to, key)
+	if !scrub.Rejected(err) {
 		return err
 	}
 	// What was rejected was not done, so any operation may be repeated.
-	if newer, lackErr := c.lender.renew(ctx, lent); lackErr == nil && newer != lent && c.mayRepeat(ctx) {
+	if newer, lackErr := c.keys.Renew(ctx, key); lackErr == nil && newer != key && c.mayRepeat(ctx) {
 		return c.within(ctx, op, to, newer)
 	}
 	return err
@@ -63,12 +65,12 @@ func (c *Client) mayRepeat(ctx context.Context) bool {
 // A POST that finds its kept-alive connection closed by the server is not
 // replayed by net/http, and may not be: the service refuses a nonce it has
 // seen. So it is built and signed anew, once, on a new connection.
-func (c *Client) within(ctx context.Context, op operation, to destination, lent Credentials) error {
+func (c *Client) within(ctx context.Context, op operation, to destination, key credentials.AccessKey) error {
 	bounded, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	x, err := c.try(bounded, op, to, lent, c.pooled)
-	if err != nil && x.stale && op.repeatable && c.mayRepeat(bounded) {
-		x, err = c.try(bounded, op, to, lent, c.fresh)
+	x, err := c.try(bounded, op, to, key, c.pooled)
+	if err != nil && x.connReset && op.repeatable && c.mayRepeat(bounded) {
+		x, err = c.try(bounded, op, to, key, c.fresh)
 	}
 	var failure *kms.Error
 	switch {
@@ -84,6 +86,18 @@ func (c *Client) within(ctx context.Context, op operation, to destination, lent 
 	return err
 }
 
+// missing turns what a credentials.Provider returned into the error of a call.
+func missing(ctx context.Context, action string, err error) error {
+	if ctx.Err() != nil {
+		return ended(ctx, action, false)
+	}
+	e := &kms.Error{Class: kms.ErrTransient, Action: action, Detail: "no credentials"}
+	if m, ok := errors.AsType[*credentials.Error](err); ok {
+		e.Class, e.Detail, e.Hint = m.Class, m.Detail, m.Hint
+	}
+	return e
+}
+
 // ended is the error of a call whose caller gave up, before there was a
 // connection to send on or after.
 func ended(ctx context.Context, action string, unreached bool) error {
@@ -97,15 +111,15 @@ func ended(ctx context.Context, action string, unreached bool) error {
 // try sends one request with an SDK client of its own, because a client is not
 // safe for concurrent use. Its error is always a *kms.Error of ours: whatever
 // text the SDK or a panic may hold is dropped here.
-func (c *Client) try(ctx context.Context, op operation, to destination, lent Credentials, transport http.RoundTripper) (x *exchange, err error) {
+func (c *Client) try(ctx context.Context, op operation, to destination, key credentials.AccessKey, transport http.RoundTripper) (x *exchange, err error) {
 	x = &exchange{ctx: ctx, op: op, endpoint: to.endpoint, transport: transport}
-	x.secrets = slices.AppendSeq([]string{lent.AccessKeyID, lent.AccessKeySecret, lent.SecurityToken}, maps.Values(op.form))
+	x.secrets = slices.AppendSeq([]string{key.AccessKeyID, key.AccessKeySecret, key.SecurityToken}, maps.Values(op.form))
 	defer func() {
 		if recover() != nil {
 			err = &kms.Error{Class: kms.ErrBadAnswer, Action: op.action, Detail: "the SDK panicked"}
 		}
 	}()
-	client, err := c.sdkClient(x, to, lent)
+	client, err := c.sdkClient(x, to, key)
 	if err == nil {
 		err = op.send(client)
 	}
@@ -118,13 +132,13 @@ func (c *Client) try(ctx context.Context, op operation, to destination, lent Cre
 	return x, nil
 }
 
-func (c *Client) sdkClient(x *exchange, to destination, lent Credentials) (*sdkkms.Client, error) {
+func (c *Client) sdkClient(x *exchange, to destination, key credentials.AccessKey) (*sdkkms.Client, error) {
 	cfg := sdk.NewConfig(). // its default scheme is HTTP
 				WithScheme("HTTPS").
 				WithAutoRetry(false).                // leaks connections, never waits
 				WithTimeout(c.timeout + time.Minute) // the exchange's context ends first
 	cfg.Transport = x
-	client, err := sdkkms.NewClientWithOptions(to.region, cfg, credentials.CredentialsProvider(static(lent)))
+	client, err := sdkkms.NewClientWithOptions(to.region, cfg, sdkcredentials.CredentialsProvider(static(key)))
 	if err != nil {
 		return nil, err
 	}
@@ -137,3 +151,18 @@ func (c *Client) sdkClient(x *exchange, to destination, lent Credentials) (*sdkk
 	client.SetHttpsProxy("none")
 	return client, nil
 }
+
+// static hands a key to the SDK. Unlike the SDK's own providers it is safe for
+// concurrent use: it only reads.
+type static credentials.AccessKey
+
+func (s static) GetCredentials() (*sdkcredentials.Credentials, error) {
+	return &sdkcredentials.Credentials{
+		AccessKeyId:     s.AccessKeyID,
+		AccessKeySecret: s.AccessKeySecret,
+		SecurityToken:   s.SecurityToken,
+		ProviderName:    s.GetProviderName(),
+	}, nil
+}
+
+func (static) GetProviderName() string { return "static" }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/kmsfs/kmsfs/kms"
+	"github.com/kmsfs/kmsfs/kms/aliyun/cloudtest"
 )
 
 // What goes over the wire for each action: HTTPS, HTTP/1.1, POST, a valid
@@ -24,7 +25,7 @@ func TestActions(t *testing.T) {
 		form           map[string]string
 		call           func(*Client) error
 	}{
-		{"Decrypt", decryptAnswer(plaintext),
+		{"Decrypt", cloudtest.DecryptAnswer(plaintext),
 			map[string]string{"CiphertextBlob": blob.Text, "EncryptionContext": `{"a":"<b&c>","z":"1"}`},
 			func(c *Client) error {
 				d, err := c.Decrypt(ctx, blob, ec)
@@ -33,7 +34,7 @@ func TestActions(t *testing.T) {
 				}
 				return err
 			}},
-		{"Decrypt", decryptAnswer(""),
+		{"Decrypt", cloudtest.DecryptAnswer(""),
 			map[string]string{"CiphertextBlob": blob.Text},
 			func(c *Client) error {
 				d, err := c.Decrypt(ctx, blob, nil)
@@ -120,7 +121,7 @@ func TestActions(t *testing.T) {
 						t.Errorf("%s is in the URL", name)
 					}
 				}
-				answering(200, tt.answer)(w, r)
+				cloudtest.Answering(200, tt.answer)(w, r)
 			})
 			if err := tt.call(c); err != nil {
 				t.Error(err)
@@ -134,7 +135,7 @@ func TestActions(t *testing.T) {
 func TestConcurrent(t *testing.T) {
 	c, _ := service(t, func(w http.ResponseWriter, r *http.Request) {
 		r.ParseForm()
-		answering(200, decryptAnswer(r.Form.Get("EncryptionContext")))(w, r)
+		cloudtest.Answering(200, cloudtest.DecryptAnswer(r.Form.Get("EncryptionContext")))(w, r)
 	})
 	blob := blobOf(t, 1)
 	var wg sync.WaitGroup
@@ -178,9 +179,9 @@ func TestRefusedBeforeSending(t *testing.T) {
 		"alias, no key": func() error { _, err := c.CreateAlias(ctx, "alias/x", ""); return err },
 		"description":   func() error { _, err := c.CreateKey(ctx, strings.Repeat("x", 8193)); return err },
 	} {
-		wantClass(t, name, call(), kms.ErrInvalid)
+		cloudtest.WantClass(t, name, call(), kms.ErrInvalid)
 	}
-	wantClass(t, "no blob", func() error { _, err := c.Decrypt(ctx, kms.Blob{}, nil); return err }(), kms.ErrBadCiphertext)
+	cloudtest.WantClass(t, "no blob", func() error { _, err := c.Decrypt(ctx, kms.Blob{}, nil); return err }(), kms.ErrBadCiphertext)
 }
 
 // The longest context that is allowed does arrive.
@@ -189,7 +190,7 @@ func TestLongestContext(t *testing.T) {
 		if !signed(r) {
 			t.Error("the signature is wrong")
 		}
-		answering(200, decryptAnswer("x"))(w, r)
+		cloudtest.Answering(200, cloudtest.DecryptAnswer("x"))(w, r)
 	})
 	ec := kms.EncryptionContext{"k": strings.Repeat("\u4e2d", 8192-len(`{"k":""}`))}
 	if _, err := c.Decrypt(context.Background(), blobOf(t, 1), ec); err != nil {

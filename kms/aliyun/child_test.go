@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/kmsfs/kmsfs/kms"
+	"github.com/kmsfs/kmsfs/kms/aliyun/cloudtest"
 )
 
 // net/http and the SDK read the environment once in a process's life, and
@@ -27,7 +28,7 @@ func runChild(endpoint string) {
 	}
 	c, err := New(Config{
 		Region: "cn-hangzhou", Endpoint: endpoint, CAFile: os.Getenv("KMSFS_TEST_CA"),
-		Credentials: Credentials{accessKey, secretKey, token},
+		Credentials: someKey,
 	})
 	if err != nil {
 		fmt.Println("new:", err)
@@ -100,7 +101,7 @@ func TestProxy(t *testing.T) {
 
 // Values of NO_PROXY and HTTPS_PROXY at which the SDK alone fails every call.
 func TestNoProxyIsNoRegexp(t *testing.T) {
-	c, _ := service(t, answering(200, decryptAnswer("x")))
+	c, _ := service(t, cloudtest.Answering(200, cloudtest.DecryptAnswer("x")))
 	for _, value := range []string{"[::1", "+", "*", "(", "", ",", "\\"} {
 		for _, name := range []string{"NO_PROXY", "no_proxy"} {
 			t.Setenv(name, value)
@@ -116,7 +117,7 @@ func TestNoProxyIsNoRegexp(t *testing.T) {
 func TestDebugSwitches(t *testing.T) {
 	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		t.Error("a request was sent")
-		io.WriteString(w, decryptAnswer(plaintext))
+		io.WriteString(w, cloudtest.DecryptAnswer(plaintext))
 	}))
 	defer s.Close()
 	ca := "KMSFS_TEST_CA=" + caFile(t, s)

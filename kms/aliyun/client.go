@@ -11,29 +11,29 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/kmsfs/kmsfs/kms"
-
 	sdkkms "github.com/aliyun/alibaba-cloud-sdk-go/services/kms"
+
+	"github.com/kmsfs/kmsfs/kms"
+	"github.com/kmsfs/kmsfs/kms/aliyun/credentials"
+	"github.com/kmsfs/kmsfs/kms/aliyun/scrub"
 )
 
 var (
 	_ kms.Decrypter = (*Client)(nil)
 	_ kms.Encrypter = (*Client)(nil)
-
-	_ kms.Recogniser = Recogniser{}
 )
 
 // Config says where the service is and who asks. It prints without secrets.
 type Config struct {
-	Region        string        // for example cn-hangzhou; empty: that of the CredentialSource's profile, else of this instance
-	Endpoint      string        // host or host:port; empty: the region's own
-	CAFile        string        // PEM file with the only authorities to trust; empty: the system's
-	VPC           bool          // use the region's VPC endpoint
-	AllowEmulator bool          // trust an authority that is marked TEST ONLY
-	Timeout       time.Duration // bound on one call; 0: 3s
-	MaxConns      int           // connections to the service; 0: 32
-	Credentials   Lender        // nil or zero: New returns ErrNoCredentials
-	Log           *slog.Logger  // for the warnings; nil: none
+	Region        string               // for example cn-hangzhou; empty: that of the profile of a credentials.Source, else of this instance
+	Endpoint      string               // host or host:port; empty: the region's own
+	CAFile        string               // PEM file with the only authorities to trust; empty: the system's
+	VPC           bool                 // use the region's VPC endpoint
+	AllowEmulator bool                 // trust an authority that is marked TEST ONLY
+	Timeout       time.Duration        // bound on one call; 0: 3s
+	MaxConns      int                  // connections to the service; 0: 32
+	Credentials   credentials.Provider // nil or zero: New returns credentials.ErrNone
+	Log           *slog.Logger         // for the warnings; nil: none
 
 	// Repeat is asked before a request is sent again within one call, because
 	// of renewed credentials or of a connection that the server had closed;
@@ -60,7 +60,7 @@ type Client struct {
 	cfg      Config
 	known    atomic.Pointer[destination] // nil until the region is known
 	timeout  time.Duration
-	lender   Lender
+	keys     credentials.Provider
 	pooled   *http.Transport
 	fresh    *http.Transport // never reuses a connection
 	warnings []string
@@ -73,16 +73,16 @@ func New(cfg Config) (*Client, error) {
 		return nil, err
 	}
 	if cfg.Credentials == nil {
-		cfg.Credentials = Credentials{}
+		cfg.Credentials = credentials.AccessKey{}
 	}
-	if err := cfg.Credentials.check(); err != nil {
+	if err := cfg.Credentials.Check(); err != nil {
 		return nil, err
 	}
-	source, _ := cfg.Credentials.(*CredentialSource)
+	source, _ := cfg.Credentials.(*credentials.Source)
 	if cfg.Region == "" && source != nil {
 		cfg.Region, _ = source.Region()
 	}
-	later := cfg.Region == "" && source != nil && source.metadata // the instance's, at the first call
+	later := cfg.Region == "" && source != nil && source.AsksInstance() // the instance's, at the first call
 	hint := cfg
 	if later {
 		hint.Region = "unknown"
@@ -95,7 +95,7 @@ func New(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	proxy, err := proxyFor(&http.Request{URL: &url.URL{Scheme: "https", Host: endpoint}})
+	proxy, err := scrub.ProxyFor(&http.Request{URL: &url.URL{Scheme: "https", Host: endpoint}})
 	if err != nil {
 		return nil, fmt.Errorf("read proxy: %w", err)
 	}
@@ -105,7 +105,7 @@ func New(cfg Config) (*Client, error) {
 	c := &Client{
 		cfg:      cfg,
 		timeout:  cfg.timeout(),
-		lender:   cfg.Credentials,
+		keys:     cfg.Credentials,
 		pooled:   transport,
 		fresh:    oneShot(transport),
 		warnings: warningsFor(cfg, endpoint, proxy, os.Getenv),

@@ -17,6 +17,7 @@ import (
 	"math/big"
 	"net"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -24,9 +25,12 @@ import (
 	"time"
 
 	"github.com/kmsfs/kmsfs/kms"
+	"github.com/kmsfs/kmsfs/kms/aliyun/cloudtest"
+	"github.com/kmsfs/kmsfs/kms/aliyun/credentials"
+	"github.com/kmsfs/kmsfs/kms/aliyun/scrub"
 )
 
-var someCredentials = Credentials{accessKey, secretKey, token}
+var someKey = credentials.AccessKey{AccessKeyID: accessKey, AccessKeySecret: secretKey, SecurityToken: token}
 
 func TestEndpoint(t *testing.T) {
 	for _, tt := range []struct {
@@ -71,61 +75,27 @@ func TestEndpoint(t *testing.T) {
 		{"r", "%63anary.example", false, "", ErrBadEndpoint},
 		{"r", strings.Repeat("a.", 130) + "a", false, "", ErrBadEndpoint},
 	} {
-		c, err := New(Config{Region: tt.region, Endpoint: tt.endpoint, VPC: tt.vpc, Credentials: someCredentials})
+		c, err := New(Config{Region: tt.region, Endpoint: tt.endpoint, VPC: tt.vpc, Credentials: someKey})
 		switch {
 		case !errors.Is(err, tt.err) || tt.err == nil && err != nil:
 			t.Errorf("%q, %q: %v, want %v", tt.region, tt.endpoint, err, tt.err)
 		case err == nil && c.known.Load().endpoint != tt.want:
 			t.Errorf("%q, %q: %q, want %q", tt.region, tt.endpoint, c.known.Load().endpoint, tt.want)
 		case err != nil:
-			clean(t, tt.endpoint, errors.New(strings.ReplaceAll(err.Error(), "https://", "")))
+			cloudtest.Clean(t, tt.endpoint, errors.New(strings.ReplaceAll(err.Error(), "https://", "")))
 			if !strings.HasPrefix(err.Error(), "check ") {
 				t.Errorf("%q is not verb noun: cause", err)
 			}
 		}
 	}
-	if _, err := New(Config{Region: "r", Endpoint: "h", VPC: true, Credentials: someCredentials}); err == nil {
+	if _, err := New(Config{Region: "r", Endpoint: "h", VPC: true, Credentials: someKey}); err == nil {
 		t.Error("endpoint and vpc together: accepted")
-	}
-}
-
-func TestCredentials(t *testing.T) {
-	for name, tt := range map[string]struct {
-		id, secret, token string
-		is                error
-		says              string
-	}{
-		"all":            {accessKey, secretKey, token, nil, ""},
-		"no token":       {accessKey, secretKey, "", nil, ""},
-		"none":           {"", "", "", ErrNoCredentials, envKeyID},
-		"no secret":      {accessKey, "", "", ErrHalfCredentials, envSecret},
-		"no id":          {"", secretKey, "", ErrHalfCredentials, envKeyID},
-		"token alone":    {"", "", token, ErrHalfCredentials, envKeyID},
-		"line break":     {accessKey, secretKey + "\n", "", nil, envSecret},
-		"blank in front": {" " + accessKey, secretKey, "", nil, envKeyID},
-		"odd token":      {accessKey, secretKey, token + "\u00e9", nil, envToken},
-	} {
-		env := map[string]string{envKeyID: tt.id, envSecret: tt.secret, envToken: tt.token}
-		got, err := CredentialsFromEnv(func(k string) string { return env[k] })
-		_, newErr := New(Config{Region: "r", Credentials: Credentials{tt.id, tt.secret, tt.token}})
-		if tt.says == "" {
-			if err != nil || newErr != nil || got != (Credentials{tt.id, tt.secret, tt.token}) {
-				t.Errorf("%s: %v, %v", name, err, newErr)
-			}
-			continue
-		}
-		for _, err := range []error{err, newErr} {
-			clean(t, name, err)
-			if err == nil || tt.is != nil && !errors.Is(err, tt.is) || !strings.Contains(err.Error(), tt.says) || !strings.HasPrefix(err.Error(), "read credentials: ") {
-				t.Errorf("%s: %v", name, err)
-			}
-		}
 	}
 }
 
 // However a Config is printed, the secrets do not show.
 func TestCredentialsDoNotPrint(t *testing.T) {
-	cfg := Config{Region: "r", Credentials: someCredentials}
+	cfg := Config{Region: "r", Credentials: someKey}
 	var log bytes.Buffer
 	for _, h := range []slog.Handler{slog.NewTextHandler(&log, nil), slog.NewJSONHandler(&log, nil)} {
 		slog.New(h).Info("x", "credentials", cfg.Credentials, "pointer", &cfg.Credentials)
@@ -133,7 +103,7 @@ func TestCredentialsDoNotPrint(t *testing.T) {
 	for _, format := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
 		fmt.Fprintf(&log, format+format+format, cfg, cfg.Credentials, &cfg.Credentials)
 	}
-	log.WriteString(toJSON(cfg.Credentials))
+	log.WriteString(cloudtest.JSON(cfg.Credentials))
 	for _, secret := range []string{accessKey, secretKey, token} {
 		if strings.Contains(log.String(), secret) {
 			t.Errorf("%s is in %s", secret, log.String())
@@ -155,7 +125,7 @@ func TestCheckEnvironment(t *testing.T) {
 		}
 	}
 	t.Setenv("DEBUG", "x,sdk")
-	if _, err := New(Config{Region: "r", Credentials: someCredentials}); !errors.Is(err, ErrUnsafeEnvironment) {
+	if _, err := New(Config{Region: "r", Credentials: someKey}); !errors.Is(err, ErrUnsafeEnvironment) {
 		t.Errorf("New under DEBUG=x,sdk: %v", err)
 	}
 }
@@ -189,7 +159,7 @@ func TestCAFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	load := func(path string, allow bool) error {
-		_, err := New(Config{Region: "r", CAFile: path, AllowEmulator: allow, Credentials: someCredentials})
+		_, err := New(Config{Region: "r", CAFile: path, AllowEmulator: allow, Credentials: someKey})
 		return err
 	}
 	for name, tt := range map[string]struct {
@@ -214,7 +184,7 @@ func TestCAFile(t *testing.T) {
 			t.Errorf("%s: %v, want %q", name, err, tt.want)
 		}
 		if strings.HasPrefix(name, "test only") {
-			if !errors.Is(err, ErrTestOnlyCA) {
+			if !errors.Is(err, scrub.ErrTestOnlyCA) {
 				t.Errorf("%s: %v is not ErrTestOnlyCA", name, err)
 			}
 			if err := load(tt.path, true); err != nil {
@@ -231,7 +201,7 @@ func TestCAFile(t *testing.T) {
 // in it comes from.
 func TestTestOnlyAtHandshake(t *testing.T) {
 	cert, text := authority(t, pkix.Name{CommonName: "kms-emulator TEST ONLY"})
-	s := httptest.NewUnstartedServer(answering(200, decryptAnswer("x")))
+	s := httptest.NewUnstartedServer(cloudtest.Answering(200, cloudtest.DecryptAnswer("x")))
 	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	s.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
 	s.StartTLS()
@@ -246,7 +216,7 @@ func TestTestOnlyAtHandshake(t *testing.T) {
 	c = clientFor(t, s.Listener.Addr().String(), path, allow)
 	c.pooled.TLSClientConfig = tlsConfig(c.pooled.TLSClientConfig.RootCAs, false)
 	_, err := c.Decrypt(context.Background(), blobOf(t, 1), nil)
-	wantClass(t, "without", err, kms.ErrTransient)
+	cloudtest.WantClass(t, "without", err, kms.ErrTransient)
 	if err == nil || !strings.Contains(err.Error(), "TEST ONLY") {
 		t.Errorf("without allow_emulator: %v", err)
 	}
@@ -279,7 +249,7 @@ func TestWarnings(t *testing.T) {
 			}
 			var log bytes.Buffer
 			cfg := tt.cfg
-			cfg.Region, cfg.Credentials = "cn-hangzhou", someCredentials
+			cfg.Region, cfg.Credentials = "cn-hangzhou", someKey
 			cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
 			c, err := New(cfg)
 			if err != nil {
@@ -295,5 +265,60 @@ func TestWarnings(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Whose region counts, and that New needs no network to leave it open.
+func TestRegionOfSource(t *testing.T) {
+	dir := t.TempDir()
+	profile := map[string]any{"name": "a", "mode": "AK", "access_key_id": accessKey, "access_key_secret": secretKey, "region_id": "cn-a"}
+	text := cloudtest.JSON(map[string]any{"current": "a", "profiles": []any{profile}})
+	if err := errors.Join(os.Mkdir(dir+"/.aliyun", 0o700), os.WriteFile(dir+"/.aliyun/config.json", []byte(text), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	find := func(env map[string]string) *credentials.Source {
+		t.Helper()
+		s, err := credentials.Find(credentials.Options{Getenv: func(name string) string { return env[name] }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	for name, tt := range map[string]struct {
+		s      *credentials.Source
+		region string
+		want   string // endpoint
+		err    error
+	}{
+		"given":          {find(map[string]string{"HOME": dir}), "cn-beijing", "kms.cn-beijing.aliyuncs.com", nil},
+		"of the profile": {find(map[string]string{"HOME": dir}), "", "kms.cn-a.aliyuncs.com", nil},
+		"later":          {find(map[string]string{"ALIBABA_CLOUD_ACCESS_KEY_ID": accessKey, "ALIBABA_CLOUD_ACCESS_KEY_SECRET": secretKey}), "", "", nil},
+		"none": {find(map[string]string{"ALIBABA_CLOUD_ACCESS_KEY_ID": accessKey, "ALIBABA_CLOUD_ACCESS_KEY_SECRET": secretKey, "ALIBABA_CLOUD_ECS_METADATA_DISABLED": "true"}),
+			"", "", ErrBadRegion},
+	} {
+		c, err := New(Config{Region: tt.region, Credentials: tt.s})
+		if !errors.Is(err, tt.err) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err != nil {
+			continue
+		}
+		d := c.known.Load()
+		if tt.want == "" && d != nil || tt.want != "" && (d == nil || d.endpoint != tt.want) {
+			t.Errorf("%s: %v, want %q", name, d, tt.want)
+		}
+		c.Close()
+	}
+}
+
+// A client has no use for a key of which a part is missing, and says so before
+// any call.
+func TestNewChecksCredentials(t *testing.T) {
+	for name, keys := range map[string]credentials.Provider{"none": nil, "half": credentials.AccessKey{AccessKeyID: accessKey}} {
+		_, err := New(Config{Region: "r", Credentials: keys})
+		if !errors.Is(err, credentials.ErrNone) && !errors.Is(err, credentials.ErrHalf) {
+			t.Errorf("%s: %v", name, err)
+		}
+		cloudtest.Clean(t, name, err)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"unsafe"
 
 	"github.com/kmsfs/kmsfs/kms"
+	"github.com/kmsfs/kmsfs/kms/aliyun/cloudtest"
 )
 
 // The marks are assembled at run time, so that no constant of the program
@@ -71,7 +72,7 @@ var look [1 << 16]byte
 func runCopies(endpoint, step string) {
 	c, err := New(Config{
 		Region: "r", Endpoint: endpoint, CAFile: os.Getenv("KMSFS_TEST_CA"),
-		Credentials: Credentials{accessKey, secretKey, token},
+		Credentials: someKey,
 	})
 	if err != nil {
 		fmt.Println("new:", err)
@@ -113,10 +114,10 @@ func TestCopiesOfPlaintext(t *testing.T) {
 	_, s := service(t, func(w http.ResponseWriter, r *http.Request) {
 		r.ParseForm()
 		if r.Form.Get("Action") == "Encrypt" {
-			answering(200, encryptAnswer("dW5rbm93biBsYXlvdXQ="))(w, r)
+			cloudtest.Answering(200, encryptAnswer("dW5rbm93biBsYXlvdXQ="))(w, r)
 			return
 		}
-		answering(200, decryptAnswer(string(mark(1))))(w, r)
+		cloudtest.Answering(200, cloudtest.DecryptAnswer(string(mark(1))))(w, r)
 	})
 	for _, step := range []string{"decrypt", "encrypt"} {
 		out := child(t, s.Listener.Addr().String(), "KMSFS_TEST_CA="+caFile(t, s), "KMSFS_TEST_COPIES="+step)

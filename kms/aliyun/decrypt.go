@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/kmsfs/kmsfs/kms"
-
 	sdkkms "github.com/aliyun/alibaba-cloud-sdk-go/services/kms"
+
+	"github.com/kmsfs/kmsfs/kms"
+	"github.com/kmsfs/kmsfs/kms/aliyun/blobs"
+	"github.com/kmsfs/kmsfs/kms/aliyun/scrub"
 )
 
 // Decrypt implements kms.Decrypter.
@@ -28,11 +30,11 @@ func (c *Client) Decrypt(ctx context.Context, blob kms.Blob, ec kms.EncryptionCo
 		action:     action,
 		form:       form,
 		repeatable: true,
-		accept: func(body []byte) (picked, error) {
+		accept: func(body []byte) (scrub.Picked, error) {
 			d.Wipe() // of a first try, if there was one
-			seen, err := pick(body, "KeyId", "KeyVersionId", "RequestId")
+			seen, err := scrub.Pick(body, "KeyId", "KeyVersionId", "RequestId")
 			if err == nil {
-				err = seen.origin()
+				err = checkOrigin(seen)
 			}
 			if err != nil {
 				return nil, err
@@ -57,7 +59,7 @@ func (c *Client) Decrypt(ctx context.Context, blob kms.Blob, ec kms.EncryptionCo
 		d.Wipe()
 		return nil, doubted(blob, err)
 	}
-	if from := moved(blob, d.Origin); from != "" {
+	if from := blobs.Moved(blob, d.Origin); from != "" {
 		d.Notes = []kms.Note{{Kind: "moved", Text: fmt.Sprintf("the ciphertext names key version %s, the service answered with %s: a migrated key?", from, d.KeyVersionID)}}
 	}
 	return &d, nil
@@ -68,7 +70,7 @@ func (c *Client) Decrypt(ctx context.Context, blob kms.Blob, ec kms.EncryptionCo
 // all.
 func doubted(blob kms.Blob, err error) error {
 	e, ok := errors.AsType[*kms.Error](err)
-	if !ok || blob.KeyVersionID != "" || versionHead(blob) != "" || !errors.Is(e, kms.ErrKeyState) && !errors.Is(e, kms.ErrBadCiphertext) {
+	if !ok || blob.KeyVersionID != "" || blobs.VersionHead(blob) != "" || !errors.Is(e, kms.ErrKeyState) && !errors.Is(e, kms.ErrBadCiphertext) {
 		return err
 	}
 	doubtful := *e

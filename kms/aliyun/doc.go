@@ -1,5 +1,5 @@
 // Package aliyun speaks to Alibaba Cloud KMS (API version 2016-01-20). It is
-// the only room of kmsfs that knows that vendor.
+// the only room of kmsfs that links the SDK for it.
 //
 // It is an adapter over alibaba-cloud-sdk-go, which builds and signs the
 // requests and decodes the answers. What the SDK lacks is done around it: its
@@ -11,41 +11,9 @@
 // exchange: it checks the request, binds it to the caller's context, sends it
 // over one shared transport, and shows the SDK only what it has checked.
 //
-// # Files
-//
-// Recogniser tells what a .cipher file holds, without the network: blob.go knows
-// the layouts of a CiphertextBlob, unwrap.go what is taken off around it, and
-// otherwise.go names what a file is instead.
-//
-// # Credentials
-//
-// FindCredentials chooses one source, without the network; CredentialOptions
-// says in which order. credentials-go gets the credentials, and what it lacks
-// is done around it: its providers have no locks, panic on answers that lack a
-// member, keep expiries to themselves, return an error where the present token
-// is still good, follow redirects, send metadata requests through a proxy, put
-// signed URLs and whole answers into errors, print what a command printed, and
-// write fresh tokens back into config.json. So each fetch has a provider of its
-// own, built from what files hold now; a CredentialSource lets one fetch run at
-// a time, lends what it brought until four fifths of its life are over, then
-// renews it in the background and goes on lending it until it expires; what is
-// lent is never expired, what fails is said in words of our own, and no file is
-// ever written. When the service rejects what was lent, it is renewed at once
-// and the call is made once more.
-//
-// A profile file, a token file, a command, and every directory and link on the
-// way to them must belong to root or us and be writable by nobody else. The
-// metadata service is asked with session tokens (IMDSv2); without, only where
-// ALIBABA_CLOUD_IMDSV1_DISABLED is "false". It counts as a configured source
-// unless ALIBABA_CLOUD_ECS_METADATA_DISABLED is "true". It also tells the
-// region, at the first call, where no option, variable or profile does.
-//
-// Profiles of mode CloudSSO and OAuth live on a person's sign-in. It is used as
-// long as it lasts and never renewed: an OAuth refresh token is good for once,
-// and the next one would have to be written into the file. Mode External runs a
-// command, only where that is allowed, with an environment of PATH, LANG and
-// HOME. The modes RsaKeyPair, RamRoleArnWithRoleName and BearerToken are
-// refused.
+// Three rooms beside it know more of that vendor: blobs, what the bytes of a file
+// are; credentials, where an access key comes from; and scrub, the wall between what
+// the SDK and the service say and what may be said of it.
 //
 // # Copies of a plaintext
 //

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"unicode/utf8"
 
-	"github.com/kmsfs/kmsfs/kms"
-
 	sdkkms "github.com/aliyun/alibaba-cloud-sdk-go/services/kms"
+
+	"github.com/kmsfs/kmsfs/kms"
+	"github.com/kmsfs/kmsfs/kms/aliyun/blobs"
+	"github.com/kmsfs/kmsfs/kms/aliyun/scrub"
 )
 
 // Encrypt implements kms.Encrypter. The package documentation says what
@@ -39,10 +41,10 @@ func (c *Client) Encrypt(ctx context.Context, keyID string, plaintext []byte, ec
 		action:     action,
 		form:       form,
 		repeatable: true,
-		accept: func(body []byte) (picked, error) {
-			seen, err := pick(body, "KeyId", "KeyVersionId", "RequestId", "CiphertextBlob")
+		accept: func(body []byte) (scrub.Picked, error) {
+			seen, err := scrub.Pick(body, "KeyId", "KeyVersionId", "RequestId", "CiphertextBlob")
 			if err == nil {
-				err = seen.origin()
+				err = checkOrigin(seen)
 			}
 			if err == nil {
 				err = checkBlob(seen, len(plaintext))
@@ -71,8 +73,8 @@ func (c *Client) Encrypt(ctx context.Context, keyID string, plaintext []byte, ec
 // checkBlob refuses a blob that cannot be one, above all one of another length:
 // written to a .cipher file it would be found out when it is too late. Unknown
 // layouts must only be canonical base64.
-func checkBlob(seen picked, size int) error {
-	blob, err := unquote(seen["CiphertextBlob"])
+func checkBlob(seen scrub.Picked, size int) error {
+	blob, err := scrub.Unquote(seen["CiphertextBlob"])
 	if err != nil {
 		return errors.New("member CiphertextBlob is missing or malformed")
 	}
@@ -80,9 +82,9 @@ func checkBlob(seen picked, size int) error {
 	if err != nil || len(raw) == 0 || base64.StdEncoding.EncodeToString(raw) != string(blob) {
 		return errors.New("member CiphertextBlob is not base64")
 	}
-	var r Recogniser
+	var r blobs.Recogniser
 	b, err := r.Recognise(blob)
-	version := seen.text("KeyVersionId", versionIDForm)
+	version := seen.Text("KeyVersionId", versionIDForm)
 	if under, ok := r.Under(b, version); err == nil && ok {
 		b = under
 	}

@@ -9,6 +9,9 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/kmsfs/kmsfs/kms/aliyun/credentials"
+	"github.com/kmsfs/kmsfs/kms/aliyun/scrub"
 )
 
 var (
@@ -19,9 +22,8 @@ var (
 )
 
 var (
-	regionForm = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`) // the SDK's own rule
-	labelForm  = regexp.MustCompile(`^[a-zA-Z0-9_]([a-zA-Z0-9_-]{0,61}[a-zA-Z0-9_])?$`)
-	portForm   = regexp.MustCompile(`^[1-9][0-9]{0,4}$`)
+	labelForm = regexp.MustCompile(`^[a-zA-Z0-9_]([a-zA-Z0-9_-]{0,61}[a-zA-Z0-9_])?$`)
+	portForm  = regexp.MustCompile(`^[1-9][0-9]{0,4}$`)
 )
 
 // destination is where a client's requests go.
@@ -35,7 +37,7 @@ func (c *Client) destination(ctx context.Context) (destination, error) {
 	if d := c.known.Load(); d != nil {
 		return *d, nil
 	}
-	region, err := c.lender.(*CredentialSource).instanceRegion(ctx)
+	region, err := c.keys.(*credentials.Source).InstanceRegion(ctx)
 	if err != nil {
 		return destination{}, err
 	}
@@ -53,7 +55,7 @@ func (c *Client) destination(ctx context.Context) (destination, error) {
 // endpointOf returns the authority that requests go to. What is wrong with a
 // value is said without quoting it: somebody may have put a password there.
 func endpointOf(cfg Config) (string, error) {
-	if !regionForm.MatchString(cfg.Region) {
+	if !scrub.RegionForm.MatchString(cfg.Region) {
 		if cfg.Region == "" {
 			return "", fmt.Errorf("check region: %w: empty", ErrBadRegion)
 		}

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 
 	"github.com/kmsfs/kmsfs/kms"
+	"github.com/kmsfs/kmsfs/kms/aliyun/scrub"
 )
 
 // exchange is the http.RoundTripper of one SDK client for one request. The SDK
@@ -27,7 +28,7 @@ type exchange struct {
 
 	failure   *kms.Error  // what went wrong here; wins over the SDK's account of it
 	status    int         // the answer's; 0 before there is one
-	stale     bool        // a reused connection was closed before an answer
+	connReset bool        // a reused connection was closed before an answer
 	connected atomic.Bool // there was a connection to send on
 }
 
@@ -81,7 +82,7 @@ func (x *exchange) roundTrip(r *http.Request) (seen []byte, failure *kms.Error) 
 	switch {
 	case resp.StatusCode < 200 || 300 <= resp.StatusCode && resp.StatusCode < 400:
 		// Followed, a redirect would carry the signed request elsewhere.
-		return nil, &kms.Error{Class: kms.ErrBadAnswer, Status: x.status, Detail: "unexpected HTTP status " + statusText(x.status)}
+		return nil, &kms.Error{Class: kms.ErrBadAnswer, Status: x.status, Detail: "unexpected HTTP status " + scrub.StatusText(x.status)}
 	case err != nil && !errors.Is(err, errTooLong):
 		x.status = 0 // what arrived is no answer
 		return nil, &kms.Error{Class: kms.ErrTransient, Detail: errCut.Error()}
@@ -91,13 +92,13 @@ func (x *exchange) roundTrip(r *http.Request) (seen []byte, failure *kms.Error) 
 		return nil, &kms.Error{Class: kms.ErrBadAnswer, Status: x.status, Detail: errTooLong.Error()}
 	}
 	members, err := x.op.accept(body)
-	if err == nil && x.echoes(members.text("RequestId", requestIDForm)) {
+	if err == nil && x.echoes(members.Text("RequestId", scrub.RequestIDForm)) {
 		err = errors.New("member RequestId repeats the request")
 	}
 	if err != nil {
-		return nil, &kms.Error{Class: kms.ErrBadAnswer, Status: x.status, RequestID: x.requestID(refusal(body)), Detail: err.Error()}
+		return nil, &kms.Error{Class: kms.ErrBadAnswer, Status: x.status, RequestID: x.requestID(scrub.Refusal(body)), Detail: err.Error()}
 	}
-	return members.object(), nil
+	return members.Object(), nil
 }
 
 // guard looks at the request that the SDK has made. Nothing here should ever
@@ -125,43 +126,43 @@ func (x *exchange) guard(r *http.Request) error {
 
 // unanswered describes a request that got no answer.
 func (x *exchange) unanswered(err error, reused, answered bool) *kms.Error {
-	if errors.Is(err, ErrBadProxy) {
-		return &kms.Error{Class: kms.ErrTransient, Detail: ErrBadProxy.Error(), Unreached: true}
+	if errors.Is(err, scrub.ErrBadProxy) {
+		return &kms.Error{Class: kms.ErrTransient, Detail: scrub.ErrBadProxy.Error(), Unreached: true}
 	}
-	closed := connectionClosed(err)
-	x.stale = reused && !answered && closed
+	closed := scrub.ConnectionClosed(err)
+	x.connReset = reused && !answered && closed
 	if answered && !closed && x.ctx.Err() == nil {
 		return &kms.Error{Class: kms.ErrBadAnswer, Detail: "answer is not HTTP"}
 	}
 	host := hostname(x.endpoint)
-	detail := describe(err, host)
-	return &kms.Error{Class: kms.ErrTransient, Detail: detail, Hint: transportHint(detail, host), Unreached: !x.connected.Load()}
+	detail := scrub.Describe(err, host)
+	return &kms.Error{Class: kms.ErrTransient, Detail: detail, Hint: scrub.TransportHint(detail, host), Unreached: !x.connected.Load()}
 }
 
 // refused makes the error of an answer with a status of 400 and above.
 func (x *exchange) refused(body []byte) *kms.Error {
-	p := refusal(body)
+	p := scrub.Refusal(body)
 	e := &kms.Error{Status: x.status, RequestID: x.requestID(p)}
-	if code := p.text("Code", codeForm); !x.echoes(code) {
+	if code := p.Text("Code", scrub.CodeForm); !x.echoes(code) {
 		e.Code = code
 	}
 	code := e.Code
 	if code == "MissingParameter" && mentions(body, "x-kms-") {
-		code = missingOfOldImage
+		code = scrub.MissingOfOldImage
 	}
-	v := classify(x.op.action, e.Status, code)
-	e.Detail, e.Class, e.Hint = v.detail, v.class, v.hint
+	v := scrub.Classify(x.op.action, e.Status, code)
+	e.Detail, e.Class, e.Hint = v.Detail, v.Class, v.Hint
 	return e
 }
 
 // mentions looks for a word in an error's Message, which is repeated nowhere.
 func mentions(body []byte, word string) bool {
-	p, err := pick(body, "Message")
+	p, err := scrub.Pick(body, "Message")
 	return err == nil && bytes.Contains(p["Message"], []byte(word))
 }
 
-func (x *exchange) requestID(p picked) string {
-	if id := p.text("RequestId", requestIDForm); !x.echoes(id) {
+func (x *exchange) requestID(p scrub.Picked) string {
+	if id := p.Text("RequestId", scrub.RequestIDForm); !x.echoes(id) {
 		return id
 	}
 	return ""
@@ -171,7 +172,7 @@ func (x *exchange) requestID(p picked) string {
 // endpoint could hide a token in the form of a code. The codes that are known
 // are no secrets, whatever a plaintext may be.
 func (x *exchange) echoes(word string) bool {
-	if _, known := codes[word]; known {
+	if scrub.Known(word) {
 		return false
 	}
 	const telling = 8 // bytes; shorter pieces coincide

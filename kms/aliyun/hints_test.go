@@ -11,6 +11,10 @@ import (
 	"time"
 
 	"github.com/kmsfs/kmsfs/kms"
+	"github.com/kmsfs/kmsfs/kms/aliyun/blobs"
+	"github.com/kmsfs/kmsfs/kms/aliyun/cloudtest"
+	"github.com/kmsfs/kmsfs/kms/aliyun/credentials"
+	"github.com/kmsfs/kmsfs/kms/aliyun/scrub"
 	"github.com/kmsfs/kmsfs/kms/emulator"
 )
 
@@ -39,7 +43,7 @@ func emulated(t *testing.T) *emulator.Server {
 func (c Config) at(t *testing.T, url string, ca []byte) *Client {
 	t.Helper()
 	c.Region, c.Endpoint, c.CAFile = "cn-hangzhou", strings.TrimPrefix(url, "https://"), writeFile(t, string(ca))
-	c.AllowEmulator, c.Credentials = true, Credentials{AccessKeyID: accessKey, AccessKeySecret: secretKey}
+	c.AllowEmulator, c.Credentials = true, credentials.AccessKey{AccessKeyID: accessKey, AccessKeySecret: secretKey}
 	client, err := New(c)
 	if err != nil {
 		t.Fatal(err)
@@ -78,37 +82,36 @@ func TestHintsOfCodes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	blob, err := blobs.Recognise([]byte(sealed.Blob))
+	blob, err := blobs.Recogniser{}.Recognise([]byte(sealed.Blob))
 	if err != nil {
 		t.Fatal(err)
 	}
 	provoked := map[string]bool{}
 	refused := func(code string, by *Client) {
 		t.Helper()
-		want, known := codes[code]
-		if !known {
-			t.Fatalf("no row %s", code)
+		want, known := scrub.LookUp(code)
+		if !known || want.Hint == "" {
+			t.Fatalf("%s has no hint", code)
 		}
-		provoked[want.hint] = true
+		provoked[want.Hint] = true
 		_, err := by.Decrypt(ctx, blob, nil)
 		e, ok := errors.AsType[*kms.Error](err)
-		if !ok || e.Hint != want.hint || !errors.Is(e, want.class) || e.Detail == "" {
+		if !ok || e.Hint != want.Hint || !errors.Is(e, want.Class) || e.Detail == "" {
 			t.Errorf("%s: %v, hint %q", code, err, e.Hint)
 		}
-		clean(t, code, err)
+		cloudtest.Clean(t, code, err)
 	}
 	post(t, s.AdminURL()+"/internet-access", `{"on":false}`)
 	refused("UnsupportedOperation", shared)
 	post(t, s.AdminURL()+"/internet-access", `{"on":true}`)
-	refused(missingOfOldImage, instance)
-	for code, v := range codes {
-		if v.hint == "" || code == missingOfOldImage {
-			continue
+	refused(scrub.MissingOfOldImage, instance)
+	for _, d := range cloudtest.Documented {
+		if v, _ := scrub.LookUp(d.Code); v.Hint != "" {
+			post(t, s.AdminURL()+"/faults", `{"action":"Decrypt","count":1,"code":"`+d.Code+`"}`)
+			refused(d.Code, shared)
 		}
-		post(t, s.AdminURL()+"/faults", `{"action":"Decrypt","count":1,"code":"`+strings.TrimSuffix(code, ".")+`"}`)
-		refused(code, shared)
 	}
-	for _, hint := range []string{hintThrottled, hintSwitch, hintImage, hintInstance, hintDebt, hintService, hintAccount, hintEndpoint} {
+	for _, hint := range scrub.Hints() {
 		if !provoked[hint] {
 			t.Errorf("nothing provokes %q", hint)
 		}
@@ -118,35 +121,13 @@ func TestHintsOfCodes(t *testing.T) {
 	}
 }
 
-// A certificate of another authority, and a name that does not resolve, have
-// hints of their own for the endpoint of an instance.
-func TestHintsOfTransport(t *testing.T) {
+// A certificate of another authority has a hint of its own, and no connection.
+func TestHintOfAnotherAuthority(t *testing.T) {
 	s := emulated(t)
 	_, err := Config{}.at(t, s.InstanceURL(), s.CAPEM()).Decrypt(context.Background(), blobOf(t, 1), nil)
-	if e, ok := errors.AsType[*kms.Error](err); !ok || e.Hint != hintCA || !e.Unreached {
+	e, ok := errors.AsType[*kms.Error](err)
+	if !ok || e.Hint == "" || e.Hint != scrub.TransportHint(e.Detail, "127.0.0.1") || !e.Unreached {
 		t.Errorf("another authority: %v, %+v", err, e)
-	}
-	const instance, shared = "kst-hzz0emulator0example0.cryptoservice.kms.aliyuncs.com", "kms.cn-nowhere.aliyuncs.com"
-	notFound := func(host string) string { return describe(&net.DNSError{Name: host, IsNotFound: true}, host) }
-	for _, c := range []struct{ detail, host, hint string }{
-		{notFound(instance), instance, hintVPC},
-		{notFound(strings.ToUpper(instance)), strings.ToUpper(instance), hintVPC},
-		{describe(&net.DNSError{Name: instance, IsTimeout: true}, instance), instance, hintVPC},
-		{notFound(shared), shared, hintNoHost},
-		{"TLS certificate not trusted", instance, hintInstanceCA},
-		{"TLS certificate not trusted", shared, hintCA},
-		{"TLS certificate not trusted: " + ErrTestOnlyCA.Error(), instance, ""},
-		{"TLS certificate is for another host", instance, hintOtherHost},
-		{"connection refused", instance, ""},
-	} {
-		if got := transportHint(c.detail, c.host); got != c.hint {
-			t.Errorf("%s of %s: %q, want %q", c.detail, c.host, got, c.hint)
-		}
-	}
-	for _, h := range transportHints {
-		if h.hint != "" && strings.Contains(h.hint, "RAM policy") {
-			t.Errorf("%q", h.hint)
-		}
 	}
 }
 
@@ -196,13 +177,13 @@ func TestRepeatNeedsLeave(t *testing.T) {
 				return nil
 			}
 		}
-		f := &fickle{t: t, answer: decryptAnswer("x"), stay: 1}
+		f := &fickle{t: t, answer: cloudtest.DecryptAnswer("x"), stay: 1}
 		c, _ := service(t, f.serve, leave)
 		failed := 0
 		for range 4 {
 			if _, err := c.Decrypt(context.Background(), blobOf(t, 1), nil); err != nil {
 				failed++
-				wantClass(t, "closed", err, kms.ErrTransient)
+				cloudtest.WantClass(t, "closed", err, kms.ErrTransient)
 			}
 		}
 		if asked == 0 || (failed == 0) != may || len(f.nonces) != map[bool]int{true: 4 + asked, false: 4}[may] {

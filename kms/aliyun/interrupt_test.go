@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/kmsfs/kmsfs/kms"
+	"github.com/kmsfs/kmsfs/kms/aliyun/cloudtest"
 )
 
 // silent accepts connections and never says a word. It reports each.
@@ -78,7 +79,7 @@ func TestContextEnds(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		go func() { <-stage.reached; cancel() }()
 		_, err := stage.c.Decrypt(ctx, blob, nil)
-		wantClass(t, name+": canceled", err, kms.ErrTransient)
+		cloudtest.WantClass(t, name+": canceled", err, kms.ErrTransient)
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: %v is not context.Canceled", name, err)
 		}
@@ -86,7 +87,7 @@ func TestContextEnds(t *testing.T) {
 		ctx, cancel = context.WithTimeout(context.Background(), 20*time.Millisecond)
 		_, err = stage.c.Encrypt(ctx, keyID, []byte("x"), nil)
 		cancel()
-		wantClass(t, name+": deadline", err, kms.ErrTransient)
+		cloudtest.WantClass(t, name+": deadline", err, kms.ErrTransient)
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%s: %v is not context.DeadlineExceeded", name, err)
 		}
@@ -112,7 +113,7 @@ func TestOwnTimeout(t *testing.T) {
 	broken, _ := hung(t, 200, short)
 	for name, c := range map[string]*Client{"handshake": mute, "request": deaf, "half an answer": broken} {
 		_, err := c.Decrypt(context.Background(), blobOf(t, 1), nil)
-		wantClass(t, name, err, kms.ErrTransient)
+		cloudtest.WantClass(t, name, err, kms.ErrTransient)
 		if errors.Is(err, context.DeadlineExceeded) || err == nil || !strings.Contains(err.Error(), "timed out after 20ms") {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -145,7 +146,7 @@ func TestNeverPlainHTTP(t *testing.T) {
 	c := clientFor(t, l.Addr().String(), "")
 	for name, call := range everyCall(c) {
 		err := call(context.Background())
-		wantClass(t, name, err, kms.ErrTransient)
+		cloudtest.WantClass(t, name, err, kms.ErrTransient)
 		if b := <-first; b[0] != 0x16 || b[1] != 3 {
 			t.Errorf("%s: sent % x, which is no TLS handshake", name, b)
 		}

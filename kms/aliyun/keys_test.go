@@ -3,13 +3,14 @@ package aliyun
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 
 	"github.com/kmsfs/kmsfs/kms"
+	"github.com/kmsfs/kmsfs/kms/aliyun/cloudtest"
+	"github.com/kmsfs/kmsfs/kms/aliyun/credentials"
 	"github.com/kmsfs/kmsfs/kms/emulator"
 )
 
@@ -27,38 +28,15 @@ func TestKeyCallsNotSent(t *testing.T) {
 		"disable":   func() error { _, err := c.DisableKey(ctx, ""); return err },
 		"not UTF-8": func() error { _, err := c.DescribeKey(ctx, "\xff"); return err },
 	} {
-		wantClass(t, name, call(), kms.ErrInvalid)
+		cloudtest.WantClass(t, name, call(), kms.ErrInvalid)
 	}
 }
 
-// Unknown codes of 404 and 409 are about a key, where one was named and the code
-// is of KMS; else about how things are set up.
-func TestKeyCallsClassified(t *testing.T) {
-	for action, want := range map[string]error{
-		"ListKeys": kms.ErrConfiguration, "ListAliases": kms.ErrConfiguration, "CreateKey": kms.ErrConfiguration,
-		"ListAliasesByKeyId": kms.ErrKeyState, "DescribeKey": kms.ErrKeyState, "EnableKey": kms.ErrKeyState, "DisableKey": kms.ErrKeyState,
-	} {
-		for _, status := range []int{404, 409} {
-			if got := classify(action, status, "Rejected.NewState"); !errors.Is(got.class, want) {
-				t.Errorf("%s, %d: %v, want %v", action, status, got.class, want)
-			}
-			if got := classify(action, status, "Some.New.Code"); !errors.Is(got.class, kms.ErrConfiguration) {
-				t.Errorf("%s, %d: %v, want configuration", action, status, got.class)
-			}
-		}
-		for code, want := range map[string]error{
-			"Rejected.PendingDeletion": kms.ErrKeyState, "Forbidden.KeyNotFound": kms.ErrKeyState, "Rejected.StateModifiedFailed": kms.ErrKeyState,
-			"Forbidden.NoPermission": kms.ErrDenied, "InvalidParameter": kms.ErrInvalid, "Rejected.Throttling": kms.ErrTransient,
-		} {
-			if got := classify(action, 400, code); !errors.Is(got.class, want) {
-				t.Errorf("%s, %s: %v, want %v", action, code, got.class, want)
-			}
-		}
-	}
-	// An answer about a key that names none is no answer.
-	c, _ := service(t, answering(200, `{"RequestId":"r","KeyMetadata":{}}`))
+// An answer about a key that names none is no answer.
+func TestDescribedKeyHasAName(t *testing.T) {
+	c, _ := service(t, cloudtest.Answering(200, `{"RequestId":"r","KeyMetadata":{}}`))
 	_, err := c.DescribeKey(context.Background(), keyID)
-	wantClass(t, "no key", err, kms.ErrBadAnswer)
+	cloudtest.WantClass(t, "no key", err, kms.ErrBadAnswer)
 }
 
 // A page of as many aliases as the service gives at once is read whole, also
@@ -74,7 +52,7 @@ func TestLongestPage(t *testing.T) {
 	go func() { served <- s.Serve(ctx) }()
 	c := clientFor(t, strings.TrimPrefix(s.URL(), "https://"), dir+"/ca.pem", func(cfg *Config) {
 		cfg.AllowEmulator = true
-		cfg.Credentials = Credentials{accessKey, secretKey, ""}
+		cfg.Credentials = credentials.AccessKey{AccessKeyID: accessKey, AccessKeySecret: secretKey}
 	})
 	defer func() {
 		c.Close()
@@ -113,10 +91,10 @@ func TestLongestPage(t *testing.T) {
 		}
 	}
 	// No other answer may be as long.
-	c, _ = service(t, answering(200, `{"RequestId":"r","KeyMetadata":{"KeyId":"k"},"x":"`+strings.Repeat("x", maxAnswer)+`"}`))
+	c, _ = service(t, cloudtest.Answering(200, `{"RequestId":"r","KeyMetadata":{"KeyId":"k"},"x":"`+strings.Repeat("x", maxAnswer)+`"}`))
 	_, err = c.DescribeKey(ctx, keyID)
-	wantClass(t, "describe", err, kms.ErrBadAnswer)
-	c, _ = service(t, answering(200, `{"RequestId":"r","x":"`+strings.Repeat("x", maxList)+`"}`))
+	cloudtest.WantClass(t, "describe", err, kms.ErrBadAnswer)
+	c, _ = service(t, cloudtest.Answering(200, `{"RequestId":"r","x":"`+strings.Repeat("x", maxList)+`"}`))
 	_, err = c.ListKeys(ctx, 1, 1)
-	wantClass(t, "list", err, kms.ErrBadAnswer)
+	cloudtest.WantClass(t, "list", err, kms.ErrBadAnswer)
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/kmsfs/kmsfs/kms"
+	"github.com/kmsfs/kmsfs/kms/aliyun/cloudtest"
 )
 
 // fickle is a server that answers the first request of every connection and
@@ -45,7 +46,7 @@ func (f *fickle) serve(w http.ResponseWriter, r *http.Request) {
 		conn.Close()
 		return
 	}
-	answering(200, f.answer)(w, r)
+	cloudtest.Answering(200, f.answer)(w, r)
 }
 
 // A kept-alive connection that is closed under a Decrypt or Encrypt costs the
@@ -57,7 +58,7 @@ func TestRetryOnClosedConnection(t *testing.T) {
 		answer string
 		call   func(*Client) error
 	}{
-		"Decrypt": {decryptAnswer("x"), func(c *Client) error { _, err := c.Decrypt(ctx, blob, nil); return err }},
+		"Decrypt": {cloudtest.DecryptAnswer("x"), func(c *Client) error { _, err := c.Decrypt(ctx, blob, nil); return err }},
 		"Encrypt": {encryptAnswer(blob.Text), func(c *Client) error { _, err := c.Encrypt(ctx, keyID, []byte("x"), nil); return err }},
 	} {
 		f := &fickle{t: t, answer: tt.answer, stay: 1}
@@ -86,7 +87,7 @@ func TestNoRetryOnNewConnection(t *testing.T) {
 	f := &fickle{t: t}
 	c, _ := service(t, f.serve)
 	_, err := c.Decrypt(context.Background(), blobOf(t, 1), nil)
-	wantClass(t, "closed", err, kms.ErrTransient)
+	cloudtest.WantClass(t, "closed", err, kms.ErrTransient)
 	if len(f.nonces) != 1 {
 		t.Errorf("%d requests, want 1", len(f.nonces))
 	}
@@ -101,7 +102,7 @@ func TestCreateIsNotRepeated(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := c.CreateKey(ctx, "")
-	wantClass(t, "CreateKey", err, kms.ErrTransient)
+	cloudtest.WantClass(t, "CreateKey", err, kms.ErrTransient)
 	if len(f.nonces) != 2 {
 		t.Errorf("%d requests, want 2", len(f.nonces))
 	}
@@ -119,7 +120,7 @@ func TestConnectionsAreReused(t *testing.T) {
 			resumed++
 		}
 		mu.Unlock()
-		answering(200, decryptAnswer("x"))(w, r)
+		cloudtest.Answering(200, cloudtest.DecryptAnswer("x"))(w, r)
 	})
 	decrypt := func() {
 		if _, err := c.Decrypt(context.Background(), blobOf(t, 1), nil); err != nil {
@@ -147,7 +148,7 @@ func TestMaxConns(t *testing.T) {
 		mu.Lock()
 		conns[r.RemoteAddr] = true
 		mu.Unlock()
-		answering(200, decryptAnswer("x"))(w, r)
+		cloudtest.Answering(200, cloudtest.DecryptAnswer("x"))(w, r)
 	}, func(c *Config) { c.MaxConns = 2 })
 	var wg sync.WaitGroup
 	for range 16 {

@@ -3,7 +3,6 @@ package aliyun
 import (
 	"context"
 	"crypto/tls"
-	"encoding/base64"
 	"fmt"
 	"io"
 	"net"
@@ -13,45 +12,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/kmsfs/kmsfs/kms"
-
 	sdkkms "github.com/aliyun/alibaba-cloud-sdk-go/services/kms"
+
+	"github.com/kmsfs/kmsfs/kms"
+	"github.com/kmsfs/kmsfs/kms/aliyun/cloudtest"
 )
-
-const canaryBlob = "Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5"
-
-// clean fails if any form of an error shows what none may show.
-func clean(t testing.TB, name string, err error) {
-	t.Helper()
-	if err == nil {
-		t.Errorf("%s: no error", name)
-		return
-	}
-	text := fmt.Sprintf("%v | %+v | %#v | %s", err, err, err, toJSON(map[string]any{"err": err}))
-	for _, bad := range []string{
-		"canary", url.QueryEscape(plaintext), base64.StdEncoding.EncodeToString([]byte(plaintext)),
-		canaryBlob, canaryBlob[:16], accessKey, secretKey, token,
-		"://", "Signature=", "AccessKeyId=", "SecurityToken=", "CiphertextBlob=", "Plaintext=", "<html",
-	} {
-		if strings.Contains(text, bad) {
-			t.Errorf("%s: the error shows %q: %s", name, bad, text)
-		}
-	}
-}
-
-// echo answers with an error whose message holds all that was sent, as the
-// real gateway does when signatures differ.
-func echo(status int, code string) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		r.ParseForm()
-		answering(status, toJSON(map[string]any{
-			"Code": code, "RequestId": requestID1, "HostId": "https://canaryhost/",
-			"Message":            "Specified signature is not matched with our calculation. server string to sign is:POST&%2F&" + r.Form.Encode() + plaintext,
-			"Recommend":          "https://api.aliyun.com/troubleshoot?" + r.Form.Encode(),
-			"AccessDeniedDetail": map[string]any{"AuthAction": "canary" + r.Form.Encode()},
-		}))(w, r)
-	}
-}
 
 // No error, however it arises, holds plaintext, blob, token, key or URL, and
 // each has the class its cause deserves.
@@ -73,27 +38,27 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 		handler http.HandlerFunc
 		class   error
 	}{
-		"signature mismatch":     {echo(400, "SignatureDoesNotMatch"), kms.ErrAuthentication},
-		"incomplete signature":   {echo(400, "IncompleteSignature"), kms.ErrAuthentication},
-		"denied with detail":     {echo(403, "Forbidden.NoPermission"), kms.ErrDenied},
-		"throttled":              {echo(429, "Rejected.Throttling"), kms.ErrTransient},
-		"internal":               {echo(500, "InternalFailure"), kms.ErrTransient},
-		"code is a canary":       {echo(500, "canary canary"), kms.ErrTransient},
-		"code is a URL":          {echo(500, "https://canary/"), kms.ErrTransient},
-		"HTML 502":               {answering(502, "<html>canary "+plaintext), kms.ErrTransient},
-		"HTML 403":               {answering(403, "<html>canary "+plaintext), kms.ErrBadAnswer},
-		"HTML 200":               {answering(200, "<html>canary "+plaintext), kms.ErrBadAnswer},
-		"XML 400":                {answering(400, "<Error><Code>canary</Code></Error>"), kms.ErrBadAnswer},
-		"empty 503":              {answering(503, ""), kms.ErrTransient},
-		"cut JSON":               {answering(200, `{"KeyId":"k",`+leak[:40]), kms.ErrBadAnswer},
-		"cut JSON in an error":   {answering(400, `{"Code":"InvalidParameter","Message":"canary`), kms.ErrBadAnswer},
-		"code is a number":       {answering(404, `{"Code":404,"Message":"canary"}`), kms.ErrBadAnswer},
-		"code is an object":      {answering(500, `{"Code":{"canary":1},"Message":["canary"],"RequestId":true}`), kms.ErrTransient},
-		"message is a number":    {answering(403, `{"Code":"Forbidden.NoPermission","Message":7,"HostId":{},"Recommend":[]}`), kms.ErrDenied},
-		"detail is a string":     {answering(403, `{"Code":"Forbidden.NoPermission","AccessDeniedDetail":"canary"}`), kms.ErrDenied},
-		"code twice":             {answering(500, `{"Code":"a","Code":"canary"}`), kms.ErrTransient},
-		"odd types":              {answering(200, `{"KeyId":{"a":"canary"},"RequestId":1.5,`+leak+`}`), kms.ErrBadAnswer},
-		"request id is a canary": {answering(200, `{"KeyId":"k","KeyVersionId":"v","RequestId":"canary canary",`+leak+`}`), kms.ErrBadAnswer},
+		"signature mismatch":     {cloudtest.Echo(400, "SignatureDoesNotMatch"), kms.ErrAuthentication},
+		"incomplete signature":   {cloudtest.Echo(400, "IncompleteSignature"), kms.ErrAuthentication},
+		"denied with detail":     {cloudtest.Echo(403, "Forbidden.NoPermission"), kms.ErrDenied},
+		"throttled":              {cloudtest.Echo(429, "Rejected.Throttling"), kms.ErrTransient},
+		"internal":               {cloudtest.Echo(500, "InternalFailure"), kms.ErrTransient},
+		"code is a canary":       {cloudtest.Echo(500, "canary canary"), kms.ErrTransient},
+		"code is a URL":          {cloudtest.Echo(500, "https://canary/"), kms.ErrTransient},
+		"HTML 502":               {cloudtest.Answering(502, "<html>canary "+plaintext), kms.ErrTransient},
+		"HTML 403":               {cloudtest.Answering(403, "<html>canary "+plaintext), kms.ErrBadAnswer},
+		"HTML 200":               {cloudtest.Answering(200, "<html>canary "+plaintext), kms.ErrBadAnswer},
+		"XML 400":                {cloudtest.Answering(400, "<Error><Code>canary</Code></Error>"), kms.ErrBadAnswer},
+		"empty 503":              {cloudtest.Answering(503, ""), kms.ErrTransient},
+		"cut JSON":               {cloudtest.Answering(200, `{"KeyId":"k",`+leak[:40]), kms.ErrBadAnswer},
+		"cut JSON in an error":   {cloudtest.Answering(400, `{"Code":"InvalidParameter","Message":"canary`), kms.ErrBadAnswer},
+		"code is a number":       {cloudtest.Answering(404, `{"Code":404,"Message":"canary"}`), kms.ErrBadAnswer},
+		"code is an object":      {cloudtest.Answering(500, `{"Code":{"canary":1},"Message":["canary"],"RequestId":true}`), kms.ErrTransient},
+		"message is a number":    {cloudtest.Answering(403, `{"Code":"Forbidden.NoPermission","Message":7,"HostId":{},"Recommend":[]}`), kms.ErrDenied},
+		"detail is a string":     {cloudtest.Answering(403, `{"Code":"Forbidden.NoPermission","AccessDeniedDetail":"canary"}`), kms.ErrDenied},
+		"code twice":             {cloudtest.Answering(500, `{"Code":"a","Code":"canary"}`), kms.ErrTransient},
+		"odd types":              {cloudtest.Answering(200, `{"KeyId":{"a":"canary"},"RequestId":1.5,`+leak+`}`), kms.ErrBadAnswer},
+		"request id is a canary": {cloudtest.Answering(200, `{"KeyId":"k","KeyVersionId":"v","RequestId":"canary canary",`+leak+`}`), kms.ErrBadAnswer},
 		"body cut short":         {hijacked("HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{" + leak), kms.ErrTransient},
 		"refusal cut short":      {hijacked("HTTP/1.1 403 Forbidden\r\nContent-Length: 500\r\n\r\n{\"Code\":\"canary"), kms.ErrTransient},
 		"chunk cut short":        {hijacked("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n500\r\n{" + leak), kms.ErrTransient},
@@ -116,8 +81,8 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 		c, _ := service(t, tt.handler)
 		for action, call := range everyCall(c) {
 			err := call(context.Background())
-			clean(t, name+", "+action, err)
-			wantClass(t, name+", "+action, err, tt.class)
+			cloudtest.Clean(t, name+", "+action, err)
+			cloudtest.WantClass(t, name+", "+action, err, tt.class)
 		}
 	}
 }
@@ -135,12 +100,12 @@ func TestHostileEcho(t *testing.T) {
 		"request id is the key": {200, `{"KeyId":true,"RequestId":"` + accessKey + `"}`, kms.ErrBadAnswer},
 		"and a string":          {200, `{"KeyId":"","Plaintext":"","RequestId":"` + accessKey + `"}`, kms.ErrBadAnswer},
 	} {
-		c, _ := service(t, answering(tt.status, tt.body))
+		c, _ := service(t, cloudtest.Answering(tt.status, tt.body))
 		_, err := c.Decrypt(context.Background(), kms.Blob{Text: canaryBlob}, nil)
-		wantClass(t, name, err, tt.class)
-		clean(t, name, err)
+		cloudtest.WantClass(t, name, err, tt.class)
+		cloudtest.Clean(t, name, err)
 	}
-	c, _ := service(t, answering(400, `{"Code":"InvalidParameter","RequestId":"r"}`))
+	c, _ := service(t, cloudtest.Answering(400, `{"Code":"InvalidParameter","RequestId":"r"}`))
 	_, err := c.Encrypt(context.Background(), keyID, []byte("an InvalidParameter"), nil)
 	if err == nil || !strings.Contains(err.Error(), "InvalidParameter") {
 		t.Errorf("a known code that the plaintext happens to hold: %v", err)
@@ -156,7 +121,7 @@ func TestNetworkErrors(t *testing.T) {
 	refused.Close()
 	plain := httptest.NewServer(http.NotFoundHandler())
 	defer plain.Close()
-	_, trusted := service(t, answering(200, "{}"))
+	_, trusted := service(t, cloudtest.Answering(200, "{}"))
 	ca := caFile(t, trusted)
 	_, port, _ := net.SplitHostPort(trusted.Listener.Addr().String())
 
@@ -178,8 +143,8 @@ func TestNetworkErrors(t *testing.T) {
 		c := clientFor(t, tt.endpoint, tt.ca)
 		for action, call := range everyCall(c) {
 			err := call(context.Background())
-			clean(t, name+", "+action, err)
-			wantClass(t, name+", "+action, err, kms.ErrTransient)
+			cloudtest.Clean(t, name+", "+action, err)
+			cloudtest.WantClass(t, name+", "+action, err, kms.ErrTransient)
 			if err != nil && !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("%s, %s: %v, want %q", name, action, err, tt.want)
 			}
@@ -199,9 +164,9 @@ func TestPanic(t *testing.T) {
 		"transport": {action: "Decrypt", send: func(s *sdkkms.Client) error { _, err := s.Decrypt(sdkkms.CreateDecryptRequest()); return err }},
 		"SDK":       {action: "Decrypt", send: func(*sdkkms.Client) error { panic(fmt.Errorf("canary %s", plaintext)) }},
 	} {
-		_, err := c.try(context.Background(), op, destination{"r", "127.0.0.1:1"}, someCredentials, panicking{})
-		wantClass(t, name, err, kms.ErrBadAnswer)
-		clean(t, name, err)
+		_, err := c.try(context.Background(), op, destination{"r", "127.0.0.1:1"}, someKey, panicking{})
+		cloudtest.WantClass(t, name, err, kms.ErrBadAnswer)
+		cloudtest.Clean(t, name, err)
 	}
 }
 
@@ -210,9 +175,9 @@ func TestSDKError(t *testing.T) {
 	c := clientFor(t, "127.0.0.1:1", "")
 	_, err := c.try(context.Background(), operation{action: "Decrypt", send: func(*sdkkms.Client) error {
 		return &url.Error{Op: "Post", URL: "https://canary/?Plaintext=" + plaintext, Err: io.ErrUnexpectedEOF}
-	}}, destination{"r", "127.0.0.1:1"}, someCredentials, panicking{})
-	wantClass(t, "SDK error", err, kms.ErrBadAnswer)
-	clean(t, "SDK error", err)
+	}}, destination{"r", "127.0.0.1:1"}, someKey, panicking{})
+	cloudtest.WantClass(t, "SDK error", err, kms.ErrBadAnswer)
+	cloudtest.Clean(t, "SDK error", err)
 }
 
 // A request that is not what it must be never leaves.
@@ -239,7 +204,7 @@ func TestGuard(t *testing.T) {
 		}
 		spoil(r)
 		_, err = x.RoundTrip(r) // would panic if it were sent
-		wantClass(t, name, err, kms.ErrInvalid)
-		clean(t, name, err)
+		cloudtest.WantClass(t, name, err, kms.ErrInvalid)
+		cloudtest.Clean(t, name, err)
 	}
 }

@@ -3,11 +3,12 @@ package aliyun
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"net"
 	"net/http"
 	"net/url"
 	"time"
+
+	"github.com/kmsfs/kmsfs/kms/aliyun/scrub"
 )
 
 // newTransport is what all calls share. It is never handed to the SDK, which
@@ -41,7 +42,7 @@ func newTransport(cfg Config, tlsCfg *tls.Config) *http.Transport {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true) // HTTP/2's debug switch prints answers
 	*t = http.Transport{
-		Proxy:                  proxyFor,
+		Proxy:                  scrub.ProxyFor,
 		DialContext:            dialer.DialContext,
 		DialTLSContext:         dialTLS,
 		TLSClientConfig:        tlsCfg,
@@ -56,7 +57,7 @@ func newTransport(cfg Config, tlsCfg *tls.Config) *http.Transport {
 		DisableCompression:     true,
 		OnProxyConnectResponse: func(_ context.Context, _ *url.URL, _ *http.Request, r *http.Response) error {
 			if r.StatusCode != http.StatusOK {
-				return proxyRefusal(r.StatusCode)
+				return scrub.ProxyRefusal(r.StatusCode)
 			}
 			return nil
 		},
@@ -72,17 +73,3 @@ func oneShot(t *http.Transport) *http.Transport {
 	t.DisableKeepAlives = true
 	return t
 }
-
-// proxyFor follows net/http's rules, not the SDK's, which compile each entry of
-// NO_PROXY as a regular expression. net/http's error quotes the proxy's URL,
-// which may hold a password, so ours says only which variable is at fault.
-func proxyFor(r *http.Request) (*url.URL, error) {
-	u, err := http.ProxyFromEnvironment(r)
-	if err != nil {
-		return nil, ErrBadProxy
-	}
-	return u, nil
-}
-
-// ErrBadProxy: the environment names a proxy by something that is no address.
-var ErrBadProxy = errors.New("HTTPS_PROXY is not the address of a proxy")

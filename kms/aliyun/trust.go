@@ -11,10 +11,9 @@ import (
 	"os"
 	"slices"
 	"strings"
-)
 
-// ErrTestOnlyCA: the authority is an emulator's, and allow_emulator is off.
-var ErrTestOnlyCA = errors.New("the authority is marked TEST ONLY and allow_emulator is not set")
+	"github.com/kmsfs/kmsfs/kms/aliyun/scrub"
+)
 
 const maxCAFile = 1 << 20
 
@@ -38,7 +37,7 @@ func rootsFrom(path string, allowEmulator bool) (*x509.CertPool, error) {
 			return nil, errors.New("read ca_file: a certificate in it is malformed")
 		}
 		if !allowEmulator && testOnly(cert) {
-			return nil, fmt.Errorf("read ca_file: %w", ErrTestOnlyCA)
+			return nil, fmt.Errorf("read ca_file: %w", scrub.ErrTestOnlyCA)
 		}
 		pool.AddCert(cert)
 		found = true
@@ -97,7 +96,7 @@ func tlsConfig(roots *x509.CertPool, allowEmulator bool) *tls.Config {
 		cfg.VerifyConnection = func(cs tls.ConnectionState) error {
 			for _, chain := range cs.VerifiedChains {
 				if slices.ContainsFunc(chain, testOnly) {
-					return ErrTestOnlyCA
+					return scrub.ErrTestOnlyCA
 				}
 			}
 			return nil

@@ -16,6 +16,8 @@ import (
 
 	"github.com/kmsfs/kmsfs/kms"
 	"github.com/kmsfs/kmsfs/kms/aliyun"
+	"github.com/kmsfs/kmsfs/kms/aliyun/credentials"
+	"github.com/kmsfs/kmsfs/kms/aliyun/scrub"
 )
 
 // Failure is an error with what the user needs to know beyond its text.
@@ -116,15 +118,15 @@ var hints = []struct {
 	about error
 	hint  string
 }{
-	{aliyun.ErrNoCredentials, giveCredentials},
-	{aliyun.ErrHalfCredentials, giveCredentials},
-	{aliyun.ErrNoProfile, "aliyun configure list shows the profiles there are"},
-	{aliyun.ErrBadProfile, "kmsfs reads config.json as aliyun configure writes it, or an ini file"},
-	{aliyun.ErrBadSource, "choose one of profile or credentials_file, and ram_role; a path must be absolute"},
-	{aliyun.ErrUnsafeFile, "the file and its directories must belong to root or to you, and nobody else may write to them: chmod 600"},
-	{aliyun.ErrProcessRefused, "if that command is to run, with the rights of kmsfs: credential_process=allow"},
-	{aliyun.ErrUnsupportedMode, "modes that work: AK, StsToken, RamRoleArn, ChainableRamRoleArn, EcsRamRole, OIDC, CredentialsURI, CloudSSO, OAuth, External"},
-	{aliyun.ErrTestOnlyCA, "this is the certificate of the KMS emulator; if that is what you want, mount with -o allow_emulator, or set KMSFS_ALLOW_EMULATOR=1 for the other commands"},
+	{credentials.ErrNone, giveCredentials},
+	{credentials.ErrHalf, giveCredentials},
+	{credentials.ErrNoProfile, "aliyun configure list shows the profiles there are"},
+	{credentials.ErrBadProfile, "kmsfs reads config.json as aliyun configure writes it, or an ini file"},
+	{credentials.ErrBadSource, "choose one of profile or credentials_file, and ram_role; a path must be absolute"},
+	{credentials.ErrUnsafeFile, "the file and its directories must belong to root or to you, and nobody else may write to them: chmod 600"},
+	{credentials.ErrProcessRefused, "if that command is to run, with the rights of kmsfs: credential_process=allow"},
+	{credentials.ErrUnsupportedMode, "modes that work: AK, StsToken, RamRoleArn, ChainableRamRoleArn, EcsRamRole, OIDC, CredentialsURI, CloudSSO, OAuth, External"},
+	{scrub.ErrTestOnlyCA, "this is the certificate of the KMS emulator; if that is what you want, mount with -o allow_emulator, or set KMSFS_ALLOW_EMULATOR=1 for the other commands"},
 	{aliyun.ErrUnsafeEnvironment, "unset the variable: it would print secrets"},
 	{aliyun.ErrBadRegion, "a region looks like cn-hangzhou; set ALIBABA_CLOUD_REGION_ID or give --region"},
 	{aliyun.ErrBadEndpoint, "an endpoint looks like kms.cn-hangzhou.aliyuncs.com or 127.0.0.1:8443"},

@@ -5,12 +5,14 @@ import (
 
 	"github.com/kmsfs/kmsfs/kms"
 	"github.com/kmsfs/kmsfs/kms/aliyun"
+	"github.com/kmsfs/kmsfs/kms/aliyun/credentials"
+	"github.com/kmsfs/kmsfs/kms/aliyun/scrub"
 )
 
 // Every class of error that a user can do something about has a hint.
 func TestHints(t *testing.T) {
-	for _, err := range []error{aliyun.ErrNoCredentials, aliyun.ErrHalfCredentials, aliyun.ErrTestOnlyCA, aliyun.ErrUnsafeEnvironment, aliyun.ErrBadRegion, aliyun.ErrBadEndpoint, aliyun.ErrNoProfile,
-		aliyun.ErrBadProfile, aliyun.ErrBadSource, aliyun.ErrUnsafeFile, aliyun.ErrProcessRefused, aliyun.ErrUnsupportedMode,
+	for _, err := range []error{credentials.ErrNone, credentials.ErrHalf, scrub.ErrTestOnlyCA, aliyun.ErrUnsafeEnvironment, aliyun.ErrBadRegion, aliyun.ErrBadEndpoint, credentials.ErrNoProfile,
+		credentials.ErrBadProfile, credentials.ErrBadSource, credentials.ErrUnsafeFile, credentials.ErrProcessRefused, credentials.ErrUnsupportedMode,
 		kms.ErrAuthentication, kms.ErrDenied, kms.ErrKeyState, kms.ErrBadCiphertext, kms.ErrTransient} {
 		if hintFor(err) == "" {
 			t.Errorf("%v has no hint", err)
