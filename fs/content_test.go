@@ -27,10 +27,15 @@ type sealed struct{ kms.Blob }
 
 func (s sealed) Under(func(string) bool) kms.Ciphertext { return s }
 
-func TestParsedIsBounded(t *testing.T) {
-	p := newParsed(blobs.Recogniser{})
-	for i := range 5_000 {
-		p.parse(fmt.Appendf(nil, "no ciphertext %d %s", i, strings.Repeat("x", i%3000)))
+// allIsBlob takes whatever it is given for a ciphertext.
+type allIsBlob struct{}
+
+func (allIsBlob) Recognise(file []byte) kms.Ciphertext { return sealed{kms.Blob{Text: string(file)}} }
+
+func TestParsedIsBoundedByWeight(t *testing.T) {
+	p := newParsed(allIsBlob{})
+	for i := range 20_000 {
+		p.parse(fmt.Appendf(nil, "%d %s", i, strings.Repeat("x", i%3000)))
 		if p.bytes > parsedMax || p.bytes < 0 {
 			t.Fatalf("%d contents weigh %d", p.known.Len(), p.bytes)
 		}
