@@ -100,7 +100,7 @@ func (f *FS) readFast(r *session.Request, in *fuse.ReadIn, buf []byte) ([]byte, 
 	if n.plain {
 		return f.readPlainNode(r, n, in, buf)
 	}
-	rec := audit.Open{Begun: now(), Path: n.rel, Hash: n.hash}
+	rec := audit.Open{Event: audit.Decrypted, Begun: now(), Path: n.rel, Hash: n.hash}
 	h, status := f.handleOf(n, &rec)
 	if status.Ok() {
 		lease, err := f.lease(kms.WithCaller(r.Context(), in.Uid), h)
@@ -108,7 +108,10 @@ func (f *FS) readFast(r *session.Request, in *fuse.ReadIn, buf []byte) ([]byte, 
 			if !lease.Hit() {
 				rec.Caller, rec.RequestID, rec.Stale = f.caller(r), lease.Origin(), lease.Stale()
 				rec.KeyVersion = lease.Group()
-				f.audit.Decrypted(&rec, 0)
+				if status := f.record(&rec, fuse.OK); !status.Ok() {
+					lease.Release()
+					return nil, status
+				}
 			}
 			f.pages.DropWith(in.NodeId, f.plaintextOf(h), func() time.Duration { return pagesFor(lease) })
 			return readResult(r, lease, in), fuse.OK
@@ -116,7 +119,7 @@ func (f *FS) readFast(r *session.Request, in *fuse.ReadIn, buf []byte) ([]byte, 
 		rec.Err, status = err, loadStatus(err)
 	}
 	rec.Caller = f.caller(r)
-	f.audit.Decrypted(&rec, syscall.Errno(status))
+	status = f.record(&rec, status)
 	f.holdBack(r, rec.Begun)
 	return nil, status
 }

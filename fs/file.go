@@ -40,37 +40,41 @@ func (f *FS) Open(r *session.Request, in *fuse.OpenIn, out *fuse.OpenOut) fuse.S
 	if n.plain && !f.cfg.Plain {
 		return fuse.EACCES // no name leads to such a node; a listing that raced with a rename must not either
 	}
-	rec := &record{Open: audit.Open{Begun: now(), Caller: f.caller(r), Path: n.rel}, log: f.audit}
+	rec := &audit.Open{Event: audit.Opened, Begun: now(), Caller: f.caller(r), Path: n.rel}
 	if n.plain {
-		status := f.openPlain(n, in.Pid, retry, &rec.Open, out)
-		if status != fuse.Status(syscall.ESTALE) {
-			r.After = rec
-		}
-		return status
+		return f.opened(rec, out, f.openPlain(n, in.Pid, retry, rec, out))
 	}
 	o := &opening{FS: f, ctx: kms.WithCaller(r.Context(), in.Uid), node: n, tid: in.Pid, at: at, retry: retry}
-	status := o.run(&rec.Open)
+	status := o.run(rec)
 	if status == fuse.Status(syscall.EBADMSG) && o.ctx.Err() != nil {
 		status = fuse.EINTR // the caller gave up before the writer had finished
 	}
+	out.Fh = o.fh
+	return f.opened(rec, out, status)
+}
+
+// opened records an OPEN, and then decides: what cannot be recorded is not
+// open.
+func (f *FS) opened(rec *audit.Open, out *fuse.OpenOut, status fuse.Status) fuse.Status {
 	if status == fuse.Status(syscall.ESTALE) {
 		return status // the same open(2) comes back at once
 	}
-	if status.Ok() {
-		out.Fh, out.OpenFlags = o.fh, fuse.FOPEN_DIRECT_IO
+	decided := f.record(rec, status)
+	if status.Ok() && !decided.Ok() {
+		f.handles.release(out.Fh)
 	}
-	r.After = rec
+	out.OpenFlags = fuse.FOPEN_DIRECT_IO
+	return decided
+}
+
+// record records what somebody is about to be answered, and returns the answer.
+func (f *FS) record(rec *audit.Open, status fuse.Status) fuse.Status {
+	rec.Result = syscall.Errno(status)
+	if err := f.audit.Record(*rec); err != nil {
+		return fuse.EIO
+	}
 	return status
 }
-
-// record is written once an opener has been answered.
-type record struct {
-	audit.Open
-	log *audit.Log
-}
-
-// Answered implements session.Request.After.
-func (r *record) Answered(status fuse.Status) { r.log.Opened(&r.Open, syscall.Errno(status)) }
 
 // opening is one OPEN of a ciphertext file.
 type opening struct {
@@ -192,7 +196,6 @@ func (f *FS) openPlain(n *node, tid uint32, retry bool, r *audit.Open, out *fuse
 		r.Err = errors.New("too many plain files are open, or too many of them by this user")
 		return sourceStatus(err)
 	}
-	out.OpenFlags = fuse.FOPEN_DIRECT_IO
 	return fuse.OK
 }
 
@@ -212,11 +215,10 @@ func (f *FS) Read(r *session.Request, in *fuse.ReadIn, buf []byte) ([]byte, fuse
 	if h.plain != nil {
 		return f.preadInto(r, int(h.plain.Fd()), in, buf)
 	}
+	begun := now()
 	lease, err := f.lease(kms.WithCaller(r.Context(), in.Uid), h)
 	if err != nil {
-		status := loadStatus(err)
-		f.audit.Unreadable(h.rel, f.caller(r), syscall.Errno(status), err)
-		return nil, status
+		return nil, f.record(&audit.Open{Event: audit.Reread, Begun: begun, Caller: f.caller(r), Path: h.rel, Err: err}, loadStatus(err))
 	}
 	switch {
 	case in.ReadFlags&fuse.READ_LOCKOWNER != 0: // past the page cache: only such a READ has an owner

@@ -91,7 +91,7 @@ func New(cfg Config) (*FS, error) {
 	}
 	f := &FS{
 		cfg:     cfg,
-		audit:   audit.New(cfg.Log),
+		audit:   audit.New(cfg.Log, false),
 		source:  src,
 		nodes:   newNodes(&node{id: rootID, kind: source.ModeDir}),
 		parsed:  newParsed(cfg.Recogniser),
@@ -124,6 +124,7 @@ func (f *FS) clockJumped() {
 
 // release lets go of what was held for the kernel.
 func (f *FS) release() {
+	f.audit.Flush()
 	f.clock.close()
 	f.names.Close()
 	f.pages.Close()

@@ -36,9 +36,9 @@ func (f *FS) Lookup(r *session.Request, name string, out *fuse.EntryOut) fuse.St
 		err := f.learnSize(kms.WithCaller(r.Context(), r.Uid), n, c)
 		end()
 		if err != nil {
-			status := loadStatus(err) // there will be no OPEN to record it
-			f.audit.Opened(&audit.Open{Begun: seen, Caller: f.caller(r), Path: n.rel, Hash: c.hash, KeyVersion: c.blob.KeyVersionID, Err: err}, syscall.Errno(status))
-			return status
+			// There will be no OPEN to record it.
+			return f.record(&audit.Open{Event: audit.Opened, Begun: seen, Caller: f.caller(r), Path: n.rel, Hash: c.hash, KeyVersion: c.blob.KeyVersionID, Err: err},
+				loadStatus(err))
 		}
 	}
 	n, status := f.enter(r, n, out)

@@ -33,7 +33,10 @@ func (f *FS) Quiesce(patience time.Duration) bool { return f.notifications.Quies
 // Stop ends the serving for a successor: nothing is lost, and nothing is
 // unmounted. What was not answered within the time given is in the journal;
 // then it returns false, and an answer may still be given.
-func (f *FS) Stop(patience time.Duration) bool { return f.session.Stop(patience, f.nodes.fileIDs()) }
+func (f *FS) Stop(patience time.Duration) bool {
+	defer f.audit.Flush()
+	return f.session.Stop(patience, f.nodes.fileIDs())
+}
 
 // Dismiss ends all loads with an error, and every later one: the end is near, and
 // there is no successor.
@@ -41,7 +44,10 @@ func (f *FS) Dismiss() { f.cfg.Cache.Close() }
 
 // Abandon leaves what is under way after a Stop to a successor: from now on
 // nothing is answered any more, and no plaintext is in use.
-func (f *FS) Abandon() { f.session.Abandon() }
+func (f *FS) Abandon() {
+	f.session.Abandon()
+	f.audit.Flush()
+}
 
 // Restart serves on after a Quiesce, and a Stop, that no successor followed.
 func (f *FS) Restart() {

@@ -19,24 +19,30 @@ import (
 	"github.com/kmsfs/kmsfs/kms"
 )
 
-// Log writes the records, and keeps what is told of them later.
+// Log records what was decided, and keeps what is told of it later.
 type Log struct {
 	to       *slog.Logger
+	queue    queue
 	threads  threads
 	failures failures
 	outage   outage
 }
 
-// New writes to a logger.
-func New(to *slog.Logger) *Log {
-	return &Log{to: to, threads: threads{of: map[uint32]uint32{}}, failures: failures{of: map[string]Failure{}}}
+// New writes to a logger. Where records are required, what cannot be recorded
+// is not to be opened.
+func New(to *slog.Logger, required bool) *Log {
+	l := &Log{to: to, threads: threads{of: map[uint32]uint32{}}, failures: failures{of: map[string]Failure{}}}
+	l.queue.init(required, l.write, func(n int) { to.Warn("records lost", "records", n) })
+	return l
 }
 
 // Open is the record of one open: who, what, with which result.
 type Open struct {
+	Event      Event
 	Begun      time.Time
 	Caller     Caller
 	Path       string
+	Result     syscall.Errno     // what the caller is answered
 	Hash       [sha256.Size]byte // of the ciphertext
 	KeyVersion string            // of the ciphertext; empty while nobody knows it
 	RequestID  string            // of the call that decrypted it
@@ -45,53 +51,60 @@ type Open struct {
 	Err        error
 }
 
-// Opened records an open.
-func (l *Log) Opened(r *Open, result syscall.Errno) { l.record("open", r, result) }
+// Event is what a record is of.
+type Event string
 
-// Decrypted records what open=fast sees of a reader: a call, or its failure.
-func (l *Log) Decrypted(r *Open, result syscall.Errno) { l.record("decrypt", r, result) }
+const (
+	Opened    Event = "open"
+	Decrypted Event = "decrypt" // what open=fast sees of a reader: a call, or its failure
+	Reread    Event = "read"    // of a descriptor whose version had to be decrypted again
+)
 
-func (l *Log) record(what string, r *Open, result syscall.Errno) {
+// Record takes the record of an open before the opener is answered. An error
+// means that there will be none: then the open must fail. Writing is
+// not waited for.
+func (l *Log) Record(o Open) error { return l.queue.put(o, time.Now()) }
+
+// Flush writes what was recorded so far.
+func (l *Log) Flush() { l.queue.flush() }
+
+// write writes one record. Its time is that of the answer.
+func (l *Log) write(o *Open, at time.Time) error {
 	level := slog.LevelInfo
-	if result != 0 {
+	if o.Result != 0 {
 		level = slog.LevelWarn
 	}
 	ctx := context.Background()
 	if !l.to.Enabled(ctx, level) {
-		return
+		return nil
 	}
+	r := slog.NewRecord(at, level, string(o.Event), 0)
 	a := append(make([]slog.Attr, 0, 14),
-		slog.Uint64("uid", uint64(r.Caller.UID)), slog.Uint64("gid", uint64(r.Caller.GID)), slog.Uint64("tgid", uint64(r.Caller.TGID)),
-		slog.String("path", Printable(r.Path)),
-		slog.String("result", resultName(result)),
-		slog.String("duration", milliseconds(time.Since(r.Begun))))
-	if r.Hash != [sha256.Size]byte{} {
-		a = append(a, slog.String("ciphertext", hex.EncodeToString(r.Hash[:8])))
-		if r.KeyVersion != "" {
-			a = append(a, slog.String("key_version", r.KeyVersion))
+		slog.Uint64("uid", uint64(o.Caller.UID)), slog.Uint64("gid", uint64(o.Caller.GID)), slog.Uint64("tgid", uint64(o.Caller.TGID)),
+		slog.String("path", Printable(o.Path)),
+		slog.String("result", resultName(o.Result)),
+		slog.String("duration", milliseconds(at.Sub(o.Begun))))
+	if o.Hash != [sha256.Size]byte{} {
+		a = append(a, slog.String("ciphertext", hex.EncodeToString(o.Hash[:8])))
+		if o.KeyVersion != "" {
+			a = append(a, slog.String("key_version", o.KeyVersion))
 		}
-		a = append(a, slog.Bool("cached", r.Cached))
+		a = append(a, slog.Bool("cached", o.Cached))
 	}
-	if r.Stale {
+	if o.Stale {
 		a = append(a, slog.Bool("stale", true))
 	}
-	if r.RequestID != "" {
-		a = append(a, slog.String("request_id", r.RequestID))
+	if o.RequestID != "" {
+		a = append(a, slog.String("request_id", o.RequestID))
 	}
-	if r.Err != nil {
-		a = append(a, slog.String("error", Printable(r.Err.Error())))
-		if e, ok := errors.AsType[*kms.Error](r.Err); ok && e.Hint != "" {
+	if o.Err != nil {
+		a = append(a, slog.String("error", Printable(o.Err.Error())))
+		if e, ok := errors.AsType[*kms.Error](o.Err); ok && e.Hint != "" {
 			a = append(a, slog.String("hint", e.Hint))
 		}
 	}
-	l.to.LogAttrs(ctx, level, what, a...)
-}
-
-// Unreadable reports a descriptor that could not be read any more: its version
-// had to be decrypted again and was not.
-func (l *Log) Unreadable(path string, c Caller, result syscall.Errno, err error) {
-	l.to.Warn("read", "uid", c.UID, "gid", c.GID, "tgid", c.TGID, "path", Printable(path),
-		"result", resultName(result), "error", Printable(err.Error()))
+	r.AddAttrs(a...)
+	return l.to.Handler().Handle(ctx, r)
 }
 
 // milliseconds is a duration in plain ASCII, unlike its String.

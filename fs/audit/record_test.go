@@ -18,26 +18,28 @@ import (
 // name cannot begin another record.
 func TestRecords(t *testing.T) {
 	var out bytes.Buffer
-	l := New(slog.New(slog.NewTextHandler(&out, nil)))
+	l := New(slog.New(slog.NewTextHandler(&out, nil)), false)
 	who := Caller{UID: 33, GID: 34, TGID: 7}
 	hash := [32]byte{0xab, 1}
 	for _, c := range []struct {
-		record func()
-		want   string
+		open Open
+		want string
 	}{
-		{func() { l.Opened(&Open{Begun: time.Now(), Caller: who, Path: "d/key"}, 0) },
+		{Open{Event: Opened, Begun: time.Now(), Caller: who, Path: "d/key"},
 			`level=INFO msg=open uid=33 gid=34 tgid=7 path=d/key result=ok duration=DURATION`},
-		{func() {
-			l.Opened(&Open{Begun: time.Now(), Caller: who, Path: "a\nlevel=INFO", Hash: hash, KeyVersion: "v", RequestID: "r", Cached: true, Stale: true, Err: errors.New("no\nway")}, syscall.EACCES)
-		},
+		{Open{Event: Opened, Begun: time.Now(), Caller: who, Path: "a\nlevel=INFO", Result: syscall.EACCES, Hash: hash,
+			KeyVersion: "v", RequestID: "r", Cached: true, Stale: true, Err: errors.New("no\nway")},
 			`level=WARN msg=open uid=33 gid=34 tgid=7 path="\"a\\nlevel=INFO\"" result="13=permission denied" duration=DURATION ciphertext=ab01000000000000 key_version=v cached=true stale=true request_id=r error="\"no\\nway\""`},
-		{func() { l.Decrypted(&Open{Begun: time.Now(), Path: "a", Hash: hash}, 0) },
+		{Open{Event: Decrypted, Begun: time.Now(), Path: "a", Hash: hash},
 			`level=INFO msg=decrypt uid=0 gid=0 tgid=0 path=a result=ok duration=DURATION ciphertext=ab01000000000000 cached=false`},
-		{func() { l.Unreadable("a", who, syscall.EIO, errors.New("gone")) },
-			`level=WARN msg=read uid=33 gid=34 tgid=7 path=a result="5=input/output error" error=gone`},
+		{Open{Event: Reread, Begun: time.Now(), Caller: who, Path: "a", Result: syscall.EIO, Err: errors.New("gone")},
+			`level=WARN msg=read uid=33 gid=34 tgid=7 path=a result="5=input/output error" duration=DURATION error=gone`},
 	} {
 		out.Reset()
-		c.record()
+		if err := l.Record(c.open); err != nil {
+			t.Error(err)
+		}
+		l.Flush()
 		_, got, _ := strings.Cut(strings.TrimSuffix(out.String(), "\n"), " ") // without the time
 		got = regexp.MustCompile(`duration=[0-9.]+ms`).ReplaceAllString(got, "duration=DURATION")
 		if got != c.want {
@@ -48,7 +50,7 @@ func TestRecords(t *testing.T) {
 
 // Failures are counted by class; the last of each is kept, in plain ASCII.
 func TestFailures(t *testing.T) {
-	l := New(slog.New(slog.DiscardHandler))
+	l := New(slog.New(slog.DiscardHandler), true)
 	denied := &kms.Error{Class: kms.ErrDenied, Action: "Decrypt", RequestID: "r1"}
 	l.Failed("a", denied)
 	l.Failed("b\n", denied)

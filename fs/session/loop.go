@@ -171,9 +171,6 @@ func (r *reader) serve() {
 	if wanted {
 		r.send(h.Unique, status)
 	}
-	if r.request.After != nil {
-		r.request.After.Answered(status)
-	}
 	r.finish()
 }
 

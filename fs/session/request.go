@@ -12,9 +12,6 @@ import (
 type Request struct {
 	*fuse.InHeader // who asks, and about which node
 
-	// After is told the answer's status once it has been written, on the time
-	// of the asker's wake-up.
-	After interface{ Answered(fuse.Status) }
 	// Lent is what the answer to a READ lies in. It is released once that has
 	// been written.
 	Lent interface{ Release() }

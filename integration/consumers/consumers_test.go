@@ -207,11 +207,7 @@ func deploy(t *testing.T, l *lab.Lab, m *harness.Mounted) string {
 func readable(t *testing.T, m *harness.Mounted, names ...string) {
 	t.Helper()
 	for _, name := range names {
-		for begun := time.Now(); !canRead(m.Path(name)); time.Sleep(20 * time.Millisecond) {
-			if time.Since(begun) > harness.Patience {
-				t.Fatalf("%s cannot be read:\n%s", name, m.Tail())
-			}
-		}
+		harness.Eventually(t, name+" can be read", func() bool { return canRead(m.Path(name)) }, m.Tail)
 	}
 }
 

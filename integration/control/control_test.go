@@ -128,13 +128,10 @@ func TestControlSurvivesStalledClients(t *testing.T) {
 	if _, err := io.ReadAll(first); errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Error("the stalled client is never let go")
 	}
-	for begun := time.Now(); ; time.Sleep(50 * time.Millisecond) {
-		if _, err := l.Kmsfs(nil, "status", m.Point); err == nil {
-			break
-		} else if time.Since(begun) > harness.Patience {
-			t.Fatal(err)
-		}
-	}
+	harness.Eventually(t, "status answers once they are let go", func() bool {
+		_, err := l.Kmsfs(nil, "status", m.Point)
+		return err == nil
+	})
 	stall()
 	begun = time.Now()
 	m.Stop(t)

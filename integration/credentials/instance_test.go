@@ -65,23 +65,15 @@ func TestInstanceRole(t *testing.T) {
 		t.Errorf("%d keys were issued for %d reads", n, reads.Load())
 	}
 	i.gone.Store(true)
-	for begun := time.Now(); ; time.Sleep(50 * time.Millisecond) {
-		if _, err := os.ReadFile(mnt + "/0"); err != nil {
-			break
-		}
-		if time.Since(begun) > harness.Patience {
-			t.Fatal("read on without a role")
-		}
-	}
+	harness.Eventually(t, "no read without a role", func() bool {
+		_, err := os.ReadFile(mnt + "/0")
+		return err != nil
+	})
 	i.gone.Store(false)
-	for begun := time.Now(); ; time.Sleep(50 * time.Millisecond) {
-		if _, err := os.ReadFile(mnt + "/0"); err == nil {
-			break
-		}
-		if time.Since(begun) > harness.Patience {
-			t.Fatalf("the role is back, and nobody sees it:\n%s", harness.Read(t, log))
-		}
-	}
+	harness.Eventually(t, "reads once the role is back", func() bool {
+		_, err := os.ReadFile(mnt + "/0")
+		return err == nil
+	}, func() string { return harness.Read(t, log) })
 	if text := harness.Read(t, log); strings.Contains(text, "STS.") || strings.Contains(text, "CAIS") || !strings.Contains(text, "credentials could not be obtained") {
 		t.Errorf("the log: %s", text)
 	}

@@ -223,11 +223,7 @@ func (f failure) test(t *testing.T) {
 
 // checkOld is about a file past its TTL.
 func (f failure) checkOld(s *failing) {
-	for begun := time.Now(); harness.StatusOf(s.T, s.Lab, s.brief.Point).Cache.Stale == 0; time.Sleep(50 * time.Millisecond) {
-		if time.Since(begun) > harness.Patience {
-			s.Fatal("the old file does not get old")
-		}
-	}
+	harness.Eventually(s.T, "the old file is past its TTL", func() bool { return harness.StatusOf(s.T, s.Lab, s.brief.Point).Cache.Stale > 0 })
 	begun := time.Now()
 	b, err := os.ReadFile(s.brief.Path("old"))
 	if took := time.Since(begun); took > staleBound {
@@ -267,13 +263,11 @@ var requestID = regexp.MustCompile(`RequestId [0-9A-Fa-f]{8}-[0-9A-Fa-f-]{27}`)
 // a moment.
 func (s *failing) recovers(path, want string) {
 	s.T.Helper()
-	for begun := time.Now(); ; time.Sleep(50 * time.Millisecond) {
+	harness.Eventually(s.T, path+" reads after the failure", func() bool {
 		b, err := os.ReadFile(path)
-		if err == nil && string(b) == want {
-			return
+		if err == nil && string(b) != want {
+			s.Fatalf("%s, after the failure: %q", path, b)
 		}
-		if err == nil || time.Since(begun) > harness.Patience {
-			s.Fatalf("%s, after the failure: %q, %v\n%s", path, b, err, s.Tail())
-		}
-	}
+		return err == nil
+	}, s.Tail)
 }

@@ -130,15 +130,9 @@ func testHangingService(t *testing.T, mode string) {
 		}
 	}
 	waiting(0)
-	for begun := time.Now(); ; time.Sleep(50 * time.Millisecond) {
-		after := m.Descriptors(t)
-		if len(after) <= len(before) {
-			break
-		}
-		if time.Since(begun) > harness.Patience {
-			t.Fatalf("descriptors before:\n%s\nand after:\n%s", strings.Join(before, "\n"), strings.Join(after, "\n"))
-		}
-	}
+	harness.Eventually(t, "no more descriptors than before", func() bool { return len(m.Descriptors(t)) <= len(before) }, func() string {
+		return "before:\n" + strings.Join(before, "\n") + "\nafter:\n" + strings.Join(m.Descriptors(t), "\n")
+	})
 }
 
 // requests returns a function that waits until the kernel has so many requests
@@ -161,14 +155,10 @@ func requests(t *testing.T, m *harness.Mounted) func(want int) {
 	file := filepath.Join(control, strconv.FormatUint(uint64(unix.Minor(st.Dev)), 10), "waiting")
 	return func(want int) {
 		t.Helper()
-		for begun := time.Now(); ; time.Sleep(time.Millisecond) {
-			got := strings.TrimSpace(harness.Read(t, file))
-			if got == strconv.Itoa(want) {
-				return
-			}
-			if time.Since(begun) > harness.Patience {
-				t.Fatalf("%s requests wait, want %d", got, want)
-			}
-		}
+		got := ""
+		harness.Eventually(t, strconv.Itoa(want)+" requests wait", func() bool {
+			got = strings.TrimSpace(harness.Read(t, file))
+			return got == strconv.Itoa(want)
+		}, func() string { return got + " requests wait" })
 	}
 }

@@ -81,11 +81,7 @@ func TestHangingServiceLeavesNoGoroutine(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for begun := time.Now(); service.calls.Load() == 0; time.Sleep(time.Millisecond) {
-		if time.Since(begun) > harness.Patience {
-			t.Fatal("no call")
-		}
-	}
+	harness.Eventually(t, "a call hangs", func() bool { return service.calls.Load() > 0 })
 	for _, cat := range cats[:readers/2] {
 		cat.Process.Signal(os.Interrupt)
 	}

@@ -81,7 +81,7 @@ func TestStale(t *testing.T) {
 					if begun.Sub(after) > ttl {
 						served++
 					}
-					time.Sleep(20 * time.Millisecond)
+					time.Sleep(20 * time.Millisecond) // the pace of a reader, not a wait for anything
 				}
 				if served == 0 {
 					t.Error("nothing was served stale")
@@ -117,7 +117,7 @@ func TestRefusalEndsStale(t *testing.T) {
 				harness.Read(t, m.Path("a"))
 				away := meets(map[string]any{"status": 503})
 				away(t, l)
-				time.Sleep(2 * time.Second)
+				harness.Eventually(t, "the TTL is over", func() bool { return harness.StatusOf(t, l, m.Point).Cache.Stale == 1 })
 				if got := harness.Read(t, m.Path("a")); got != "secret" {
 					t.Fatalf("reads %q", got)
 				}
@@ -162,7 +162,7 @@ func TestKeyDisabledBehindABlock(t *testing.T) {
 		s.disableKey()
 		for time.Since(loaded) < ttl+stale+harness.ReadSlack(mode) { // it does not help to ask
 			os.ReadFile(m.Path("a"))
-			time.Sleep(20 * time.Millisecond)
+			time.Sleep(20 * time.Millisecond) // the pace of a reader, not a wait for anything
 		}
 		if b, err := os.ReadFile(m.Path("a")); err == nil {
 			t.Errorf("served %v after its load: %q", time.Since(loaded), b)
@@ -191,7 +191,7 @@ func TestStaleDoesNotWaitForTheBreaker(t *testing.T) {
 			harness.Read(t, m.Path("f"+harness.Itoa(i)))
 		}
 		meets(map[string]any{"hang": true})(t, l)
-		time.Sleep(2 * time.Second)
+		harness.Eventually(t, "the TTL of all is over", func() bool { return harness.StatusOf(t, l, m.Point).Cache.Stale == files })
 		for i := range 4 {
 			harness.Read(t, m.Path("f"+harness.Itoa(i)))
 		}

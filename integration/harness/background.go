@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -69,13 +68,12 @@ func (h *Background) PIDs() (holder, server int) {
 // ServerOtherThan waits for a server that is not the one that was killed.
 func (h *Background) ServerOtherThan(t testing.TB, old int) int {
 	t.Helper()
-	for late := time.Now().Add(Patience); time.Now().Before(late); time.Sleep(5 * time.Millisecond) {
-		if _, server := h.PIDs(); server != 0 && server != old {
-			return server
-		}
-	}
-	t.Fatal("there is no successor")
-	return 0
+	server := 0
+	Eventually(t, "there is a successor of process "+Itoa(old), func() bool {
+		_, server = h.PIDs()
+		return server != 0 && server != old
+	})
+	return server
 }
 
 // Umount ends the mount as a user would.

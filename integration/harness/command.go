@@ -44,28 +44,6 @@ func TryMount(t *testing.T, l *lab.Lab, env []string, source, options string) (m
 	return mnt, log, o
 }
 
-// ReadWithin reads in a process of its own, so that a file that blocks cannot
-// take the test with it.
-func ReadWithin(t *testing.T, path string, limit time.Duration) ([]byte, error) {
-	t.Helper()
-	type result struct {
-		b   []byte
-		err error
-	}
-	done := make(chan result, 1)
-	go func() {
-		b, err := os.ReadFile(path)
-		done <- result{b, err}
-	}()
-	select {
-	case r := <-done:
-		return r.b, r.err
-	case <-time.After(limit):
-		t.Fatalf("reading %s takes longer than %v", path, limit)
-		return nil, nil
-	}
-}
-
 // Built is a program of the tests, and compiled when one of them needs it. On
 // a machine without a compiler it has been before.
 func Built(t testing.TB, directory string) string {

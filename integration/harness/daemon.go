@@ -63,12 +63,7 @@ func (d *Daemon) Signal(t *testing.T, s syscall.Signal) {
 }
 
 func (d *Daemon) Ended() bool {
-	select {
-	case <-d.done:
-		return true
-	default:
-		return false
-	}
+	return isClosed(d.done)
 }
 
 func (d *Daemon) name() string { return filepath.Base(d.Cmd.Path) }
@@ -82,14 +77,16 @@ func (d *Daemon) Log() string {
 // Until waits for something that the server should do.
 func (d *Daemon) Until(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for begun := time.Now(); !done(); time.Sleep(5 * time.Millisecond) {
-		if time.Since(begun) > Patience {
-			t.Fatalf("%s: no %s:\n%s", d.name(), what, d.Log())
+	Eventually(t, d.name()+": "+what, func() bool {
+		ended := d.Ended() // before the last look
+		if done() {
+			return true
 		}
-		if d.Ended() && !done() {
+		if ended {
 			t.Fatalf("%s ended before %s:\n%s", d.name(), what, d.Log())
 		}
-	}
+		return false
+	}, d.Log)
 }
 
 // End waits for the server to end by itself.

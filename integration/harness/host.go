@@ -139,12 +139,10 @@ func (h *Host) Journal(t testing.TB, unit string) string {
 // Until waits for something that should come by itself.
 func (h *Host) Until(t testing.TB, unit, what string, done func() bool) {
 	t.Helper()
-	for begun := time.Now(); !done(); time.Sleep(20 * time.Millisecond) {
-		if time.Since(begun) > Patience {
-			status, _ := h.Run("systemctl", "status", "--no-pager", "--full", unit)
-			t.Fatalf("not %s:\n%s", what, status)
-		}
-	}
+	Eventually(t, what, done, func() string {
+		status, _ := h.Run("systemctl", "status", "--no-pager", "--full", unit)
+		return status
+	})
 }
 
 // ProcessesOf are those of a unit.

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/kmsfs/kmsfs/integration/clients"
 	"github.com/kmsfs/kmsfs/integration/lab"
@@ -96,15 +95,24 @@ func SealMany(t *testing.T, l *lab.Lab, files int, tag string) string {
 // Flush flushes when the rate allows it, and returns what was printed.
 func Flush(t testing.TB, l *lab.Lab, args ...string) string {
 	t.Helper()
-	for begun := time.Now(); ; time.Sleep(100 * time.Millisecond) {
-		out, err := l.Command(append([]string{"flush"}, args...)...).CombinedOutput()
-		if err == nil {
-			return string(out)
-		}
-		if !strings.Contains(string(out), "too many flushes") || time.Since(begun) > Patience {
-			t.Fatalf("flush %q: %v\n%s", args, err, out)
-		}
+	out, err := TryFlush(t, l, args...)
+	if err != nil {
+		t.Fatalf("flush %q: %v\n%s", args, err, out)
 	}
+	return out
+}
+
+// TryFlush flushes when the rate allows it, and returns what was printed and
+// whether it was done.
+func TryFlush(t testing.TB, l *lab.Lab, args ...string) (out string, err error) {
+	t.Helper()
+	Eventually(t, "the rate allows a flush", func() bool {
+		var b []byte
+		b, err = l.Command(append([]string{"flush"}, args...)...).CombinedOutput()
+		out = string(b)
+		return err == nil || !strings.Contains(out, "too many flushes")
+	})
+	return out, err
 }
 
 // Cost is how many calls the service sees during f.

@@ -3,6 +3,7 @@ package harness
 import (
 	"bufio"
 	"bytes"
+	"fmt"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -33,7 +34,6 @@ type Mounted struct {
 	Cmd  *exec.Cmd
 	mu   sync.Mutex
 	log  bytes.Buffer
-	more chan struct{} // closed and renewed at each line
 	Done chan struct{} // closed when the process's log has ended
 }
 
@@ -75,7 +75,7 @@ func (m *Mounted) Start(t testing.TB, l *lab.Lab, options ...string) {
 // Launch starts the process and collects its log.
 func (m *Mounted) Launch(t testing.TB) {
 	t.Helper()
-	m.more, m.Done = make(chan struct{}), make(chan struct{})
+	m.Done = make(chan struct{})
 	m.Cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	stderr, err := m.Cmd.StderrPipe()
 	if err != nil {
@@ -91,8 +91,6 @@ func (m *Mounted) Launch(t testing.TB) {
 		for s.Scan() {
 			m.mu.Lock()
 			m.log.Write(append(s.Bytes(), '\n'))
-			close(m.more)
-			m.more = make(chan struct{})
 			m.mu.Unlock()
 		}
 		close(m.Done)
@@ -118,14 +116,9 @@ func (m *Mounted) Log() string {
 // WaitLog waits for a line that contains all the words, and returns it.
 func (m *Mounted) WaitLog(t testing.TB, words ...string) string {
 	t.Helper()
-	late := time.After(Patience)
-	for {
-		m.mu.Lock()
-		more := m.more
-		m.mu.Unlock()
-		if m.service != "" {
-			more = soon()
-		}
+	found := ""
+	Eventually(t, fmt.Sprintf("a line with %q", words), func() bool {
+		ended := m.service == "" && isClosed(m.Done) // before the last look
 	lines:
 		for line := range strings.Lines(m.Log()) {
 			for _, w := range words {
@@ -133,15 +126,23 @@ func (m *Mounted) WaitLog(t testing.TB, words ...string) string {
 					continue lines
 				}
 			}
-			return strings.TrimSpace(line)
+			found = strings.TrimSpace(line)
+			return true
 		}
-		select {
-		case <-more:
-		case <-m.Done:
+		if ended {
 			t.Fatalf("the process ended without the line %q:\n%s", words, m.Tail())
-		case <-late:
-			t.Fatalf("no line with %q:\n%s", words, m.Tail())
 		}
+		return false
+	}, m.Tail)
+	return found
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -46,6 +46,7 @@ func TestNotCiphertext(t *testing.T) {
 		if err := l.ResetCalls(); err != nil {
 			t.Fatal(err)
 		}
+		reader := harness.NewReader(t)
 		for _, e := range entries {
 			if e.Name() == "good" {
 				continue
@@ -62,7 +63,7 @@ func TestNotCiphertext(t *testing.T) {
 			if shown, err := os.Stat(m.Path(e.Name())); err != nil || shown.Size() != size {
 				t.Errorf("%s: shown with %v, %v; want the size of the ciphertext file, %d", e.Name(), shown, err, size)
 			}
-			if b, err := harness.ReadWithin(t, m.Path(e.Name()), 2*time.Second); !errors.Is(err, syscall.EBADMSG) {
+			if b, err := reader.Read(m.Path(e.Name()), 2*time.Second); !errors.Is(err, syscall.EBADMSG) {
 				t.Errorf("%s: %q, %v; want EBADMSG", e.Name(), b, err)
 			}
 			m.WaitLog(t, "level=WARN", "result=", "not a ciphertext", e.Name()[:3])
@@ -97,8 +98,9 @@ func TestSpecialFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	reader := harness.NewReader(t)
 	for _, name := range []string{"fifo", "null", "socket"} {
-		if _, err := harness.ReadWithin(t, m.Path(name), time.Second); !errors.Is(err, os.ErrNotExist) {
+		if _, err := reader.Read(m.Path(name), time.Second); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s: %v, want ENOENT", name, err)
 		}
 	}
@@ -126,7 +128,7 @@ func TestHugeSparseFile(t *testing.T) {
 			size >>= 1 // the file system's own limit
 		}
 		os.Chtimes(f.Name(), time.Unix(0, 0), time.Unix(0, 0))
-		if _, err := harness.ReadWithin(t, m.Path("huge"), time.Second); !errors.Is(err, syscall.EBADMSG) {
+		if _, err := harness.NewReader(t).Read(m.Path("huge"), time.Second); !errors.Is(err, syscall.EBADMSG) {
 			t.Errorf("%v, want EBADMSG", err)
 		}
 		if mode == "open=fast" {
@@ -165,7 +167,7 @@ func TestLeasedFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	begun := time.Now()
-	if _, err := harness.ReadWithin(t, m.Path("leased"), 2*time.Second); !errors.Is(err, syscall.EIO) {
+	if _, err := harness.NewReader(t).Read(m.Path("leased"), 2*time.Second); !errors.Is(err, syscall.EIO) {
 		t.Errorf("%v after %v, want EIO", err, time.Since(begun))
 	}
 	if got := harness.Read(t, m.Path("good")); got != "neighbour" {

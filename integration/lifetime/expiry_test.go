@@ -2,6 +2,7 @@ package lifetime_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"syscall"
@@ -75,7 +76,8 @@ func TestExpiry(t *testing.T) {
 		if n := harness.Decrypts(t, l); n != len(ways) {
 			t.Fatalf("%d calls for %d files", n, len(ways))
 		}
-		time.Sleep(ttl)
+		expired := func() bool { return harness.StatusOf(t, l, m.Point).Cache.Entries == 0 }
+		harness.Eventually(t, "the TTL is over", expired)
 		for i, w := range ways {
 			calls := harness.Decrypts(t, l)
 			begun := time.Now()
@@ -96,7 +98,7 @@ func TestExpiry(t *testing.T) {
 		if _, err := l.Kmsfs(nil, "disable-key", key); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(ttl)
+		harness.Eventually(t, "the TTL is over once more", expired)
 		for i, w := range ways {
 			begun := time.Now()
 			got, err := w.get()
@@ -137,15 +139,18 @@ func TestCrashEndsReads(t *testing.T) {
 		ways := fourWays(t, l, m)
 		socket := harness.SocketOf(t, m.Point)
 		m.Crash()
+		crashed := time.Now()
 		defer os.Remove(socket)
 		defer syscall.Unmount(m.Point, syscall.MNT_DETACH)
+		limit := time.Duration(0)
 		if mode == "open=fast" {
-			time.Sleep(ttl)
+			limit = ttl
 		}
 		for _, w := range ways[:2] {
-			if got, err := w.get(); !errors.Is(err, syscall.ENOTCONN) && !errors.Is(err, syscall.ECONNABORTED) {
-				t.Errorf("%s, after a crash: %q, %v", w.name, got, err)
-			}
+			harness.Within(t, time.Until(crashed.Add(limit)), w.name+" reads nothing after a crash", func() bool {
+				_, err := w.get()
+				return errors.Is(err, syscall.ENOTCONN) || errors.Is(err, syscall.ECONNABORTED)
+			})
 		}
 	})
 }
@@ -181,7 +186,12 @@ func TestCrashEndsSplice(t *testing.T) {
 	if got, err := splice(); err != nil || got != "spliced" {
 		t.Fatalf("%q, %v", got, err)
 	}
-	time.Sleep(harness.DropSlack)
+	page, err := unix.Mmap(int(f.Fd()), 0, len("spliced"), unix.PROT_READ, unix.MAP_PRIVATE) // never touched: it only asks for the page
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Munmap(page)
+	harness.Within(t, harness.DropSlack, "the page has left the kernel", func() bool { return !resident(t, page) })
 	socket := harness.SocketOf(t, m.Point)
 	m.Crash()
 	defer os.Remove(socket)
@@ -242,13 +252,17 @@ func TestIdleFileIsNotRefreshed(t *testing.T) {
 			harness.Put(t, m.InSource(name+".cipher"), harness.Seal(t, l, name))
 			harness.Read(t, m.Path(name))
 		}
-		time.Sleep(5500 * time.Millisecond) // past the moment at which a reload is due
-		harness.Read(t, m.Path("again"))
-		harness.Eventually(t, "the file that was read again is loaded again, and all are gone", func() bool {
-			s := harness.StatusOf(t, l, m.Point).Cache
-			return s.Refreshes == 1 && s.Entries == 0 && s.Loading == 0
+		harness.Eventually(t, "the file that is read again is loaded again", func() bool {
+			if harness.StatusOf(t, l, m.Point).Cache.Refreshes > 0 {
+				return true // and it is left alone
+			}
+			harness.Read(t, m.Path("again"))
+			return false
 		})
-		time.Sleep(3 * time.Second)
+		harness.Eventually(t, "all are gone", func() bool { // and nothing is left that could be loaded again
+			s := harness.StatusOf(t, l, m.Point).Cache
+			return s.Entries == 0 && s.Loading == 0
+		})
 		if s := harness.StatusOf(t, l, m.Point).Cache; s.Loads != 3 || harness.Decrypts(t, l) != 3 {
 			t.Errorf("%d loads, want 3", s.Loads)
 		}
@@ -264,14 +278,12 @@ func TestBusyFileNeverWaits(t *testing.T) {
 			t.Fatal(err)
 		}
 		harness.Put(t, m.InSource("a.cipher"), harness.Seal(t, l, "busy"))
-		for begun := time.Now(); harness.Decrypts(t, l) < 5; time.Sleep(20 * time.Millisecond) {
+		harness.Within(t, 2*harness.Patience, "four reloads", func() bool {
 			if got := harness.Read(t, m.Path("a")); got != "busy" {
 				t.Fatalf("reads %q", got)
 			}
-			if time.Since(begun) > 2*harness.Patience {
-				t.Fatalf("no reloads: %+v", harness.StatusOf(t, l, m.Point).Cache)
-			}
-		}
+			return harness.Decrypts(t, l) >= 5
+		}, func() string { return fmt.Sprintf("%+v", harness.StatusOf(t, l, m.Point).Cache) })
 		if s := harness.StatusOf(t, l, m.Point).Cache; s.Misses != 1 || s.Refreshes < 4 {
 			t.Errorf("a reader waited: %+v", s)
 		}

@@ -79,9 +79,8 @@ func testFlush(t *testing.T, mode string) {
 		{filepath.Dir(m.Point), "is not beneath it"},
 		{"", "is not beneath it"},
 	} {
-		<-time.After(time.Second) // for the rate
-		out, err := l.Command("flush", m.Point, c.path).CombinedOutput()
-		if err == nil || !strings.HasPrefix(string(out), "kmsfs: flush ") || !strings.Contains(string(out), c.want) {
+		out, err := harness.TryFlush(t, l, m.Point, c.path)
+		if err == nil || !strings.HasPrefix(out, "kmsfs: flush ") || !strings.Contains(out, c.want) {
 			t.Errorf("flush %q: %v\n%s", c.path, err, out)
 		}
 	}
@@ -123,11 +122,10 @@ func testFlushReachesOldDescriptors(t *testing.T, mode string) {
 		t.Fatalf("%d calls for what is cached", n)
 	}
 	harness.Put(t, m.InSource("key.cipher"), harness.Seal(t, l, "another version")) // the old one is only open any more
-	for begun := time.Now(); harness.Read(t, m.Path("key")) != "another version"; { // fast: once inotify has told
-		if mode == "checked" || time.Since(begun) > harness.Patience {
-			t.Fatal("reads the old version")
-		}
+	if got := harness.Read(t, m.Path("key")); mode == "checked" && got != "another version" {
+		t.Fatalf("reads the old version: %q", got)
 	}
+	harness.WaitRead(t, m.Path("key"), "another version") // fast: once inotify has told
 	if err := l.Fault(map[string]any{"action": "Decrypt", "status": 403, "code": "Forbidden.NoPermission"}); err != nil {
 		t.Fatal(err)
 	}
@@ -205,11 +203,7 @@ func TestFlushWhileLoading(t *testing.T) {
 	before := harness.Decrypts(t, l)
 	done := make(chan error, 1)
 	go func() { _, err := os.ReadFile(m.Path("slow")); done <- err }()
-	for begun := time.Now(); harness.Decrypts(t, l) == before; {
-		if time.Since(begun) > harness.Patience {
-			t.Fatal("no call")
-		}
-	}
+	harness.Eventually(t, "the file is being decrypted", func() bool { return harness.Decrypts(t, l) > before })
 	begun := time.Now()
 	harness.Flush(t, l, m.Point)
 	if d := time.Since(begun); d > 2*time.Second {

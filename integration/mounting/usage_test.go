@@ -123,13 +123,10 @@ func TestMountpointNames(t *testing.T) {
 			syscall.Kill(holder, syscall.SIGKILL) // first: it would start another one
 			syscall.Kill(server, syscall.SIGKILL)
 			harness.WaitGone(t, source)
-			for begun := time.Now(); ; { // until the kernel knows
-				if _, err := os.ReadDir(filepath.Join(dir, name)); errors.Is(err, syscall.ENOTCONN) {
-					break
-				} else if time.Since(begun) > harness.Patience {
-					t.Fatalf("a dead mount: %v", err)
-				}
-			}
+			harness.Eventually(t, "the kernel knows that the mount is dead", func() bool {
+				_, err := os.ReadDir(filepath.Join(dir, name))
+				return errors.Is(err, syscall.ENOTCONN)
+			})
 		}
 		if name == "chain" { // the dead one makes room
 			if o := run("mount", "-o", "allow_emulator,log_file="+log, source, name); o.Code != 0 || harness.Read(t, filepath.Join(dir, name, "a")) != "anywhere" {
@@ -166,15 +163,13 @@ func TestNobodyReadsTheLog(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	for begun := time.Now(); ; {
-		if b, err := os.ReadFile(point + "/a"); err == nil && string(b) == "unread" {
-			break
-		} else if time.Since(begun) > harness.Patience {
-			t.Fatalf("%q, %v", b, err)
-		}
-	}
+	harness.Eventually(t, "it is mounted", func() bool {
+		b, err := os.ReadFile(point + "/a")
+		return err == nil && string(b) == "unread"
+	})
+	reader := harness.NewReader(t)
 	for i := range 1500 { // a pipe holds some 250 lines
-		if b, err := harness.ReadWithin(t, point+"/a", 5*time.Second); err != nil || string(b) != "unread" {
+		if b, err := reader.Read(point+"/a", 5*time.Second); err != nil || string(b) != "unread" {
 			t.Fatalf("open %d: %q, %v", i, b, err)
 		}
 	}

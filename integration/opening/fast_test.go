@@ -65,24 +65,21 @@ func TestFastAfterKill(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	begun := time.Now()
 	buf := make([]byte, 64)
 	if n, err := f.ReadAt(buf, 0); string(buf[:n]) != "short-lived" {
 		t.Fatalf("%q, %v", buf[:n], err)
 	}
 	m.Kill(t)
-	for {
+	harness.Within(t, 4*time.Second, "nothing readable after the TTL", func() bool {
 		n, err := f.ReadAt(buf, 0)
 		if errors.Is(err, syscall.ENOTCONN) {
-			break
+			return true
 		}
 		if string(buf[:n]) != "short-lived" || err != io.EOF {
 			t.Fatalf("%q, %v", buf[:n], err)
 		}
-		if time.Since(begun) > 4*time.Second {
-			t.Fatal("still readable long after the TTL")
-		}
-	}
+		return false
+	})
 }
 
 // Whatever way a file is replaced, the new version shows whole: in open=checked
@@ -183,23 +180,15 @@ func testReplacedInAnyWay(t *testing.T, mode string) {
 			t.Fatalf("stat: %v", err)
 		}
 		harness.Put(t, m.InSource("late.cipher"), blobs[0])
-		for begun := time.Now(); ; {
-			if b, err := os.ReadFile(m.Path("late")); err == nil && string(b) == texts[0] {
-				break
-			}
-			if time.Since(begun) > harness.Patience {
-				t.Fatal("the new file does not show")
-			}
-		}
+		harness.Eventually(t, "the new file shows", func() bool {
+			b, err := os.ReadFile(m.Path("late"))
+			return err == nil && string(b) == texts[0]
+		})
 		os.Remove(m.InSource("late.cipher"))
-		for begun := time.Now(); ; {
-			if _, err := os.Stat(m.Path("late")); errors.Is(err, os.ErrNotExist) {
-				break
-			}
-			if time.Since(begun) > harness.Patience {
-				t.Fatal("the removed file still shows")
-			}
-		}
+		harness.Eventually(t, "the removed file shows no more", func() bool {
+			_, err := os.Stat(m.Path("late"))
+			return errors.Is(err, os.ErrNotExist)
+		})
 	}
 }
 
@@ -207,21 +196,16 @@ func testReplacedInAnyWay(t *testing.T, mode string) {
 // meanwhile.
 func waitVersion(t *testing.T, path string, texts []string, i int) {
 	t.Helper()
-	for begun := time.Now(); ; {
+	harness.Within(t, time.Second+harness.DropSlack, "version "+harness.Itoa(i)+" shows", func() bool {
 		b, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if string(b) == texts[i] {
-			return
-		}
-		if !strings.HasPrefix(strings.Join(texts, ""), string(b)) && string(b) != texts[1] && string(b) != texts[2] {
+		if string(b) != texts[i] && !strings.HasPrefix(strings.Join(texts, ""), string(b)) && string(b) != texts[1] && string(b) != texts[2] {
 			t.Fatalf("%d bytes that are no version: %.40q", len(b), b)
 		}
-		if time.Since(begun) > time.Second+harness.DropSlack {
-			t.Fatalf("still reads %.30q", b)
-		}
-	}
+		return string(b) == texts[i]
+	})
 }
 
 // mapped writes through a mapping that was made before.
@@ -261,15 +245,13 @@ func TestFastRefusalDropsPages(t *testing.T) {
 		t.Fatalf("%q, %v; want EKEYREVOKED", b, err)
 	}
 	for _, name := range []string{"a", "b"} {
-		for begun := time.Now(); ; {
-			b, err := os.ReadFile(m.Path(name))
-			if errors.Is(err, syscall.EKEYREVOKED) {
-				break
+		harness.Eventually(t, name+" is refused", func() bool {
+			_, err := os.ReadFile(m.Path(name))
+			if err != nil && !errors.Is(err, syscall.EKEYREVOKED) {
+				t.Fatalf("%s: %v; want EKEYREVOKED", name, err)
 			}
-			if err != nil || time.Since(begun) > harness.Patience {
-				t.Fatalf("%s: %q, %v; want EKEYREVOKED", name, b, err)
-			}
-		}
+			return err != nil
+		})
 	}
 }
 

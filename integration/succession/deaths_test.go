@@ -38,16 +38,14 @@ func TestServerKilledWhileOpening(t *testing.T) {
 		done := readLater(h.Path("a"))
 		_, server := h.PIDs()
 		for n := range 5 {
-			for begun := time.Now(); harness.Decrypts(t, l) == n; time.Sleep(time.Millisecond) {
-				if time.Since(begun) > harness.Patience {
-					t.Fatalf("the file is not being decrypted after %d kills", n)
-				}
+			harness.Eventually(t, fmt.Sprintf("the file is being decrypted after %d kills", n), func() bool {
 				select {
 				case got := <-done:
 					t.Fatalf("the opener got %q after %d kills", got, n)
 				default:
 				}
-			}
+				return harness.Decrypts(t, l) > n
+			})
 			syscall.Kill(server, syscall.SIGKILL)
 			server = h.ServerOtherThan(t, server)
 		}

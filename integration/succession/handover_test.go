@@ -51,7 +51,7 @@ func testServerKilledUnderLoad(t *testing.T, mode string) {
 	kills := harness.Repetitions(25, 500)
 	holder, server := h.PIDs()
 	for i := range kills {
-		time.Sleep(time.Duration(350+rand.IntN(100)) * time.Millisecond)
+		time.Sleep(time.Duration(350+rand.IntN(100)) * time.Millisecond) // the pace of deaths, not a wait for anything
 		if i%5 == 0 {
 			n.Reload(t)
 		}
@@ -92,7 +92,7 @@ func testServerUpgradedUnderLoad(t *testing.T, mode string) {
 	upgrades := harness.Repetitions(10, 100)
 	_, server := h.PIDs()
 	for n := range upgrades {
-		time.Sleep(time.Duration(50+rand.IntN(100)) * time.Millisecond)
+		time.Sleep(time.Duration(50+rand.IntN(100)) * time.Millisecond) // the pace of upgrades, not a wait for anything
 		if err := syscall.Kill(server, syscall.SIGHUP); err != nil {
 			t.Fatal(err)
 		}

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -71,7 +70,7 @@ func TestDescriptorsOutliveTheServer(t *testing.T) {
 	}
 	unix.Close(fd)
 	before = harness.Decrypts(t, l)
-	time.Sleep(2100 * time.Millisecond)
+	harness.Eventually(t, "the TTL is over", func() bool { return harness.StatusOf(t, l, h.Point).Cache.Entries == 0 })
 	if got := pread(); got != "before and after" || harness.Decrypts(t, l) == before {
 		t.Errorf("after the TTL it reads %q with %d calls", got, harness.Decrypts(t, l)-before)
 	}
@@ -134,14 +133,12 @@ func TestTooManyDeaths(t *testing.T) {
 	source := t.TempDir()
 	harness.Put(t, source+"/a.cipher", harness.Seal(t, l, "a"))
 	h := harness.InBackground(t, l, source)
-	for begun := time.Now(); len(harness.ProcessesNaming(h.Point)) > 0; time.Sleep(time.Millisecond) {
+	harness.Within(t, 2*harness.Patience, "the holder gives up", func() bool {
 		if _, server := h.PIDs(); server != 0 {
 			syscall.Kill(server, syscall.SIGKILL)
 		}
-		if time.Since(begun) > 2*harness.Patience {
-			t.Fatal("the holder does not give up")
-		}
-	}
+		return len(harness.ProcessesNaming(h.Point)) == 0
+	})
 	if _, err := os.ReadFile(h.Path("a")); !errors.Is(err, syscall.ENOTCONN) && !errors.Is(err, syscall.ECONNABORTED) {
 		t.Errorf("a reader gets %v", err)
 	}

@@ -15,10 +15,23 @@ type asyncLog struct {
 	done    chan struct{}
 	dropped atomic.Uint64
 	loss    func(lines uint64) []byte // a line that says so
+	text    bool                      // a message may be many lines
+	ended   bool                      // the last line was taken; of the writing goroutine
 }
 
-func newAsyncLog(w io.Writer) *asyncLog {
-	u := &asyncLog{lines: make(chan []byte, 4096), done: make(chan struct{}), loss: textLoss}
+// joinMax is about the longest write, in bytes.
+const joinMax = 16 << 10
+
+// newTextLog is an asyncLog whose lines may be written many at a time.
+func newTextLog(w io.Writer) *asyncLog { return startAsyncLog(w, true, textLoss) }
+
+// newAsyncLog is one whose reader takes each write for a message.
+func newAsyncLog(w io.Writer, loss func(uint64) []byte) *asyncLog {
+	return startAsyncLog(w, false, loss)
+}
+
+func startAsyncLog(w io.Writer, text bool, loss func(uint64) []byte) *asyncLog {
+	u := &asyncLog{lines: make(chan []byte, 4096), done: make(chan struct{}), loss: loss, text: text}
 	go func() {
 		defer close(u.done)
 		for line := range u.lines {
@@ -28,10 +41,31 @@ func newAsyncLog(w io.Writer) *asyncLog {
 			if n := u.dropped.Swap(0); n > 0 {
 				w.Write(u.loss(n))
 			}
-			w.Write(line)
+			w.Write(u.joined(line))
+			if u.ended {
+				return
+			}
 		}
 	}()
 	return u
+}
+
+// joined is a line, and as many as fit of those that wait behind it where the
+// reader takes text: one write costs as much as another.
+func (u *asyncLog) joined(line []byte) []byte {
+	for u.text && len(line) < joinMax {
+		select {
+		case more := <-u.lines:
+			if more == nil {
+				u.ended = true
+				return line
+			}
+			line = append(line, more...)
+		default:
+			return line
+		}
+	}
+	return line
 }
 
 func textLoss(lines uint64) []byte {

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -24,7 +25,7 @@ func (r *reader) Write(p []byte) (int, error) {
 func TestAsyncLogDoesNotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &reader{reads: make(chan struct{})}
-		log := newAsyncLog(r)
+		log := newAsyncLog(r, textLoss)
 		line := []byte("line\n")
 		for range cap(log.lines) + 11 {
 			if n, err := log.Write(line); n != len(line) || err != nil {
@@ -48,7 +49,7 @@ func TestAsyncLogDoesNotWait(t *testing.T) {
 func TestAsyncLogCloses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &reader{reads: make(chan struct{})}
-		log := newAsyncLog(r)
+		log := newAsyncLog(r, textLoss)
 		log.Write([]byte("line\n"))
 		begun := time.Now()
 		log.close()
@@ -58,4 +59,29 @@ func TestAsyncLogCloses(t *testing.T) {
 		log.Write([]byte("into nothing\n"))
 		close(r.reads)
 	})
+}
+
+// Lines that waited behind a slow reader are written together, whole, in order
+// and to the last; a reader of messages gets one each.
+func TestAsyncLogJoinsLinesOfText(t *testing.T) {
+	for _, text := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			r := &reader{reads: make(chan struct{}, 4096)}
+			log := startAsyncLog(r, text, textLoss)
+			var want strings.Builder
+			for i := range 2000 {
+				line := fmt.Sprintf("line %d %s\n", i, strings.Repeat("x", i%100))
+				want.WriteString(line)
+				log.Write([]byte(line))
+			}
+			for range cap(r.reads) {
+				r.reads <- struct{}{}
+			}
+			log.close()
+			writes := cap(r.reads) - len(r.reads)
+			if r.String() != want.String() || text != (writes < 20) || !text && writes != 2000 {
+				t.Errorf("text %v: %d bytes of %d in %d writes", text, r.Len(), want.Len(), writes)
+			}
+		})
+	}
 }

@@ -125,7 +125,6 @@ func (c Config) logToJournal() (*slog.Logger, func()) {
 		fmt.Fprintln(os.Stderr, "kmsfs: warning: no fields in the journal:", err)
 		return nil, nil
 	}
-	u := newAsyncLog(journal)
-	u.loss = journalLoss
+	u := newAsyncLog(journal, journalLoss)
 	return slog.New(&journalHandler{w: u}), func() { u.close(); journal.Close() }
 }

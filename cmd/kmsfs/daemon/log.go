@@ -29,14 +29,14 @@ func (c Config) openLog(background bool) (log *slog.Logger, end func(), recorded
 		if err != nil {
 			return nil, nil, false, ui.Failf("open log_file: %w", ui.PlainPath(err))
 		}
-		u := newAsyncLog(f)
+		u := newTextLog(f)
 		return slog.New(slog.NewTextHandler(u, nil)), func() { u.close(); f.Close() }, true, nil
 	}
 	if log, end := c.logToJournal(); log != nil {
 		return log, end, true, nil
 	}
 	if !background {
-		u := newAsyncLog(c.Stderr)
+		u := newTextLog(c.Stderr)
 		return slog.New(slog.NewTextHandler(u, nil)), u.close, true, nil
 	}
 	w, err := syslog.New(syslog.LOG_DAEMON|syslog.LOG_INFO, "kmsfs")
@@ -44,7 +44,7 @@ func (c Config) openLog(background bool) (log *slog.Logger, end func(), recorded
 		ui.Warn(c.Stderr, noSystemLog)
 		return slog.New(slog.NewTextHandler(io.Discard, nil)), func() {}, false, nil
 	}
-	u := newAsyncLog(w)
+	u := newAsyncLog(w, textLoss)
 	return slog.New(slog.NewTextHandler(u, &slog.HandlerOptions{ReplaceAttr: dropTime})), func() { u.close(); w.Close() }, true, nil
 }
 
