@@ -30,6 +30,7 @@ var notAsService = map[string]string{
 	"TestFastAfterKill":           "a killed service has a successor, see TestSystemdStore",
 	"TestCrashEndsReads":          "a killed service has a successor, see TestSystemdStore",
 	"TestCrashEndsSplice":         "a killed service has a successor, see TestSystemdStore",
+	"TestKillWhileDropping":       "a killed service has a successor, see TestSystemdStore",
 	"TestControlSocketAfterCrash": "a killed service has a successor, see TestSystemdStore",
 }
 
