@@ -87,6 +87,7 @@ func (m *mounting) run(ctx context.Context) error {
 		}
 		return m.serve(ctx, supervise.InheritReadiness(), in)
 	}
+	secmem.SmallPages()
 	if err := m.resolve(); err != nil {
 		return err
 	}
