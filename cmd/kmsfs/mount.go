@@ -75,6 +75,9 @@ type mounting struct {
 }
 
 func (m *mounting) run(ctx context.Context) error {
+	if secmem.SmallPages() && m.p.again != nil {
+		_ = m.p.again() // before anything is inherited; without it there is only more memory
+	}
 	in, err := supervise.Inherit()
 	if err != nil {
 		return err
@@ -88,7 +91,6 @@ func (m *mounting) run(ctx context.Context) error {
 		}
 		return m.serve(ctx, supervise.InheritReadiness(), in)
 	}
-	secmem.SmallPages()
 	if err := m.resolve(); err != nil {
 		return err
 	}
