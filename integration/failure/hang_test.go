@@ -85,7 +85,7 @@ func testInterrupt(t *testing.T, mode string) {
 
 // While many files wait for a service that hangs, everything else is quick;
 // and nothing is left of them afterwards.
-func TestHangingServiceBlocksNobodyElse(t *testing.T) { harness.EachMode(t, testHangingService) }
+func TestHangingServiceBlocksNobodyElse(t *testing.T) { harness.EachModeAtOnce(t, testHangingService) }
 
 func testHangingService(t *testing.T, mode string) {
 	l := harness.NewLab(t)

@@ -22,6 +22,14 @@ func EachMode(t *testing.T, test func(t *testing.T, mode string)) {
 	}
 }
 
+// EachModeAtOnce is EachMode for a test that waits much more than it works.
+func EachModeAtOnce(t *testing.T, test func(t *testing.T, mode string)) {
+	Together(t, map[string]func(*testing.T){
+		"checked": func(t *testing.T) { test(t, "open=checked") },
+		"fast":    func(t *testing.T) { test(t, "open=fast") },
+	})
+}
+
 // Mounted is a mount and the process that serves it: one in the foreground or,
 // with -service, that of a unit.
 type Mounted struct {

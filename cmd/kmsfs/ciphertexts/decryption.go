@@ -49,9 +49,9 @@ func (d *Decryption) Run(ctx context.Context, file string) error {
 	if err != nil {
 		return ui.Failf("decrypt %s: %w", ui.Quote(file), ui.Cause(err))
 	}
-	blob, err := blobs.Recogniser{}.Recognise(ciphertext)
-	if err != nil {
-		f := ui.Failf("decrypt %s: %w", ui.Quote(file), err)
+	sealed := blobs.Recogniser{}.Recognise(ciphertext)
+	if not := sealed.Refusal(); not != nil {
+		f := ui.Failf("decrypt %s: %w", ui.Quote(file), not)
 		if file != "-" && !strings.HasSuffix(file, source.Suffix) {
 			return f.Hint("is %s meant?", ui.Quote(file+source.Suffix))
 		}
@@ -64,7 +64,7 @@ func (d *Decryption) Run(ctx context.Context, file string) error {
 	defer by.Close()
 	ctx, cancel := context.WithTimeout(ctx, d.Timeout)
 	defer cancel()
-	o, err := kms.Open(ctx, by, blob, ec, d.Encoding)
+	o, err := sealed.Open(ctx, by, ec, d.Encoding)
 	secret := o.Secret
 	defer clear(secret)
 	if err != nil {

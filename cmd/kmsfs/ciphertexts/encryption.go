@@ -108,12 +108,7 @@ func (e *Encryption) one(ctx context.Context, t *task, by seal) error {
 
 // check says what of a secret the service would not take.
 func (e *Encryption) check(secret []byte, longest int) error {
-	sealed := false
-	if !e.Force {
-		// One that names a key version: other base64 may be a secret.
-		blob, err := blobs.Recogniser{}.Recognise(secret)
-		sealed = err == nil && blobs.NamesVersion(blob)
-	}
+	sealed := !e.Force && blobs.IsSealed(secret) // by the key version: other base64 may be a secret
 	switch {
 	case len(secret) == 0:
 		return ui.Failf("it is empty").Hint("the service encrypts at least one byte")

@@ -133,9 +133,9 @@ func (v *Verification) judge(ctx context.Context, name string) verdict {
 	if e.Target != "" {
 		file, what = e.Target, "link to "+ui.PlainName(e.Target)
 	}
-	if err == nil && e.Blob.Text != "" {
+	if err == nil && e.Ciphertext != nil {
 		var o kms.Opened
-		if o, err = v.decrypt(ctx, file, e.Blob); what == "" {
+		if o, err = v.decrypt(ctx, file, e.Ciphertext); what == "" {
 			what = fmt.Sprintf("key %s  version %s", o.KeyID, o.KeyVersionID)
 			for _, note := range o.Notes {
 				what += "  (" + note.Text + ")"
@@ -165,12 +165,13 @@ func (v *Verification) advise(err error) {
 
 // decrypt decrypts one ciphertext, and at most once, however many files have it
 // or lead to it. There is no secret in what it returns.
-func (v *Verification) decrypt(ctx context.Context, file string, blob kms.Blob) (kms.Opened, error) {
+func (v *Verification) decrypt(ctx context.Context, file string, sealed kms.Ciphertext) (kms.Opened, error) {
 	ec, err := contextFor(v.Settings, v.dir, filepath.Join(v.dir, file))
 	if err != nil {
 		return kms.Opened{}, err
 	}
-	id := sha256.Sum256(fmt.Appendf(nil, "%q %q", blob.Text, ec)) // a map prints in order
+	kind, text := sealed.Identity()
+	id := sha256.Sum256(fmt.Appendf(nil, "%s %q %q", kind, text, ec)) // a map prints in order
 	v.mu.Lock()
 	v.files++
 	f := v.opened[id]
@@ -182,7 +183,7 @@ func (v *Verification) decrypt(ctx context.Context, file string, blob kms.Blob) 
 	f.once.Do(func() {
 		ctx, cancel := context.WithTimeout(ctx, v.Timeout)
 		defer cancel()
-		f.opened, f.err = kms.Open(ctx, v.by, blob, ec, v.Encoding)
+		f.opened, f.err = sealed.Open(ctx, v.by, ec, v.Encoding)
 		clear(f.opened.Secret)
 		f.opened.Secret = nil
 	})
