@@ -41,8 +41,9 @@ type daemon struct {
 	gate       *gate.Gate
 	plaintexts *cache.Cache
 	files      *fs.FS
-	ended      <-chan struct{} // nobody has it mounted any more
-	undo       []func()        // done by close, the last first
+	closer     *supervise.Closer // nil while somebody else would start a successor
+	ended      <-chan struct{}   // nobody has it mounted any more
+	undo       []func()          // done by close, the last first
 }
 
 // Serve mounts and answers until the filesystem is unmounted or a signal
@@ -68,6 +69,10 @@ func Serve(ctx context.Context, c Config, ready *supervise.Readiness, in supervi
 	var err error
 	if d.ended, err = d.files.Mount(); err != nil {
 		return &MountError{err}
+	}
+	if in.Alone() {
+		d.closer = supervise.NewCloser(d.files.Lifeline(), d.Point, d.warnings.warn)
+		d.closer.Start()
 	}
 	if ctx.Err() != nil {
 		return errors.Join(ui.Failf("mount: ended by a signal before it was ready"), d.end())
@@ -169,12 +174,13 @@ func (d *daemon) announce(ready *supervise.Readiness, offered *handlers) (heard 
 func (d *daemon) run(ctx context.Context, stop context.CancelFunc, hup <-chan os.Signal, reloads <-chan struct{}) error {
 	handOver := func() {
 		d.log.Info("handing over", "mountpoint", d.Point, "pid", os.Getpid())
-		d.log.Error("serving on: " + supervise.Reexec(d.files, d.quiescence(), d.Directory, d.in).Error())
+		d.log.Error("serving on: " + supervise.Reexec(handed{d.files, d.closer}, d.quiescence(), d.Directory, d.in).Error())
 	}
 	for ctx.Err() == nil {
 		select {
 		case <-d.ended:
 			d.log.Info("unmounted", "mountpoint", d.Point)
+			d.closer.Stop()
 			return nil
 		case <-hup:
 			if ui.IsTerminal(d.Stderr) { // the terminal has gone
@@ -201,11 +207,32 @@ func (d *daemon) run(ctx context.Context, stop context.CancelFunc, hup <-chan os
 	return d.end()
 }
 
+// handed is the filesystem when it is handed over: the successor has a closer of
+// its own.
+type handed struct {
+	*fs.FS
+	closer *supervise.Closer
+}
+
+// Stop implements supervise.Session.
+func (h handed) Stop(patience time.Duration) bool {
+	h.closer.Stop()
+	return h.FS.Stop(patience)
+}
+
+// Restart implements supervise.Session.
+func (h handed) Restart() {
+	h.closer.Start()
+	h.FS.Restart()
+}
+
 // end unmounts after a signal. Files that are still open do not keep the
 // process: with it ends the connection, and their readers get an error.
 func (d *daemon) end() error {
 	d.files.Dismiss() // who waits for a plaintext gets an error now, so that nothing else has to wait for that
-	d.files.Quiesce(d.quiescence())
+	if d.files.Quiesce(d.quiescence()) {
+		defer d.closer.Stop()
+	}
 	err := d.files.Unmount(false)
 	if errors.Is(err, errors.ErrUnsupported) {
 		d.log.Warn("ended; who mounted it must unmount it", "mountpoint", d.Point)

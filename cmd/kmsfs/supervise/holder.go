@@ -24,6 +24,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -73,7 +74,8 @@ type holder struct {
 type server struct {
 	process
 	pid    int
-	ready  chan bool // true when it answers, false when it ended before
+	line   atomic.Pointer[session.Lifeline] // nil: not known yet
+	ready  chan bool                        // true when it answers, false when it ended before
 	exited chan error
 	stderr bytes.Buffer
 }
@@ -106,6 +108,7 @@ func Hold(c Config, ready *Readiness) error {
 	}
 	if err == nil {
 		h.line, err = takeLifeline(take)
+		first.line.Store(h.line)
 	}
 	if err != nil {
 		return err
@@ -237,12 +240,21 @@ func (h *holder) start(give *os.File) (*server, error) {
 		return nil, ui.Failf("start the server: %w", err)
 	}
 	s.pid = cmd.Process.Pid
+	s.line.Store(h.line)
 	ready := s.ready
+	heard := make(chan struct{})
 	go func() {
 		n, _ := read.Read(make([]byte, 1))
 		read.Close()
 		ready <- n == 1
-		s.exited <- s.reap()
+		close(heard)
+	}()
+	go func() {
+		err := s.reap()
+		if err != errUnending { // which keeps its end of the pipe
+			<-heard
+		}
+		s.exited <- err
 	}()
 	return s, nil
 }

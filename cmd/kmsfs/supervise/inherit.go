@@ -35,6 +35,9 @@ type Inheritance struct {
 	Stored     bool // systemd keeps the lifeline, or will
 }
 
+// Alone tells that nobody starts a successor if this process is killed.
+func (in Inheritance) Alone() bool { return in.holder == nil && !in.Stored }
+
 // names of the descriptors, beside those of the lifeline.
 const (
 	holderName = "holder"
