@@ -46,7 +46,8 @@ func LockProcess() []string {
 	var limit unix.Rlimit
 	unlimited := unix.Getrlimit(unix.RLIMIT_MEMLOCK, &limit) == nil && limit.Cur == unix.RLIM_INFINITY
 	if privileged, err := hasIPCLock(); !unlimited && (err != nil || !privileged) {
-		return []string{"only the cache is locked in memory, not the whole process; buffers that an answer passed through may be swapped out (needs CAP_IPC_LOCK or LimitMEMLOCK=infinity)"}
+		return []string{"only the cache is locked in memory, not the whole process; " +
+			"buffers that an answer passed through may be swapped out (needs CAP_IPC_LOCK or LimitMEMLOCK=infinity)"}
 	}
 	if err := unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE | unix.MCL_ONFAULT); err != nil && !errors.Is(err, unix.EPERM) {
 		return []string{"only the cache is locked in memory, not the whole process: " + err.Error()}

@@ -71,11 +71,15 @@ func (p *program) calledByMount() bool {
 	if p.name == "mount.kmsfs" || p.name == "mount.fuse.kmsfs" {
 		return true
 	}
-	if len(p.args) < 3 || len(p.args[0]) == 0 || p.args[0][0] == '-' || !slices.ContainsFunc(p.args[2:], func(a string) bool { return strings.HasPrefix(a, "-o") }) {
+	options := func(arg string) bool { return strings.HasPrefix(arg, "-o") }
+	if len(p.args) < 3 || p.args[0] == "" || p.args[0][0] == '-' || !slices.ContainsFunc(p.args[2:], options) {
 		return false
 	}
-	return !slices.ContainsFunc(newRoot(p).Commands(), func(c *cobra.Command) bool { return c.Name() == p.args[0] }) &&
-		p.args[0] != "help" && p.args[0] != "completion" && p.args[0] != cobra.ShellCompRequestCmd && p.args[0] != cobra.ShellCompNoDescRequestCmd
+	switch p.args[0] {
+	case "help", "completion", cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd:
+		return false
+	}
+	return !slices.ContainsFunc(newRoot(p).Commands(), func(c *cobra.Command) bool { return c.Name() == p.args[0] })
 }
 
 func newRoot(p *program) *cobra.Command {
