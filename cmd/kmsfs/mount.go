@@ -70,6 +70,9 @@ type mounting struct {
 }
 
 func (m *mounting) run(ctx context.Context) error {
+	if secmem.SmallPages() && m.p.again != nil {
+		_ = m.p.again() // before anything is inherited; without it there is only more memory
+	}
 	in, err := supervise.Inherit()
 	if err != nil {
 		return err
