@@ -60,7 +60,7 @@ func TestStopWhileDropping(t *testing.T) {
 
 // A kill at such a moment ends the server, too, and the reader with an error at
 // once: no other process will answer, and none is needed to end the wait.
-func TestKillWhileDropping(t *testing.T) {
+func TestKillWhileDroppingEndsInTime(t *testing.T) {
 	harness.EachMode(t, func(t *testing.T, mode string) {
 		l := harness.NewLab(t)
 		m := harness.Mount(t, l, "", mode)

@@ -271,7 +271,8 @@ func rememberFor(err error) time.Duration {
 // either.
 func troubleOf(err error) cache.Trouble {
 	switch {
-	case errors.Is(err, kms.ErrTransient), errors.Is(err, kms.ErrAuthentication), errors.Is(err, kms.ErrConfiguration), errors.Is(err, cache.ErrLate):
+	case errors.Is(err, cache.ErrLate),
+		errors.Is(err, kms.ErrTransient), errors.Is(err, kms.ErrAuthentication), errors.Is(err, kms.ErrConfiguration):
 		return cache.Unavailable
 	case errors.Is(err, kms.ErrDenied), errors.Is(err, kms.ErrKeyState), errors.Is(err, kms.ErrBadCiphertext):
 		return cache.Refused
