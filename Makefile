@@ -79,17 +79,19 @@ fuzz: ## every fuzz test for FUZZTIME (30s)
 		done; \
 	done
 
-bench: ## kmsfs beside tmpfs, loopback and gocryptfs, as root, in 3 minutes; README=1 writes the figures into README.md
+bench: ## kmsfs beside tmpfs, loopback, gocryptfs and a server in C, as root, in 3 minutes; README=1 writes the figures into README.md
 	@packaging/setup.sh bench
 	@$(MAKE) --no-print-directory --silent build
 	@CGO_ENABLED=0 go build -buildvcs=false -o $(BIN)/ ./integration/bench github.com/hanwen/go-fuse/v2/example/loopback
+	@gcc -O2 -Wall -o $(BIN)/memory integration/bench/libfuse/memory.c $$(pkg-config --cflags --libs fuse3)
 	@exec $(BIN)/bench -bin $(BIN) $(if $(README),-readme README.md)
 
 bench-packages: ## the benchmarks of the packages
 	go test -run '^$$' -bench . -benchmem ./...
 
-soak: ## 500 kills and 100 upgrades under load; then the tests of cache and client in random order, for SOAK_SECONDS (180)
+soak: ## 500 kills and 100 upgrades under load, 300 rounds of all that can happen to a mount; then cache and client for SOAK_SECONDS (180)
 	KMSFS_SOAK=1 go test -count=1 -timeout 20m -v -run 'TestServer(Killed|Upgraded)UnderLoad' ./integration/succession
+	KMSFS_SOAK=1 go test -count=1 -timeout 60m -v ./integration/churn
 	@set -e; end=$$(($$(date +%s) + $(SOAK_SECONDS))); while [ $$(date +%s) -lt $$end ]; do \
 		CGO_ENABLED=1 go test -race -count=1 -shuffle=on -timeout 5m $(SOAK_PACKAGES); \
 	done

@@ -1,8 +1,10 @@
 package secmem
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,6 +23,18 @@ func ProtectProcess() error {
 		return fmt.Errorf("forbid core dumps: still dumpable (%d, %w)", v, err)
 	}
 	return nil
+}
+
+// SmallPages keeps the kernel from giving the process 2 MB where it touches
+// 4 KB, all of which would be locked. It holds for what is touched from now
+// on, and for the programs that the process becomes or starts. It returns
+// true if it is new, and the runtime may have got large pages before.
+func SmallPages() (late bool) {
+	if set, err := unix.PrctlRetInt(unix.PR_GET_THP_DISABLE, 0, 0, 0, 0); err != nil || set != 0 {
+		return false
+	}
+	mode, err := os.ReadFile("/sys/kernel/mm/transparent_hugepage/enabled")
+	return unix.Prctl(unix.PR_SET_THP_DISABLE, 1, 0, 0, 0) == nil && err == nil && bytes.Contains(mode, []byte("[always]"))
 }
 
 // LockProcess keeps the whole process out of swap: what the TLS and HTTP

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -22,6 +23,7 @@ type program struct {
 	stdout io.Writer
 	stderr io.Writer
 	getenv func(string) string
+	again  func() error // becomes the program anew, with what it was started with; nil: it cannot
 }
 
 func system() *program {
@@ -29,13 +31,15 @@ func system() *program {
 	if len(os.Args) > 0 {
 		name = filepath.Base(os.Args[0])
 	}
-	return &program{name, os.Args[min(1, len(os.Args)):], os.Stdin, os.Stdout, os.Stderr, os.Getenv}
+	return &program{name, os.Args[min(1, len(os.Args)):], os.Stdin, os.Stdout, os.Stderr, os.Getenv, again}
 }
 
 // streams are those of a command about ciphertexts.
 func (p *program) streams() ciphertexts.Streams {
 	return ciphertexts.Streams{In: p.stdin, Out: p.stdout, Err: p.stderr, Progress: ui.ShowsProgress(p.stderr, p.getenv)}
 }
+
+func again() error { return syscall.Exec("/proc/self/exe", os.Args, os.Environ()) }
 
 func (p *program) warn(text string) { ui.Warn(p.stderr, text) }
 

@@ -20,7 +20,7 @@ const instanceName = "kst-hzz0emulator0example0.cryptoservice.kms.aliyuncs.com"
 
 // Each hint is printed for the trouble it is about. Those of the program and of
 // the service's adapter are read from their tables.
-func TestHints(t *testing.T) {
+func TestEachHintIsPrintedForItsTrouble(t *testing.T) {
 	harness.NeedMount(t)
 	l, key := harness.NewLabGeneration3(t, "--instance-listen", "127.0.0.1:0", "--instance-image", "old")
 	dir := t.TempDir()

@@ -21,7 +21,7 @@ import (
 // others. One who handles the signal gets EINTR where kmsfs is asked; a wait
 // for a page of the kernel's, in open=fast, ends for those only whom the signal
 // kills.
-func TestInterrupt(t *testing.T) { harness.EachMode(t, testInterrupt) }
+func TestInterruptedReaderIsLetGoAtOnce(t *testing.T) { harness.EachMode(t, testInterrupt) }
 
 func testInterrupt(t *testing.T, mode string) {
 	l := harness.NewLab(t)

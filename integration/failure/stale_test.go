@@ -49,7 +49,7 @@ func meets(fault map[string]any) func(*testing.T, *lab.Lab) {
 
 // An outage is bridged until ttl and stale have passed, not longer, and ends
 // for the readers when it ends.
-func TestStale(t *testing.T) {
+func TestStaleBridgesAnOutageAndNoLonger(t *testing.T) {
 	harness.EachModeAtOnce(t, func(t *testing.T, mode string) {
 		tests := map[string]func(*testing.T){}
 		for _, o := range outages {
@@ -148,7 +148,7 @@ func TestRefusalEndsStale(t *testing.T) {
 
 // Whoever blocks the network to hide that a key was disabled gains ttl and
 // stale, and no more.
-func TestKeyDisabledBehindABlock(t *testing.T) {
+func TestBlockedNetworkHidesADisabledKeyForStaleAtMost(t *testing.T) {
 	harness.EachModeAtOnce(t, func(t *testing.T, mode string) {
 		const ttl, stale = 2 * time.Second, 4 * time.Second
 		l := harness.NewLab(t)

@@ -55,7 +55,7 @@ func Mount(t testing.TB, l *lab.Lab, source string, options ...string) *Mounted 
 	return MountOn(t, l, source, t.TempDir(), options...)
 }
 
-// MountOn is mount with a mountpoint of the test's.
+// MountOn is Mount with a mountpoint of the test's.
 func MountOn(t testing.TB, l *lab.Lab, source, point string, options ...string) *Mounted {
 	t.Helper()
 	NeedMount(t)
@@ -64,6 +64,7 @@ func MountOn(t testing.TB, l *lab.Lab, source, point string, options ...string) 
 	return m
 }
 
+// Start starts the process, again after a Crash, and waits until it is mounted.
 func (m *Mounted) Start(t testing.TB, l *lab.Lab, options ...string) {
 	t.Helper()
 	if *AsService {

@@ -66,7 +66,7 @@ func fourWays(t *testing.T, l *lab.Lab, m *harness.Mounted) []way {
 
 // When the TTL is over, each way to what was read leads to the key service,
 // and to nothing when that refuses.
-func TestExpiry(t *testing.T) {
+func TestTTLEndsEachWayToRead(t *testing.T) {
 	harness.EachModeAtOnce(t, func(t *testing.T, mode string) {
 		const ttl = 2 * time.Second
 		l := harness.NewLab(t)

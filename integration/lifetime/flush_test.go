@@ -15,7 +15,7 @@ import (
 
 // After a flush the next read asks the service again: of all files, of one,
 // or of a directory, by whatever name the user gives it.
-func TestFlush(t *testing.T) { harness.EachModeAtOnce(t, testFlush) }
+func TestFlushMakesTheNextReadAsk(t *testing.T) { harness.EachModeAtOnce(t, testFlush) }
 
 func testFlush(t *testing.T, mode string) {
 	l := harness.NewLab(t)
@@ -187,7 +187,7 @@ func testFlushIsLimited(t *testing.T, mode string) {
 }
 
 // A flush while the service hangs ends, and so does one while files load.
-func TestFlushWhileLoading(t *testing.T) {
+func TestFlushEndsWhileTheServiceHangs(t *testing.T) {
 	l := harness.NewLab(t)
 	m := harness.Mount(t, l, "", "timeout=3s")
 	harness.Put(t, m.InSource("slow.cipher"), harness.Seal(t, l, "slow"))

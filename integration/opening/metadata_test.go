@@ -19,7 +19,10 @@ func TestMetadataCostsNoCall(t *testing.T) {
 	for _, n := range sizes {
 		blobs = append(blobs, harness.Seal(t, l, harness.Lengthy("s", n)))
 	}
-	sources := map[int]string{1_000: t.TempDir(), 100_000: t.TempDir()}
+	sources := map[int]string{1_000: t.TempDir()}
+	if !*harness.AsService { // how many there are is the same to a service
+		sources[100_000] = t.TempDir()
+	}
 	for count, source := range sources {
 		for i := range count {
 			dir := filepath.Join(source, fmt.Sprintf("d%03d", i/500))

@@ -39,7 +39,7 @@ func took(t *testing.T, h *harness.Host) int {
 	return strings.Count(h.Journal(t, storing), "successor took over")
 }
 
-func TestSystemdStore(t *testing.T) {
+func TestServiceKeepsItsMountThroughDeaths(t *testing.T) {
 	h := harness.BootKmsfs(t)
 	want := map[string]string{}
 	for i := range 6 {
