@@ -33,8 +33,8 @@ func TestJournalIsWhatASuccessorFinds(t *testing.T) {
 	copy(second[40:], "what was asked")
 	*uniqueOf(third) = 9
 	clearSlot(third)
-	for _, id := range []uint64{101, 102, 103} {
-		if !j.page(id) || !j.page(id) {
+	for _, id := range []uint64{101, 102, 103, 101} {
+		if !j.page(id) {
 			t.Fatal("no room")
 		}
 	}
