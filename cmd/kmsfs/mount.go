@@ -85,18 +85,18 @@ func (m *mounting) run(ctx context.Context) error {
 		if err := m.absolute(in.Line.Device); err != nil {
 			return err
 		}
-		return m.serve(ctx, supervise.InheritReadiness(), in)
+		return m.serve(ctx, supervise.InheritReadiness(true), in)
 	}
 	if err := m.resolve(); err != nil {
 		return err
 	}
 	if in.Background {
-		return m.serve(ctx, supervise.InheritReadiness(), in)
+		return m.serve(ctx, supervise.InheritReadiness(true), in)
 	}
 	if m.foreground {
 		return m.serve(ctx, nil, in)
 	}
-	if ready := supervise.InheritReadiness(); ready != nil && m.device != nil {
+	if ready := supervise.InheritReadiness(true); ready != nil && m.device != nil {
 		return m.serve(ctx, ready, supervise.Inheritance{Background: true}) // who mounted it would have to hold it
 	} else if ready != nil {
 		if err := secmem.ProtectProcess(); err != nil {

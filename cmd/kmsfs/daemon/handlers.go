@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"time"
 
@@ -23,18 +24,33 @@ const (
 // handlers are what a running mount shows of itself, and lets be done to it.
 type handlers struct {
 	*daemon
-	started time.Time
-	flushes *rate.Limiter
-	reloads chan struct{} // asks run to hand over
+	started     time.Time
+	flushes     *rate.Limiter
+	reloads     chan struct{}      // asks run to hand over
+	successions chan *net.UnixConn // to a process that is ready to answer
 }
 
 func newHandlers(d *daemon) *handlers {
-	return &handlers{d, time.Now(), rate.NewLimiter(flushesPerSecond, flushBurst), make(chan struct{}, 1)}
+	return &handlers{d, time.Now(), rate.NewLimiter(flushesPerSecond, flushBurst), make(chan struct{}, 1), make(chan *net.UnixConn)}
 }
 
 // verbs are those of the control socket.
 func (h *handlers) verbs() control.Handlers {
-	return control.Handlers{Status: h.status, Flush: h.flush, Reload: h.reload}
+	offered := control.Handlers{Status: h.status, Flush: h.flush, Reload: h.reload}
+	if h.in.Service {
+		offered.Succeed = h.succeed
+	}
+	return offered
+}
+
+// succeed lets the server of the next holder follow this one.
+func (h *handlers) succeed(conn *net.UnixConn) {
+	if err := supervise.OfferLifeline(conn, h.files.Lifeline()); err != nil {
+		h.log.Warn("serving on: "+err.Error(), "mountpoint", h.Point)
+		return
+	}
+	h.successions <- conn
+	select {} // the connection is the successor's sign that this process has ended
 }
 
 // flush forgets plaintext, so many times a second at most.
@@ -49,9 +65,11 @@ func (h *handlers) flush(ctx context.Context, uid int, paths []string) (*control
 
 // reload lets the program that is installed now take over, if it is trusted.
 func (h *handlers) reload(uid int) (begin func(), err error) {
-	if _, err := supervise.TrustedProgram(); err != nil {
+	program, err := supervise.TrustedProgram()
+	if err != nil {
 		return nil, ui.Failf("%w", err).Hint("what is run in its place must belong to root or to who mounted")
 	}
+	program.Close()
 	h.log.Info("reload", "uid", uid)
 	return func() {
 		select {

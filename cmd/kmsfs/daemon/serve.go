@@ -66,6 +66,9 @@ func Serve(ctx context.Context, c Config, ready *supervise.Readiness, in supervi
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	var err error
+	if err := in.AwaitPredecessor(); err != nil {
+		return err
+	}
 	if d.ended, err = d.files.Mount(); err != nil {
 		return &MountError{err}
 	}
@@ -77,8 +80,7 @@ func Serve(ctx context.Context, c Config, ready *supervise.Readiness, in supervi
 		return errors.Join(err, d.end())
 	}
 	go supervise.FeedWatchdog(ctx, d.Point, d.Getenv, offered.state)
-	go in.WatchHolder(d.log)
-	return d.run(ctx, stop, hup, offered.reloads)
+	return d.run(ctx, stop, hup, offered)
 }
 
 // close undoes what has been put together.
@@ -150,27 +152,24 @@ func (d *daemon) announce(ready *supervise.Readiness, offered *handlers) (heard 
 			return false, err
 		}
 	}
-	if d.in.Stored && d.in.Line == nil {
-		if err := supervise.StoreLifeline(d.files.Lifeline()); err != nil {
-			d.warnings.warn("no successor can take over: " + err.Error())
-		}
-	}
-	if ready != nil && !ready.Report() {
+	if ready != nil && !ready.Report() && !d.in.Service {
 		return false, nil // kmsfs mount was killed meanwhile
 	}
 	d.log.Info("mounted", "source", d.Source, "mountpoint", d.Point, "pid", os.Getpid(), "version", d.Version)
-	if err := supervise.Notify("READY=1\nSTATUS=Mounted"); err != nil {
+	if err := supervise.NotifyUntilHeard("READY=1\nSTATUS=Mounted"); err != nil {
 		d.log.Warn(err.Error())
 	}
 	return true, nil
 }
 
 // run waits for the end of the mount, and hands it over when that is asked for.
-func (d *daemon) run(ctx context.Context, stop context.CancelFunc, hup <-chan os.Signal, reloads <-chan struct{}) error {
+func (d *daemon) run(ctx context.Context, stop context.CancelFunc, hup <-chan os.Signal, asked *handlers) error {
 	handOver := func() {
 		d.log.Info("handing over", "mountpoint", d.Point, "pid", os.Getpid())
 		d.log.Error("serving on: " + supervise.Reexec(d.files, d.quiescence(), d.Directory, d.in).Error())
 	}
+	orphaned := d.in.Orphaned()
+	var alone <-chan time.Time
 	for ctx.Err() == nil {
 		select {
 		case <-d.ended:
@@ -182,23 +181,53 @@ func (d *daemon) run(ctx context.Context, stop context.CancelFunc, hup <-chan os
 				return d.end()
 			}
 			handOver()
-		case <-reloads:
+		case <-asked.reloads:
 			handOver()
+		case successor := <-asked.successions:
+			d.log.Info("ended; its successor answers", "mountpoint", d.Point)
+			quiet := d.files.Quiesce(successionPatience)
+			d.leave()
+			supervise.ReportStopped(successor, !quiet)
+			return nil
+		case <-orphaned:
+			orphaned = nil
+			if d.in.Service {
+				alone = time.After(supervise.OrphanPatience)
+				d.log.Info("its holder has ended; serving on until the next one takes over", "mountpoint", d.Point, "for", supervise.OrphanPatience)
+			} else {
+				d.log.Warn("the process that starts a successor has died; if this one is killed as well, the mount ends")
+			}
+		case <-alone:
+			d.log.Error("the mount ends: nobody has taken over", "mountpoint", d.Point)
+			d.files.Dismiss()
+			d.files.Quiesce(d.quiescence())
+			d.leave()
+			return nil
 		case <-ctx.Done():
 		}
 	}
-	if d.in.Stored {
-		supervise.Notify("STOPPING=1\nSTATUS=Stopping")
-		d.log.Info("ended; whether a successor takes over is up to systemd", "mountpoint", d.Point)
+	supervise.Notify("STOPPING=1\nSTATUS=Stopping")
+	if d.in.Service {
+		d.log.Info("ended by a signal", "mountpoint", d.Point)
+		d.files.Dismiss()
 		d.files.Quiesce(d.quiescence()) // exit waits for what is being notified, too
-		if !d.files.Stop(supervise.StopPatience) {
-			d.files.Abandon() // what is under way would be answered with an error; a successor begins it anew
-		}
+		d.leave()
 		return nil
 	}
-	supervise.Notify("STOPPING=1\nSTATUS=Unmounting")
 	stop() // a second signal ends the process at once
 	return d.end()
+}
+
+// successionPatience is how long a server lets its successor wait for a moment in
+// which the kernel is told nothing. It answers meanwhile.
+const successionPatience = time.Second
+
+// leave ends the serving and leaves what is under way as it is: it would be
+// answered with an error, and a successor begins it anew.
+func (d *daemon) leave() {
+	if !d.files.Stop(supervise.StopPatience) {
+		d.files.Abandon()
+	}
 }
 
 // end unmounts after a signal. Files that are still open do not keep the

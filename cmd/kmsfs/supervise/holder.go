@@ -9,7 +9,8 @@
 // and nothing can connect to it. When it is killed itself, the server goes on,
 // and can hand over to a new program; but with the server ends the mount.
 //
-// In a service systemd is the holder: what outlives a process lies in its store.
+// In a service the holder is the main process (service.go), and systemd has no
+// part in it: it may wait for the mount itself.
 package supervise
 
 import (
@@ -22,7 +23,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"runtime/debug"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -39,6 +39,9 @@ const (
 	maxDeaths    = 30
 	deathsWithin = 10 * time.Second
 	maxStillborn = 5
+	// beginPatience is how long a server may take to answer where readers wait
+	// for it. It needs a tenth of a second, and no network.
+	beginPatience = 5 * time.Second
 )
 
 // Config is how the processes of one mount follow each other.
@@ -56,15 +59,19 @@ type Config struct {
 // holder is one mount's.
 type holder struct {
 	Config
-	line   *session.Lifeline
-	alive  *os.File // the end of a pipe that tells servers that we are there
-	theirs *os.File
-	log    *slog.Logger
+	service bool // the end of the holder is not that of its server
+	line    *session.Lifeline
+	alive   *os.File // the end of a pipe that tells servers that we are there
+	theirs  *os.File
+	log     *slog.Logger
+	good    *Program // the last one that has answered
+	bad     fileID   // one that has not, although that was tried
 
 	spawn    func() (*server, error) // a successor
 	ended    func() bool             // the connection is no more
 	detached func() bool             // no path leads to the mount
 
+	hung      chan struct{} // somebody waits in vain for the server
 	deaths    []time.Time
 	stillborn int
 }
@@ -72,41 +79,24 @@ type holder struct {
 // server is a process that the holder has started.
 type server struct {
 	process
-	pid    int
-	ready  chan bool // true when it answers, false when it ended before
-	exited chan error
-	stderr bytes.Buffer
+	program *Program
+	pid     int
+	late    <-chan time.Time // when it should have answered
+	ready   chan bool        // true when it answers, false when it ended before
+	answers bool             // or has done so
+	overdue bool             // killed because it did not
+	exited  chan error
+	stderr  bytes.Buffer
 }
 
 // Hold starts a server, and another one after each that dies. It returns when
 // the mount has ended.
 func Hold(c Config, ready *Readiness) error {
-	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-	h := &holder{Config: c}
-	h.spawn = func() (*server, error) { return h.start(nil) }
-	h.ended = func() bool { return !h.line.Alive() }
-	h.detached = func() bool {
-		m, ok, err := mount.At(h.Point)
-		return err == nil && (!ok || m.Type != mount.Type)
-	}
-	var err error
-	if h.theirs, h.alive, err = os.Pipe(); err != nil {
-		return ui.Failf("start in the background: %w", err)
-	}
-	give, take, err := socketPair()
+	h, signals, err := newHolder(c)
 	if err != nil {
-		return ui.Failf("start in the background: %w", err)
+		return err
 	}
-	defer take.Close()
-	first, err := h.start(give)
-	give.Close()
-	if err == nil {
-		err = h.wait(first, signals)
-	}
-	if err == nil {
-		h.line, err = takeLifeline(take)
-	}
+	first, err := h.begin(nil, signals)
 	if err != nil {
 		return err
 	}
@@ -123,17 +113,62 @@ func Hold(c Config, ready *Readiness) error {
 	return h.succeed(first, signals)
 }
 
+func newHolder(c Config) (h *holder, signals chan os.Signal, err error) {
+	signals = make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	h = &holder{Config: c, hung: make(chan struct{})}
+	h.spawn = func() (*server, error) { return h.start(legacy{}) }
+	h.ended = func() bool { return !h.line.Alive() }
+	h.detached = func() bool {
+		m, ok, err := mount.At(h.Point)
+		return err == nil && (!ok || m.Type != mount.Type)
+	}
+	if h.theirs, h.alive, err = os.Pipe(); err != nil {
+		return nil, nil, ui.Failf("stand by: %w", err)
+	}
+	if h.good, err = ownProgram(); err != nil {
+		return nil, nil, ui.Failf("stand by: %w", err)
+	}
+	return h, signals, nil
+}
+
+// begin starts the first server, which mounts unless it is given the device of a
+// mount, and waits until that answers and has given us its lifeline.
+func (h *holder) begin(device *os.File, signals <-chan os.Signal) (*server, error) {
+	give, take, err := socketPair()
+	if err != nil {
+		return nil, ui.Failf("stand by: %w", err)
+	}
+	defer take.Close()
+	first, err := h.start(legacy{give: give, device: device})
+	give.Close()
+	if err == nil {
+		err = h.wait(first, signals)
+	}
+	if err == nil {
+		h.line, err = takeLifeline(take)
+	}
+	return first, err
+}
+
 // wait waits until the first server answers.
 func (h *holder) wait(s *server, signals <-chan os.Signal) error {
 	for {
 		select {
 		case sig := <-signals:
+			if h.service && sig != syscall.SIGHUP {
+				return errLeft
+			}
 			s.Signal(sig)
+		case <-s.late:
+			s.overrun()
 		case ok := <-s.ready:
 			if ok {
+				h.fit(s.program)
 				return nil
 			}
 			err := <-s.exited
+			h.stillbirth(s, err)
 			if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() > 0 {
 				return ui.ExitError(exit.ExitCode()) // it has said why
 			}
@@ -142,18 +177,35 @@ func (h *holder) wait(s *server, signals <-chan os.Signal) error {
 	}
 }
 
+// overrun ends a server that does not begin to answer.
+func (s *server) overrun() {
+	s.late, s.overdue = nil, true
+	s.Signal(os.Kill)
+}
+
 // succeed starts a server after each that dies, until the mount has ended.
 func (h *holder) succeed(s *server, signals <-chan os.Signal) error {
 	for {
 		select {
 		case sig := <-signals:
+			if h.service && sig != syscall.SIGHUP {
+				return errLeft
+			}
 			s.Signal(sig)
 			continue
-		case answers := <-s.ready:
-			if answers {
+		case <-s.late:
+			s.overrun()
+			continue
+		case <-h.hung:
+			h.log.Error("the mount does not answer; its server is killed", "mountpoint", h.Point, "pid", s.pid)
+			s.Signal(os.Kill)
+			continue
+		case s.answers = <-s.ready:
+			if s.answers {
 				h.stillborn = 0
+				h.fit(s.program)
 			}
-			s.ready = nil
+			s.ready, s.late = nil, nil
 			continue
 		case err := <-s.exited:
 			if err == nil || h.ended() {
@@ -162,6 +214,9 @@ func (h *holder) succeed(s *server, signals <-chan os.Signal) error {
 			if h.detached() {
 				h.log.Warn("the mount was detached and ends with its server; its readers get an error now", "mountpoint", h.Point)
 				return nil
+			}
+			if !s.answers {
+				h.stillbirth(s, err)
 			}
 			next, serr := h.succession(s, err)
 			if serr != nil {
@@ -200,49 +255,4 @@ func (h *holder) succession(dead *server, cause error) (*server, error) {
 	}
 	h.log.Warn(fmt.Sprintf("server died (%v), successor took over", cause), "mountpoint", h.Point, "died", dead.pid, "pid", next.pid, "said", said)
 	return next, nil
-}
-
-// start starts a server: the program as it lies on disk, if that is safe, else
-// the one that we are. The first one gives us the lifeline through a socket.
-func (h *holder) start(give *os.File) (*server, error) {
-	path, err := TrustedProgram()
-	if err != nil {
-		path = "/proc/self/exe"
-	}
-	read, write, err := os.Pipe()
-	if err != nil {
-		return nil, ui.Failf("start the server: %w", err)
-	}
-	cmd := exec.Command(path, h.Args...)
-	cmd.Args[0] = h.Name
-	pass := func(f *os.File) (number int) {
-		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
-		return 2 + len(cmd.ExtraFiles) // behind the three that every process has
-	}
-	readiness := pass(write)
-	numbers := map[string]int{holderName: pass(h.theirs)}
-	s := &server{process: child{cmd}, ready: make(chan bool, 1), exited: make(chan error, 1)}
-	if give != nil {
-		numbers[giveName] = pass(give)
-		cmd.Stdout, cmd.Stderr = h.Stdout, h.Stderr
-	} else {
-		numbers[session.DeviceName], numbers[session.JournalName], numbers[session.SourceName] = pass(h.line.Device), pass(h.line.Journal), pass(h.line.Source)
-		cmd.Stderr = &s.stderr
-	}
-	cmd.Env = append(Inheritance{Background: true}.passOn(numbers, h.Directory), readyEnv+"="+strconv.Itoa(readiness))
-	err = cmd.Start()
-	write.Close()
-	if err != nil {
-		read.Close()
-		return nil, ui.Failf("start the server: %w", err)
-	}
-	s.pid = cmd.Process.Pid
-	ready := s.ready
-	go func() {
-		n, _ := read.Read(make([]byte, 1))
-		read.Close()
-		ready <- n == 1
-		s.exited <- s.reap()
-	}()
-	return s, nil
 }

@@ -3,9 +3,7 @@ package supervise
 import (
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -16,9 +14,8 @@ import (
 )
 
 // A process that takes over a mount is told so in its environment: by the
-// holder that started it, by its own predecessor that became it, or by
-// systemd that kept the descriptors. Each name is followed by the number of an
-// open descriptor.
+// holder that started it, or by its own predecessor that became it. Each name
+// is followed by the number of an open descriptor.
 const (
 	lifelineEnv = "KMSFS_LIFELINE"
 	// directoryEnv is where the command line was written: paths in it may be
@@ -28,17 +25,20 @@ const (
 
 // Inheritance is what a process has from those before it.
 type Inheritance struct {
-	Line       *session.Lifeline // nil: nothing is mounted yet
+	Line       *session.Lifeline // nil: nobody serves yet
+	Device     *os.File          // of a mount that nobody serves yet, if somebody else has made it
 	holder     *os.File          // a pipe whose other end the holder has; nil without one
+	leash      *os.File          // of a server that answers until we are ready
 	Give       *os.File          // a socket on which the holder waits for the lifeline
 	Background bool
-	Stored     bool // systemd keeps the lifeline, or will
+	Service    bool // of systemd, whose next holder takes over from this server
 }
 
-// names of the descriptors, beside those of the lifeline.
+// names of the descriptors, besides those of the lifeline.
 const (
 	holderName = "holder"
 	giveName   = "give"
+	leashName  = "leash"
 )
 
 // Inherit finds what was left to this process, and keeps it from the programs
@@ -53,8 +53,8 @@ func Inherit() (Inheritance, error) {
 			switch {
 			case name == "background":
 				in.Background = true
-			case name == "stored":
-				in.Stored = true
+			case name == "service":
+				in.Service = true
 			case err == nil && fd > 2:
 				numbers[name] = fd
 			}
@@ -64,17 +64,11 @@ func Inherit() (Inheritance, error) {
 				return in, ui.Failf("take over: %w", ui.PlainPath(err))
 			}
 		}
-	} else if os.Getenv("LISTEN_PID") == strconv.Itoa(os.Getpid()) {
-		n, _ := strconv.Atoi(os.Getenv("LISTEN_FDS"))
-		names := strings.Split(os.Getenv("LISTEN_FDNAMES"), ":")
-		for i := range min(n, len(names)) {
-			if slices.Contains(storedNames, names[i]) { // others are not ours
-				numbers[names[i]] = 3 + i
-				in.Stored = true
-			}
-		}
 	}
-	for _, name := range []string{lifelineEnv, directoryEnv, "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
+	if len(numbers) > 0 {
+		setName()
+	}
+	for _, name := range []string{lifelineEnv, directoryEnv} {
 		os.Unsetenv(name)
 	}
 	for _, fd := range numbers {
@@ -87,15 +81,13 @@ func Inherit() (Inheritance, error) {
 		}
 		return os.NewFile(uintptr(fd), name)
 	}
-	in.holder, in.Give = file(holderName), file(giveName)
-	// One that is not complete is none. Its device may be the mountpoint, as
-	// systemd passes it to the first process of a service.
-	for _, name := range storedNames {
-		if _, ok := numbers[name]; !ok {
-			return in, nil
-		}
+	in.holder, in.Give, in.leash = file(holderName), file(giveName), file(leashName)
+	line := &session.Lifeline{Device: file(session.DeviceName), Journal: file(session.JournalName), Source: file(session.SourceName)}
+	if line.Device != nil && line.Journal != nil && line.Source != nil {
+		in.Line = line
+	} else {
+		in.Device = line.Device // one that is not complete is none
 	}
-	in.Line = &session.Lifeline{Device: file(session.DeviceName), Journal: file(session.JournalName), Source: file(session.SourceName)}
 	return in, nil
 }
 
@@ -109,21 +101,24 @@ func (in Inheritance) passOn(numbers map[string]int, directory string) []string 
 	if in.Background {
 		list = append(list, "background")
 	}
-	if in.Stored {
-		list = append(list, "stored")
+	if in.Service {
+		list = append(list, "service")
 	}
 	return append(os.Environ(), lifelineEnv+"="+strings.Join(list, ","), directoryEnv+"="+directory)
 }
 
-// WatchHolder says when the holder has died: from then on, nobody starts a
-// successor if this process is killed.
-func (in Inheritance) WatchHolder(log *slog.Logger) {
-	if in.holder == nil {
-		return
+// Orphaned is closed when the holder has died: from then on, nobody starts a
+// successor if this process is killed. Without a holder it never is.
+func (in Inheritance) Orphaned() <-chan struct{} {
+	orphaned := make(chan struct{})
+	if in.holder != nil {
+		go func() {
+			if n, err := in.holder.Read(make([]byte, 1)); n == 0 && err == io.EOF {
+				close(orphaned)
+			}
+		}()
 	}
-	if n, err := in.holder.Read(make([]byte, 1)); n == 0 && err == io.EOF {
-		log.Warn("the process that starts a successor has died; if this one is killed as well, the mount ends")
-	}
+	return orphaned
 }
 
 func socketPair() (ours, theirs *os.File, err error) {

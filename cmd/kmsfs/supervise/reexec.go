@@ -3,7 +3,6 @@ package supervise
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"syscall"
 	"time"
 
@@ -29,10 +28,12 @@ type Session interface {
 // only if that is not possible, and serves on. quiescence is how long what the
 // kernel is being told may take.
 func Reexec(s Session, quiescence time.Duration, directory string, in Inheritance) error {
-	path, err := TrustedProgram()
+	program, err := TrustedProgram()
 	if err != nil {
 		return err
 	}
+	defer program.Close()
+	path := program.Path
 	// execve waits for every thread, also for one that tells the kernel
 	// something; that may wait for a request which only we answer.
 	if !s.Quiesce(quiescence) {
@@ -49,7 +50,7 @@ func Reexec(s Session, quiescence time.Duration, directory string, in Inheritanc
 	for _, fd := range numbers {
 		unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0)
 	}
-	err = syscall.Exec(path, os.Args, in.passOn(numbers, directory))
+	err = syscall.Exec(program.open(), os.Args, in.passOn(numbers, directory))
 	for _, fd := range numbers {
 		unix.CloseOnExec(fd)
 	}
@@ -63,34 +64,4 @@ func monotonic() int64 {
 	var t unix.Timespec
 	unix.ClockGettime(unix.CLOCK_MONOTONIC, &t)
 	return t.Nano() / 1000
-}
-
-// TrustedProgram is the path of this program, if nobody but root and this user
-// can put another one there: the file and every directory above it must be
-// owned by one of them, and writable by nobody else. A directory like /tmp,
-// where each may remove only what is theirs, is as good.
-func TrustedProgram() (string, error) {
-	path, err := os.Executable() // as it was at the start, whatever lies there now
-	if err != nil {
-		return "", fmt.Errorf("hand over: %w", err)
-	}
-	if path, err = filepath.EvalSymlinks(path); err != nil {
-		return "", fmt.Errorf("hand over: %w", err)
-	}
-	for p := path; ; p = filepath.Dir(p) {
-		var st unix.Stat_t
-		if err := unix.Lstat(p, &st); err != nil {
-			return "", fmt.Errorf("hand over to %s: %s: %w", path, p, err)
-		}
-		sticky := st.Mode&unix.S_IFMT == unix.S_IFDIR && st.Mode&unix.S_ISVTX != 0
-		if int(st.Uid) != 0 && int(st.Uid) != os.Geteuid() || st.Mode&0o022 != 0 && !sticky {
-			return "", fmt.Errorf("hand over to %s: others than root and this user can change %s", path, p)
-		}
-		if p == path && (st.Mode&unix.S_IFMT != unix.S_IFREG || st.Mode&0o111 == 0) {
-			return "", fmt.Errorf("hand over to %s: no program", path)
-		}
-		if p == "/" {
-			return path, nil
-		}
-	}
 }

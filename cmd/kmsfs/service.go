@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kmsfs/kmsfs/cache/secmem"
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/options"
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/supervise"
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
+	"github.com/kmsfs/kmsfs/fs/mount"
+)
+
+// serviceCommand is the main process of kmsfs@.service, and the servers that it
+// starts. It mounts nothing: premount does that, with root's privileges, and
+// brings the mount to its door.
+func serviceCommand(p *program) *cobra.Command {
+	s, err := options.Defaults()
+	var door string
+	cmd := &cobra.Command{
+		Use: "service SRC MNT", Hidden: true, Args: exactly("SRC", "MNT"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case err != nil:
+				return err
+			case door == "":
+				return ui.Usagef("read command line: --door is missing").Hint("this is the main process of kmsfs@.service")
+			}
+			m := &mounting{p: p, Settings: s, source: args[0], point: args[1], foreground: true}
+			return m.runService(cmd.Context(), door)
+		},
+	}
+	s.FromEnvironment(p.getenv, false)
+	cmd.Flags().StringVar(&door, "door", "", "where premount brings the mount to")
+	s.AddFlags(cmd.Flags(), true)
+	return cmd
+}
+
+func (m *mounting) runService(ctx context.Context, door string) error {
+	in, err := supervise.Inherit()
+	if err != nil {
+		return err
+	}
+	if m.directory, err = m.workingDirectory(); err != nil {
+		return err
+	}
+	switch {
+	case in.Line != nil:
+		m.device = in.Line.Device
+	case in.Device != nil:
+		m.device = in.Device
+	default:
+		if err := secmem.ProtectProcess(); err != nil {
+			return err
+		}
+		return supervise.HoldService(m.succession(), door, func() (string, error) { return mount.RealPoint(m.point) }, m.p.getenv)
+	}
+	if err := m.absolute(m.device); err != nil {
+		return err
+	}
+	return m.serve(ctx, supervise.InheritReadiness(false), in)
+}

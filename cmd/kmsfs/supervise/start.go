@@ -1,0 +1,138 @@
+package supervise
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
+	"github.com/kmsfs/kmsfs/fs/session"
+)
+
+// legacy is what one server gets from another, besides the lifeline that the
+// holder has.
+type legacy struct {
+	give   *os.File // where it gives us its lifeline
+	device *os.File // of a mount that is there already
+	leash  *os.File // of the server before it, if that still answers
+}
+
+// start starts a server.
+func (h *holder) start(l legacy) (*server, error) {
+	program := h.program()
+	s, err := h.run(program, l)
+	if err != nil && program != h.good {
+		h.unfit(program, err.Error())
+		s, err = h.run(h.good, l)
+	}
+	return s, err
+}
+
+// program is the one to run: as it lies on disk, if nobody else could have put
+// it there and it is not known to be unfit; else the last one that answered.
+func (h *holder) program() *Program {
+	p, err := TrustedProgram()
+	switch {
+	case err != nil:
+		if h.log != nil {
+			h.log.Warn(err.Error()+"; the program that ran before is run again", "mountpoint", h.Point)
+		}
+		return h.good
+	case p.id == h.bad, p.id == h.good.id:
+		p.Close()
+		return h.good
+	}
+	return p
+}
+
+// fit remembers the program of a server that answers: it can be run again, also
+// when it is gone from the disk.
+func (h *holder) fit(p *Program) {
+	if p != h.good {
+		h.good.Close()
+		h.good = p
+	}
+}
+
+// stillbirth is the end of a server that has never answered. If nobody has killed
+// it, its program is to blame.
+func (h *holder) stillbirth(s *server, cause error) {
+	if s.program == h.good {
+		return
+	}
+	exit, ok := errors.AsType[*exec.ExitError](cause)
+	if killed := ok && exit.ExitCode() < 0; !s.overdue && (killed || errors.Is(cause, errUnending)) {
+		s.program.Close()
+		return
+	}
+	h.unfit(s.program, cause.Error())
+}
+
+// unfit remembers that a program cannot serve.
+func (h *holder) unfit(p *Program, why string) {
+	h.bad = p.id
+	p.Close()
+	if h.log != nil {
+		h.log.Warn("the program on disk cannot take over; the one that ran before is run again", "mountpoint", h.Point, "program", p.Path, "because", why)
+	}
+}
+
+func (h *holder) run(program *Program, l legacy) (*server, error) {
+	read, write, err := os.Pipe()
+	if err != nil {
+		return nil, ui.Failf("start the server: %w", err)
+	}
+	cmd := exec.Command(program.open(), h.Args...)
+	cmd.Args[0] = h.Name
+	numbers := map[string]int{}
+	pass := func(name string, f *os.File) {
+		if f != nil {
+			cmd.ExtraFiles = append(cmd.ExtraFiles, f)
+			numbers[name] = 2 + len(cmd.ExtraFiles) // behind the three that every process has
+		}
+	}
+	pass(readyEnv, write)
+	pass(holderName, h.theirs)
+	pass(giveName, l.give)
+	pass(session.DeviceName, l.device)
+	pass(leashName, l.leash)
+	s := &server{process: child{cmd}, program: program, ready: make(chan bool, 1), exited: make(chan error, 1)}
+	if h.line != nil || h.service { // somebody may be waiting for it
+		s.late = time.After(beginPatience)
+	}
+	cmd.Stderr = &s.stderr
+	if l.give != nil || h.service {
+		cmd.Stdout, cmd.Stderr = h.Stdout, h.Stderr
+	}
+	if h.line != nil {
+		pass(session.DeviceName, h.line.Device)
+		pass(session.JournalName, h.line.Journal)
+		pass(session.SourceName, h.line.Source)
+	}
+	readiness := readyEnv + "=" + strconv.Itoa(numbers[readyEnv])
+	delete(numbers, readyEnv)
+	cmd.Env = append(Inheritance{Background: !h.service, Service: h.service}.passOn(numbers, h.Directory), readiness)
+	if h.service {
+		// The watchdog is fed by the server, not by the main process.
+		cmd.Env = slices.DeleteFunc(cmd.Env, func(v string) bool { return strings.HasPrefix(v, "WATCHDOG_PID=") })
+	}
+	err = cmd.Start()
+	write.Close()
+	if err != nil {
+		read.Close()
+		return nil, ui.Failf("start the server: %w", err)
+	}
+	s.pid = cmd.Process.Pid
+	ready := s.ready
+	go func() {
+		n, _ := read.Read(make([]byte, 1))
+		read.Close()
+		ready <- n == 1
+		s.exited <- s.reap()
+	}()
+	return s, nil
+}
