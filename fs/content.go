@@ -2,7 +2,6 @@ package fs
 
 import (
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"sync"
 
@@ -11,23 +10,22 @@ import (
 	"github.com/kmsfs/kmsfs/kms"
 )
 
-// content is what the bytes of a .cipher file are.
-//
-// INVARIANT: bad is empty exactly when blob is a recognised ciphertext.
+// content is what the bytes of a .cipher file are. The zero content is that of
+// what has none.
 type content struct {
 	hash [sha256.Size]byte // of the bytes; zero when they are too many to read
-	blob kms.Blob
-	bad  string // why it is no ciphertext, in words without its bytes
-	// exposed: it is a secret that was never encrypted.
-	exposed bool
+	kind kms.Ciphertext
+	size int // of the file, in bytes
 }
 
-// err is bad as the log says it; nil for a ciphertext.
+// err is why nobody can open it, as the log says it.
 func (c content) err() error {
-	if c.bad == "" {
-		return nil
+	if c.kind != nil {
+		if not := c.kind.Refusal(); not != nil {
+			return not
+		}
 	}
-	return errors.New("not a ciphertext: " + c.bad)
+	return nil
 }
 
 // parsed remembers what the last contents were: every open reads and hashes
@@ -45,7 +43,7 @@ type parsed struct {
 const parsedMax = 4 << 20
 
 // weight is about what a content takes, in bytes.
-func (c content) weight() int { return 512 + len(c.blob.Text) + len(c.bad) }
+func (c content) weight() int { return 512 + c.size }
 
 func newParsed(by kms.Recogniser) *parsed {
 	p := &parsed{by: by}
@@ -54,11 +52,11 @@ func newParsed(by kms.Recogniser) *parsed {
 	return p
 }
 
-// parse is parseContent with that memory.
-func (p *parsed) parse(file []byte, tooLong bool) content {
-	if tooLong {
-		return parseContent(p.by, nil, true)
-	}
+// tooLong is a file whose bytes are not read.
+var tooLong = content{kind: &kms.NotCiphertext{Reason: fmt.Sprintf("longer than %d bytes", kms.MaxBlobFile)}}
+
+// parse recognises what a file holds.
+func (p *parsed) parse(file []byte) content {
 	hash := sha256.Sum256(file)
 	p.mu.Lock()
 	c, ok := p.known.Get(hash)
@@ -66,7 +64,7 @@ func (p *parsed) parse(file []byte, tooLong bool) content {
 	if ok {
 		return c
 	}
-	c = parseContent(p.by, file, false)
+	c = content{hash, p.by.Recognise(file), len(file)}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.known.Contains(hash) {
@@ -76,20 +74,5 @@ func (p *parsed) parse(file []byte, tooLong bool) content {
 	for p.bytes > parsedMax {
 		p.known.RemoveOldest()
 	}
-	return c
-}
-
-// parseContent tells the kinds apart by the first bytes. tooLong is for a
-// file whose bytes were not read.
-func parseContent(by kms.Recogniser, file []byte, tooLong bool) content {
-	if tooLong {
-		return content{bad: fmt.Sprintf("longer than %d bytes", kms.MaxBlobFile)}
-	}
-	c := content{hash: sha256.Sum256(file)}
-	blob, err := by.Recognise(file)
-	if not, ok := errors.AsType[*kms.NotCiphertext](err); ok {
-		c.bad, c.exposed = not.Reason, not.Exposed
-	}
-	c.blob = blob
 	return c
 }

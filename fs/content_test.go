@@ -16,24 +16,26 @@ func TestParseContent(t *testing.T) {
 		"-----BEGIN AGE ENCRYPTED FILE--": "age file",
 		"<html>":                          "an HTML page",
 	} {
-		if c := parseContent(blobs.Recogniser{}, []byte(text), false); !strings.Contains(c.bad, want) {
-			t.Errorf("%q: %q, want %q", text, c.bad, want)
+		if c := newParsed(blobs.Recogniser{}).parse([]byte(text)); c.err() == nil || !strings.Contains(c.err().Error(), want) {
+			t.Errorf("%q: %v, want %q", text, c.err(), want)
 		}
-	}
-	if c := parseContent(blobs.Recogniser{}, nil, true); !strings.Contains(c.bad, "longer") {
-		t.Errorf("too long: %q", c.bad)
 	}
 }
 
-// allIsBlob takes whatever it is given for a ciphertext.
-type allIsBlob struct{ kms.Recogniser }
+// sealed is a blob of a service that is none.
+type sealed struct{ kms.Blob }
 
-func (allIsBlob) Recognise(file []byte) (kms.Blob, error) { return kms.Blob{Text: string(file)}, nil }
+func (s sealed) Under(func(string) bool) kms.Ciphertext { return s }
+
+// allIsBlob takes whatever it is given for a ciphertext.
+type allIsBlob struct{}
+
+func (allIsBlob) Recognise(file []byte) kms.Ciphertext { return sealed{kms.Blob{Text: string(file)}} }
 
 func TestParsedIsBoundedByWeight(t *testing.T) {
 	p := newParsed(allIsBlob{})
 	for i := range 20_000 {
-		p.parse(fmt.Appendf(nil, "%d %s", i, strings.Repeat("x", i%3000)), false)
+		p.parse(fmt.Appendf(nil, "%d %s", i, strings.Repeat("x", i%3000)))
 		if p.bytes > parsedMax || p.bytes < 0 {
 			t.Fatalf("%d contents weigh %d", p.known.Len(), p.bytes)
 		}

@@ -90,10 +90,10 @@ func (f *FS) purgeSource(ctx context.Context, p string) error {
 }
 
 func (f *FS) purgeFile(n *node, c content) error {
-	if n.plain || c.bad != "" {
+	if n.plain || c.err() != nil {
 		return nil // never decrypted
 	}
-	h, err := f.handleFor(n.rel, c.blob)
+	h, err := f.handleFor(n.rel, c.kind)
 	if err == nil {
 		f.cfg.Cache.Purge(h.key)
 	}

@@ -51,7 +51,7 @@ func (f *FS) unfinished(n *node, c content, err error) (changed int64, busy bool
 		return now().UnixNano(), true
 	case err != nil:
 		return 0, false
-	case c.bad != "":
+	case c.err() != nil:
 		return n.tuple.Ctime, true
 	}
 	return n.tuple.Ctime, f.cfg.Fast && n.kind == source.ModeFile && !n.plain && n.young() && f.source.InWriting(n.rel, n.tuple)
@@ -168,16 +168,16 @@ func (f *FS) handleOf(n *node, r *audit.Open) (h *handle, status fuse.Status) {
 		case found.id != n.id:
 			r.Err = errors.New("replaced since it was opened, and too many files are known to keep the bytes of this one")
 			return nil, fuse.Status(syscall.ESTALE)
-		case c.bad != "":
+		case c.err() != nil:
 			r.Err = c.err()
 			return nil, fuse.Status(syscall.EBADMSG)
 		}
-		if h, err = f.handleFor(n.rel, c.blob); err != nil {
+		if h, err = f.handleFor(n.rel, c.kind); err != nil {
 			r.Err = err
 			return nil, loadStatus(err)
 		}
 	}
-	r.KeyVersion = h.blob.KeyVersionID
+	r.KeyVersion = h.kind.KeyVersion()
 	return h, fuse.OK
 }
 
@@ -200,7 +200,7 @@ func (f *FS) readPlainNode(r *session.Request, n *node, in *fuse.ReadIn, buf []b
 
 // learnSize gives a node that nobody has yet the size of its plaintext.
 func (f *FS) learnSize(ctx context.Context, n *node, c content) error {
-	h, err := f.handleFor(n.rel, c.blob)
+	h, err := f.handleFor(n.rel, c.kind)
 	if err != nil {
 		return err
 	}

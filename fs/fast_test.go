@@ -15,7 +15,7 @@ import (
 // room.
 func TestKeptIsBounded(t *testing.T) {
 	table := newNodes(&node{id: rootID, kind: source.ModeDir})
-	big := &handle{blob: kms.Blob{Text: string(make([]byte, keptMax/2))}}
+	big := &handle{kind: sealed{kms.Blob{Text: string(make([]byte, keptMax/2))}}}
 	var ids []uint64
 	for i, want := range []bool{true, false, true} {
 		n := &node{id: uint64(100 + i), kind: source.ModeFile, rel: "f"}

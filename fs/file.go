@@ -109,7 +109,7 @@ func (o *opening) run(r *audit.Open) fuse.Status {
 				if !o.retry && o.told.remember(o.tid) {
 					return fuse.Status(syscall.ESTALE)
 				}
-				if then, ok := o.recent.since(o.node.id, at); o.retry && ok && then.bad == "" {
+				if then, ok := o.recent.since(o.node.id, at); o.retry && ok && then.err() == nil {
 					return o.open(o.node, then, r) // it was there during this open(2)
 				}
 			}
@@ -124,7 +124,7 @@ func (o *opening) run(r *audit.Open) fuse.Status {
 			if !o.retry && o.told.remember(o.tid) {
 				return fuse.Status(syscall.ESTALE)
 			}
-			if then, ok := o.recent.since(o.node.id, at); ok && then.bad == "" && !torn {
+			if then, ok := o.recent.since(o.node.id, at); ok && then.err() == nil && !torn {
 				serve, c = o.node, then
 			}
 		}
@@ -138,12 +138,11 @@ func (o *opening) run(r *audit.Open) fuse.Status {
 
 // open decrypts one version and makes its handle.
 func (o *opening) open(n *node, c content, r *audit.Open) fuse.Status {
-	if c.bad != "" {
-		r.Err = c.err()
+	if r.Err = c.err(); r.Err != nil {
 		return fuse.Status(syscall.EBADMSG)
 	}
-	r.Hash, r.KeyVersion = c.hash, c.blob.KeyVersionID
-	h, err := o.handleFor(n.rel, c.blob)
+	r.Hash, r.KeyVersion = c.hash, c.kind.KeyVersion()
+	h, err := o.handleFor(n.rel, c.kind)
 	if err != nil {
 		r.Err = err
 		return loadStatus(err)

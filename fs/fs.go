@@ -97,7 +97,7 @@ func New(cfg Config) (*FS, error) {
 		parsed:  newParsed(cfg.Recogniser),
 		recent:  &recent{},
 		told:    &told{at: map[uint32]time.Time{}},
-		sizes:   newSizes(cfg.Recogniser),
+		sizes:   newSizes(),
 		notices: &notices{},
 		handles: newHandles(),
 		pages:   invalidate.NewPages(),

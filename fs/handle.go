@@ -19,9 +19,9 @@ import (
 type handle struct {
 	rel     string // for the log
 	key     cache.Key
-	blob    kms.Blob
+	kind    kms.Ciphertext
 	context kms.EncryptionContext
-	plain   *os.File // a file shown as it is; then there is no blob
+	plain   *os.File // a file shown as it is; then there is no kind
 
 	opens int    // guarded by handles.mu
 	uid   uint32 // who opened a plain file first
@@ -119,7 +119,10 @@ func (t *handles) closeAll() {
 }
 
 // weight is about what a handle takes, in bytes.
-func (h *handle) weight() int { return 256 + len(h.rel) + len(h.blob.Text) }
+func (h *handle) weight() int {
+	_, text := h.kind.Identity()
+	return 256 + len(h.rel) + len(text)
+}
 
 func (h *handle) close() {
 	if h.plain != nil {

@@ -21,22 +21,22 @@ import (
 
 // handleFor makes the handle of a version: its ciphertext and the encryption
 // context that belongs to its place.
-func (f *FS) handleFor(rel string, blob kms.Blob) (*handle, error) {
-	h := &handle{rel: rel, blob: blob, context: f.cfg.Context}
+func (f *FS) handleFor(rel string, kind kms.Ciphertext) (*handle, error) {
+	h := &handle{rel: rel, kind: kind, context: f.cfg.Context}
 	if f.cfg.BindNames {
 		var err error
 		if h.context, err = f.cfg.Context.Bind(strings.TrimSuffix(rel, source.Suffix)); err != nil {
 			return nil, &kms.Error{Class: kms.ErrBadCiphertext, Action: "Decrypt", Detail: err.Error()}
 		}
 	}
-	h.key = f.keyOf(blob, h.context)
+	h.key = f.keyOf(kind, h.context)
 	return h, nil
 }
 
-// keyOf hashes everything that decides the plaintext of a direct file: the
-// kind, the encoding, the ciphertext, and the encryption context. Lengths keep
-// the parts from running into each other.
-func (f *FS) keyOf(blob kms.Blob, ec kms.EncryptionContext) cache.Key {
+// keyOf hashes everything that decides the plaintext of a file: what the
+// ciphertext has of its own, the encoding, and the encryption context. Lengths
+// keep the parts from running into each other.
+func (f *FS) keyOf(c kms.Ciphertext, ec kms.EncryptionContext) cache.Key {
 	h := sha256.New()
 	part := func(s string) {
 		var n [8]byte
@@ -44,9 +44,10 @@ func (f *FS) keyOf(blob kms.Blob, ec kms.EncryptionContext) cache.Key {
 		h.Write(n[:])
 		h.Write(unsafe.Slice(unsafe.StringData(s), len(s))) // no copy
 	}
-	part("direct")
+	kind, text := c.Identity()
+	part(kind)
 	part(strconv.Itoa(int(f.cfg.Encoding)))
-	part(blob.Text)
+	part(text)
 	for _, name := range slices.Sorted(maps.Keys(ec)) {
 		part(name)
 		part(ec[name])
@@ -62,7 +63,7 @@ func (f *FS) lease(ctx context.Context, h *handle) (*cache.Lease, error) {
 	if err != nil {
 		return nil, err
 	}
-	if h.blob.PlaintextSize == unknownSize || f.cfg.Encoding != kms.Raw {
+	if h.kind.Size(f.cfg.Encoding) == unknownSize {
 		f.sizes.learn(h.key, len(lease.Bytes()), lease.Group())
 	}
 	if lease.Stale() {
@@ -73,7 +74,7 @@ func (f *FS) lease(ctx context.Context, h *handle) (*cache.Lease, error) {
 
 // load opens a handle's version.
 func (f *FS) load(ctx context.Context, h *handle) (cache.Loaded, error) {
-	o, err := kms.Open(ctx, f.cfg.Decrypter, h.blob, h.context, f.cfg.Encoding)
+	o, err := h.kind.Open(ctx, f.cfg.Decrypter, h.context, f.cfg.Encoding)
 	if err != nil {
 		f.refused(h, err)
 		f.recordFailure(ctx, h.rel, err)
@@ -82,17 +83,15 @@ func (f *FS) load(ctx context.Context, h *handle) (cache.Loaded, error) {
 	for _, note := range o.Notes {
 		f.notice(h.rel, note)
 	}
-	if f.cfg.Encoding == kms.Raw {
-		f.sizes.learnVersion(h.blob, o.KeyVersionID, len(o.Secret))
-	}
-	return cache.Loaded{Plaintext: o.Secret, Asked: o.Asked, Group: cmp.Or(h.blob.KeyVersionID, o.KeyVersionID), Origin: o.RequestID}, nil
+	f.sizes.learnVersion(h.kind, f.cfg.Encoding, o.KeyVersionID, len(o.Secret))
+	return cache.Loaded{Plaintext: o.Secret, Asked: o.Asked, Group: cmp.Or(h.kind.KeyVersion(), o.KeyVersionID), Origin: o.RequestID}, nil
 }
 
 // groupOf is the key version of a handle's ciphertext; empty as long as nobody
 // knows it.
 func (f *FS) groupOf(h *handle) string {
-	if h.blob.KeyVersionID != "" {
-		return h.blob.KeyVersionID
+	if version := h.kind.KeyVersion(); version != "" {
+		return version
 	}
 	return f.sizes.version(h.key)
 }

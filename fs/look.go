@@ -51,32 +51,30 @@ func (f *FS) fileNode(rel string, read func(string, []byte) ([]byte, unix.Stat_t
 	if err != nil {
 		return nil, content{}, err
 	}
-	c := f.parsed.parse(b, st.Size > kms.MaxBlobFile)
-	c.blob = f.sizes.resolve(c.blob)
-	if c.exposed {
-		f.notice(rel, kms.Note{Kind: "exposed", Text: c.bad})
+	c := tooLong
+	if st.Size <= kms.MaxBlobFile {
+		c = f.parsed.parse(b)
+		c.kind = f.sizes.resolve(c.kind)
 	}
-	n := &node{rel: rel, kind: source.ModeFile, version: version{source.TupleOf(&st), c.hash, int64(c.blob.PlaintextSize)}}
-	if c.bad == "" && (f.cfg.Encoding != kms.Raw || n.size == unknownSize) {
-		n.size = unknownSize
-		if h, err := f.handleFor(rel, c.blob); err == nil {
-			n.size = f.sizes.get(h.key)
-			n.kept.Store(h)
+	n := &node{rel: rel, kind: source.ModeFile, version: version{source.TupleOf(&st), c.hash, int64(c.kind.Size(f.cfg.Encoding))}}
+	if not := c.kind.Refusal(); not != nil {
+		if not.Exposed {
+			f.notice(rel, kms.Note{Kind: "exposed", Text: not.Reason})
 		}
-	}
-	if c.bad != "" {
 		// Nobody will read it, but ls should show that something is there.
 		n.size = st.Size
 		if f.cfg.Fast {
 			n.size = min(n.size, kms.MaxBlobFile+1) // the open succeeds, and readers make room for all
 		}
-	}
-	n.size = f.shownSize(n.size)
-	if f.cfg.Fast && c.bad == "" {
-		if h, err := f.handleFor(rel, c.blob); err == nil {
+	} else if f.cfg.Fast || n.size == unknownSize {
+		if h, err := f.handleFor(rel, c.kind); err == nil {
 			n.kept.Store(h)
+			if n.size == unknownSize {
+				n.size = f.sizes.get(h.key)
+			}
 		}
 	}
+	n.size = f.shownSize(n.size)
 	n.id = nodeID(source.ModeFile, rel, n.tuple, n.hash)
 	n.tupleTrusted.Store(n.tuple.IsTrusted())
 	return n, c, nil

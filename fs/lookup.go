@@ -37,7 +37,7 @@ func (f *FS) Lookup(r *session.Request, name string, out *fuse.EntryOut) fuse.St
 		end()
 		if err != nil {
 			// There will be no OPEN to record it.
-			return f.record(&audit.Open{Event: audit.Opened, Begun: seen, Caller: f.caller(r), Path: n.rel, Hash: c.hash, KeyVersion: c.blob.KeyVersionID, Err: err},
+			return f.record(&audit.Open{Event: audit.Opened, Begun: seen, Caller: f.caller(r), Path: n.rel, Hash: c.hash, KeyVersion: c.kind.KeyVersion(), Err: err},
 				loadStatus(err))
 		}
 	}

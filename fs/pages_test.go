@@ -41,7 +41,7 @@ func TestRefusedBeforePagesAreDated(t *testing.T) {
 				return l
 			}
 			lease(cache.Key{2}, "another version").Release()
-			h := &handle{key: cache.Key{1}, blob: kms.Blob{KeyVersionID: "version"}}
+			h := &handle{key: cache.Key{1}, kind: sealed{kms.Blob{KeyVersionID: "version"}}}
 			l := lease(h.key, "version")
 			asked := 0
 			f.pages.DropWith(7, f.plaintextOf(h), func() time.Duration {

@@ -29,8 +29,8 @@ func TestTold(t *testing.T) {
 func TestRecent(t *testing.T) {
 	r := &recent{}
 	before := time.Now()
-	r.keep(1, before.Add(time.Millisecond), content{bad: "one"})
-	if c, ok := r.since(1, before); !ok || c.bad != "one" {
+	r.keep(1, before.Add(time.Millisecond), content{size: 1})
+	if c, ok := r.since(1, before); !ok || c.size != 1 {
 		t.Error("not kept")
 	}
 	if _, ok := r.since(1, before.Add(time.Millisecond)); ok {

@@ -19,10 +19,9 @@ const unknownSize = kms.UnknownSize
 // how long its secret is, and which key version it belongs to. Neither is a
 // secret, so both outlive the plaintext: a stat must not cost a call each time.
 type sizes struct {
-	by kms.Recogniser
 	mu sync.Mutex
 	of map[cache.Key]learned
-	// versions are the ids that answers have named of blobs which nobody knew,
+	// versions are the ids that answers have named of ciphertexts that nobody knew,
 	// and which are known under that id. Their size is arithmetic from then on.
 	versions map[string]struct{}
 }
@@ -47,8 +46,8 @@ const (
 	refusedFor = time.Minute
 )
 
-func newSizes(by kms.Recogniser) *sizes {
-	return &sizes{by: by, of: map[cache.Key]learned{}, versions: map[string]struct{}{}}
+func newSizes() *sizes {
+	return &sizes{of: map[cache.Key]learned{}, versions: map[string]struct{}{}}
 }
 
 // forgetSome makes room in a full table.
@@ -110,10 +109,13 @@ func (s *sizes) learn(k cache.Key, size int, version string) {
 	s.of[k] = learned{size: int64(size), version: version}
 }
 
-// learnVersion remembers the version of a blob that nobody knew, if that
-// explains the length of its plaintext.
-func (s *sizes) learnVersion(blob kms.Blob, version string, plaintext int) {
-	if known, ok := s.by.Under(blob, version); !ok || known.PlaintextSize != plaintext || len(version) > longestVersion {
+// learnVersion remembers the version of a ciphertext that nobody knew, if that
+// explains the length of its secret.
+func (s *sizes) learnVersion(kind kms.Ciphertext, encoding kms.Encoding, version string, secret int) {
+	if kind.Size(encoding) != unknownSize || len(version) > longestVersion {
+		return
+	}
+	if kind.Under(func(v string) bool { return v == version }).Size(encoding) != secret {
 		return
 	}
 	s.mu.Lock()
@@ -122,26 +124,19 @@ func (s *sizes) learnVersion(blob kms.Blob, version string, plaintext int) {
 	s.versions[version] = struct{}{}
 }
 
-// resolve is a blob as it is under a version that is known.
-func (s *sizes) resolve(blob kms.Blob) kms.Blob {
-	if blob.PlaintextSize != kms.UnknownSize || blob.Text == "" {
-		return blob
+// resolve is a ciphertext as it is under a version that is known.
+func (s *sizes) resolve(kind kms.Ciphertext) kms.Ciphertext {
+	if kind.Size(kms.Raw) != unknownSize {
+		return kind
 	}
-	version := s.begins(blob.Head(longestVersion))
-	known, _ := s.by.Under(blob, version)
-	return known
+	return kind.Under(s.knows)
 }
 
-// begins is the version that a blob's first bytes begin with, or empty.
-func (s *sizes) begins(head string) string {
+func (s *sizes) knows(version string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for n := len(head); n > 0; n-- {
-		if _, ok := s.versions[head[:n]]; ok {
-			return head[:n]
-		}
-	}
-	return ""
+	_, ok := s.versions[version]
+	return ok
 }
 
 // measure decrypts a file once to learn its size. In the gate it stands in its
@@ -174,8 +169,8 @@ func (f *FS) sizeOf(ctx context.Context, n *node, ask bool) (size int64, known b
 		return n.tuple.Size, false // replaced since
 	}
 	size = f.sizes.get(h.key)
-	if size == unknownSize && f.cfg.Encoding == kms.Raw {
-		size = int64(f.sizes.resolve(h.blob).PlaintextSize) // by a version that is known since
+	if size == unknownSize {
+		size = int64(f.sizes.resolve(h.kind).Size(f.cfg.Encoding)) // by a version that is known since
 	}
 	if size == unknownSize && ask && f.sizes.askable(h.key) {
 		size, _ = f.measure(ctx, h) // the failure is in the log's statistics; an open has its line

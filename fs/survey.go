@@ -38,9 +38,9 @@ type Entry struct {
 	// Target is the source path of what a link leads to, through all links;
 	// empty for what is no link, and for a link that leads nowhere.
 	Target string
-	// Blob is the ciphertext to decrypt. It is zero where there is none: for
-	// a directory, and for a file that is shown as it is.
-	Blob kms.Blob
+	// Ciphertext is what a file holds; nil for a directory, and for a file that
+	// is shown as it is.
+	Ciphertext kms.Ciphertext
 	// Exposed says that the file is a secret that was never encrypted.
 	Exposed bool
 	// Err is why open(2) fails. It begins with the name of its errno, or
@@ -59,7 +59,7 @@ func NewSurvey(name string, plain bool, by kms.Recogniser) (*Survey, error) {
 		dir: name,
 		fs: &FS{
 			cfg: Config{Plain: plain, Log: slog.New(slog.DiscardHandler)}, source: src,
-			parsed: newParsed(by), sizes: newSizes(by), notices: &notices{},
+			parsed: newParsed(by), sizes: newSizes(), notices: &notices{},
 		},
 		unlisted: map[string]error{},
 	}
@@ -154,7 +154,8 @@ func (s *Survey) Look(name string) Entry {
 	if err != nil {
 		return Entry{Err: err}
 	}
-	e := Entry{Blob: c.blob, Exposed: c.exposed, Err: c.err()}
+	e := Entry{Ciphertext: c.kind, Err: c.err()}
+	e.Exposed = e.Err != nil && c.kind.Refusal().Exposed
 	if followed {
 		e.Target = cmp.Or(n.rel, ".")
 	}

@@ -124,7 +124,7 @@ func TestSurveyLinks(t *testing.T) {
 		t.Errorf("%v is not EACCES", e.Err)
 	}
 	s = survey(t, plant(t, tree), true)
-	if e := s.Look("toplain.cipher"); e.Err != nil || e.Target != "plain" || e.Blob.Text != "" {
+	if e := s.Look("toplain.cipher"); e.Err != nil || e.Target != "plain" || e.Ciphertext != nil {
 		t.Errorf("plain files are shown: %+v", e)
 	}
 }

@@ -203,10 +203,10 @@ func (f *FS) reopen(r *session.Request, in *fuse.ReadIn) *handle {
 		return nil
 	}
 	found, c, err := f.lookFile(n.rel)
-	if err != nil || found.id != in.Fh || c.bad != "" {
+	if err != nil || found.id != in.Fh || c.err() != nil {
 		return nil
 	}
-	h, err := f.handleFor(n.rel, c.blob)
+	h, err := f.handleFor(n.rel, c.kind)
 	if err != nil {
 		return nil
 	}

@@ -19,7 +19,8 @@ const (
 	UnknownSize = -1
 )
 
-// Blob is a recognised CiphertextBlob.
+// Blob is a recognised CiphertextBlob. It is the file that holds it, too, but
+// that what an id of a key version tells of it is the vendor's to say (Under).
 //
 // INVARIANT: Text is canonical padded standard base64 without white space, and
 // decodes to what the other fields say.
@@ -29,32 +30,6 @@ type Blob struct {
 	// PlaintextSize is exact, in bytes, or UnknownSize.
 	PlaintextSize int
 }
-
-// Recogniser tells what a .cipher file holds. How a blob is laid out is the
-// service's matter, so whoever speaks to it brings one. Both verbs are quick and
-// know nothing but their arguments; they are safe for concurrent use.
-type Recogniser interface {
-	// Recognise finds the one blob that a file holds. Its errors are of type
-	// *NotCiphertext.
-	Recognise(file []byte) (Blob, error)
-	// Under is a blob of unknown size seen as one of a key version, with the
-	// id of which it begins (Head); false if it is none. Once an answer has
-	// named a version, its other blobs are known.
-	Under(blob Blob, version string) (Blob, bool)
-}
-
-// NotCiphertext is the error of a Recogniser: what a file is instead, as far as
-// it can be told from its form, and what to do about it.
-//
-// INVARIANT: Reason quotes nothing of the file.
-type NotCiphertext struct {
-	Reason string
-	// Exposed says that the file is a secret which was never encrypted.
-	Exposed bool
-}
-
-// Error is the same in the log of a mount and from every command.
-func (e *NotCiphertext) Error() string { return "not a ciphertext: " + e.Reason }
 
 var strictBase64 = base64.StdEncoding.Strict()
 
@@ -80,3 +55,20 @@ func (b Blob) Head(most int) string {
 	raw, _ := strictBase64.DecodeString(b.Text[:min(len(b.Text), (most+2)/3*4)])
 	return string(raw[:min(len(raw), most)])
 }
+
+// Refusal is nil: it is a ciphertext.
+func (b Blob) Refusal() *NotCiphertext { return nil }
+
+// Size is exact for a secret that is the plaintext itself.
+func (b Blob) Size(encoding Encoding) int {
+	if encoding != Raw {
+		return UnknownSize
+	}
+	return b.PlaintextSize
+}
+
+// Identity is the blob: white space around it decides nothing.
+func (b Blob) Identity() (kind, text string) { return "direct", b.Text }
+
+// KeyVersion is the id that the blob itself names.
+func (b Blob) KeyVersion() string { return b.KeyVersionID }

@@ -18,15 +18,14 @@ type Opened struct {
 // kind the sentence is.
 type Note struct{ Kind, Text string }
 
-// Open decrypts a blob, checks the answer against it and decodes the secret.
-// Of an error the Origin is known as far as an answer came.
-func Open(ctx context.Context, by Decrypter, blob Blob, ec EncryptionContext, encoding Encoding) (Opened, error) {
-	d, err := by.Decrypt(ctx, blob, ec)
+// Open decrypts the blob, checks the answer against it and decodes the secret.
+func (b Blob) Open(ctx context.Context, by Decrypter, ec EncryptionContext, encoding Encoding) (Opened, error) {
+	d, err := by.Decrypt(ctx, b, ec)
 	if err != nil {
 		return Opened{}, err
 	}
 	o := Opened{Asked: d.Asked, Origin: d.Origin}
-	if err := blob.Check(d); err != nil {
+	if err := b.Check(d); err != nil {
 		d.Wipe()
 		return o, err
 	}

@@ -1,23 +1,15 @@
 package main
 
 import (
-	"context"
-	"errors"
-	"os"
-	"strings"
-
 	"github.com/spf13/cobra"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ciphertexts"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/options"
-	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
-	"github.com/kmsfs/kmsfs/fs/source"
-	"github.com/kmsfs/kmsfs/kms"
-	"github.com/kmsfs/kmsfs/kms/aliyun/blobs"
 )
 
 func decryptCommand(p *program) *cobra.Command {
 	s, deferr := options.Defaults()
-	var output, root string
+	d := &ciphertexts.Decryption{Streams: p.streams(), Settings: s}
 	cmd := &cobra.Command{
 		Use:   "decrypt FILE.cipher|-",
 		Short: "Decrypt one file",
@@ -31,74 +23,13 @@ owner only: then it is on the disk, which is what a mount avoids.`,
 			if deferr != nil {
 				return deferr
 			}
-			return decrypt(cmd.Context(), p, s, args[0], root, output)
+			return d.Run(cmd.Context(), args[0])
 		},
 	}
+	d.Connect = func() (*ciphertexts.Decrypter, error) { return p.decrypter(s) }
 	s.FromEnvironment(p.getenv, false)
-	cmd.Flags().StringVar(&output, "output", "", "write the plaintext to a new file")
-	cmd.Flags().StringVar(&root, "source", "", "with --bind name: the directory that is mounted")
+	cmd.Flags().StringVar(&d.Output, "output", "", "write the plaintext to a new file")
+	cmd.Flags().StringVar(&d.Source, "source", "", "with --bind name: the directory that is mounted")
 	s.AddFlags(cmd.Flags(), false)
 	return cmd
-}
-
-func decrypt(ctx context.Context, p *program, s *options.Settings, file, root, output string) error {
-	ec, err := contextFor(s, root, file)
-	if err != nil {
-		return err
-	}
-	toStdout := output == "" || output == "-"
-	if !toStdout {
-		switch st, err := os.Lstat(output); {
-		case err == nil && !st.Mode().IsRegular():
-			return ui.Failf("decrypt %s: %s is not a regular file", ui.Quote(file), ui.Quote(output)).Hint("give - for standard output")
-		case err == nil:
-			return exists("decrypt", file, output)
-		}
-	}
-	ciphertext, err := readSecret(p, file, kms.MaxBlobFile)
-	if err != nil {
-		return ui.Failf("decrypt %s: %w", ui.Quote(file), ui.Cause(err))
-	}
-	blob, err := blobs.Recogniser{}.Recognise(ciphertext)
-	if err != nil {
-		f := ui.Failf("decrypt %s: %w", ui.Quote(file), err)
-		if file != "-" && !strings.HasSuffix(file, source.Suffix) {
-			return f.Hint("is %s meant?", ui.Quote(file+source.Suffix))
-		}
-		return f.Hint("the file must hold one CiphertextBlob and nothing else: aliyun kms Encrypt … | jq -rj .CiphertextBlob >%s", fileArgument(file))
-	}
-	client, err := p.verbClient(s)
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
-	defer cancel()
-	o, err := kms.Open(ctx, client, blob, ec, s.Encoding)
-	secret := o.Secret
-	defer clear(secret)
-	if err != nil {
-		return ui.Failf("decrypt %s: %w", ui.Quote(file), err)
-	}
-	for _, note := range o.Notes {
-		p.warn(ui.ASCIIName(file) + ": " + note.Text)
-	}
-	if toStdout {
-		_, err := p.stdout.Write(secret)
-		return err
-	}
-	if err := createPrivate(output, secret); errors.Is(err, os.ErrExist) {
-		return exists("decrypt", file, output)
-	} else if err != nil {
-		return ui.Failf("decrypt %s: write: %w", ui.Quote(file), ui.Cause(err))
-	}
-	return nil
-}
-
-// fileArgument is a ciphertext file in an example.
-func fileArgument(file string) string {
-	if file == "-" {
-		return "FILE" + source.Suffix
-	}
-	return ui.Quote(file)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/kmsfs/kmsfs/cache/secmem"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/control"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/daemon"
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/keyservice"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/options"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/supervise"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
@@ -134,11 +135,11 @@ func (m *mounting) daemon() daemon.Config {
 
 // connect builds the client of the key service, and what guards it.
 func (m *mounting) connect(log *slog.Logger) (*daemon.KeyService, error) {
-	client, err := newClient(m.Settings, m.p.getenv, log)
+	client, err := keyservice.Client(m.Settings, m.p.getenv, log)
 	if err != nil {
 		return nil, err
 	}
-	decrypter, gate, err := newDecrypter(m.Settings, client)
+	decrypter, gate, err := keyservice.Guard(m.Settings, client)
 	if err != nil {
 		client.Close()
 		return nil, err

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ciphertexts"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 )
 
@@ -29,6 +30,11 @@ func system() *program {
 		name = filepath.Base(os.Args[0])
 	}
 	return &program{name, os.Args[min(1, len(os.Args)):], os.Stdin, os.Stdout, os.Stderr, os.Getenv}
+}
+
+// streams are those of a command about ciphertexts.
+func (p *program) streams() ciphertexts.Streams {
+	return ciphertexts.Streams{In: p.stdin, Out: p.stdout, Err: p.stderr, Progress: ui.ShowsProgress(p.stderr, p.getenv)}
 }
 
 func (p *program) warn(text string) { ui.Warn(p.stderr, text) }

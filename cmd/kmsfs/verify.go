@@ -1,23 +1,10 @@
 package main
 
 import (
-	"context"
-	"crypto/sha256"
-	"errors"
-	"fmt"
-	"io"
-	"path/filepath"
-	"slices"
-	"sync"
-
 	"github.com/spf13/cobra"
 
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ciphertexts"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/options"
-	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
-	"github.com/kmsfs/kmsfs/fs"
-	"github.com/kmsfs/kmsfs/fs/source"
-	"github.com/kmsfs/kmsfs/kms"
-	"github.com/kmsfs/kmsfs/kms/aliyun/blobs"
 )
 
 func verifyCommand(p *program) *cobra.Command {
@@ -38,189 +25,12 @@ FAIL.`,
 			if deferr != nil {
 				return deferr
 			}
-			v := &verifying{Settings: s, p: p, dir: args[0]}
-			return v.run(cmd.Context())
+			v := &ciphertexts.Verification{Streams: p.streams(), Settings: s}
+			v.Connect = func() (*ciphertexts.Decrypter, error) { return p.guardedDecrypter(s) }
+			return v.Run(cmd.Context(), args[0])
 		},
 	}
 	s.FromEnvironment(p.getenv, false)
 	s.AddFlags(cmd.Flags(), false, "keys", "qps", "plain")
 	return cmd
-}
-
-// verifying is one run of the verify command.
-type verifying struct {
-	*options.Settings
-	p      *program
-	dir    string
-	by     kms.Decrypter
-	survey *fs.Survey
-
-	mu      sync.Mutex                      // guards what follows
-	opened  map[[sha256.Size]byte]*verified // by ciphertext and context
-	files   int                             // ciphertext files that were read
-	exposed int                             // files that were never encrypted
-	hints   []string                        // what to do about failures, each once
-}
-
-// verified is what became of one ciphertext, in however many files it is.
-type verified struct {
-	once   sync.Once
-	opened kms.Opened
-	err    error
-}
-
-// verdict is one line of the output.
-type verdict struct {
-	text string
-	bad  bool
-}
-
-const (
-	verifyAtOnce = 8    // files that are read and decrypted at a time
-	verifyAhead  = 1024 // lines that wait for the one before them
-)
-
-func (v *verifying) run(ctx context.Context) error {
-	client, err := v.p.verbClient(v.Settings)
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	if v.by, _, err = newDecrypter(v.Settings, client); err != nil {
-		return err
-	}
-	if v.survey, err = fs.NewSurvey(v.dir, v.Plain, blobs.Recogniser{}); err != nil {
-		return ui.Failf("verify %s: %w", ui.Quote(v.dir), ui.Cause(err))
-	}
-	defer v.survey.Close()
-	v.opened = map[[sha256.Size]byte]*verified{}
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	done, bad := 0, 0
-	var lost error // of the output
-	progress := v.progress()
-	for next := range v.verdicts(ctx) {
-		line := <-next
-		if done++; line.bad {
-			bad++
-		}
-		progress("")
-		if _, err := io.WriteString(v.p.stdout, line.text); err != nil {
-			lost = err
-			stop() // nobody reads on
-		}
-		progress(fmt.Sprintf("%d of %d", done, len(v.survey.Names)))
-	}
-	progress("")
-	if v.exposed > 0 {
-		v.p.warn(fmt.Sprintf("verify %s: %d of them hold a secret that was never encrypted: it lies on the disk in the open", ui.Quote(v.dir), v.exposed))
-	}
-	for _, hint := range v.hints {
-		fmt.Fprintf(v.p.stderr, "hint: %s\n", hint)
-	}
-	switch {
-	case lost != nil:
-		return ui.Failf("verify %s: write: %w", ui.Quote(v.dir), ui.Cause(lost))
-	case bad > 0:
-		return ui.Failf("verify %s: %d of %d files cannot be served", ui.Quote(v.dir), bad, done)
-	case v.files == 0:
-		return ui.Failf("verify %s: no %s files", ui.Quote(v.dir), source.Suffix)
-	}
-	return nil
-}
-
-// verdicts judges all names, some at a time, and hands the lines out in the
-// order of the names.
-func (v *verifying) verdicts(ctx context.Context) <-chan chan verdict {
-	lines := make(chan chan verdict, verifyAhead)
-	go func() {
-		defer close(lines)
-		slots := make(chan struct{}, verifyAtOnce)
-		for _, name := range v.survey.Names {
-			line := make(chan verdict, 1)
-			lines <- line
-			slots <- struct{}{}
-			go func() {
-				line <- v.judge(ctx, name)
-				<-slots
-			}()
-		}
-	}()
-	return lines
-}
-
-func (v *verifying) judge(ctx context.Context, name string) verdict {
-	e := v.survey.Look(name)
-	file, what, err := name, "", e.Err
-	if e.Exposed && e.Target == "" {
-		v.mu.Lock()
-		v.exposed++
-		v.mu.Unlock()
-	}
-	if e.Target != "" {
-		file, what = e.Target, "link to "+ui.PlainName(e.Target)
-	}
-	if err == nil && e.Blob.Text != "" {
-		var o kms.Opened
-		if o, err = v.decrypt(ctx, file, e.Blob); what == "" {
-			what = fmt.Sprintf("key %s  version %s", o.KeyID, o.KeyVersionID)
-			for _, note := range o.Notes {
-				what += "  (" + note.Text + ")"
-			}
-		}
-	}
-	if err == nil {
-		return verdict{fmt.Sprintf("ok    %s  %s\n", ui.PlainName(name), what), false}
-	}
-	v.advise(err)
-	why := ui.OneLine(err.Error())
-	if e.Target != "" {
-		why = what + ": " + why
-	}
-	return verdict{fmt.Sprintf("FAIL  %s  %s\n", ui.PlainName(name), why), true}
-}
-
-// advise keeps the hint that an error of the service brings.
-func (v *verifying) advise(err error) {
-	e, ok := errors.AsType[*kms.Error](err)
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if ok && e.Hint != "" && !slices.Contains(v.hints, e.Hint) {
-		v.hints = append(v.hints, e.Hint)
-	}
-}
-
-// decrypt decrypts one ciphertext, and at most once, however many files have it
-// or lead to it. There is no secret in what it returns.
-func (v *verifying) decrypt(ctx context.Context, file string, blob kms.Blob) (kms.Opened, error) {
-	ec, err := contextFor(v.Settings, v.dir, filepath.Join(v.dir, file))
-	if err != nil {
-		return kms.Opened{}, err
-	}
-	id := sha256.Sum256(fmt.Appendf(nil, "%q %q", blob.Text, ec)) // a map prints in order
-	v.mu.Lock()
-	v.files++
-	f := v.opened[id]
-	if f == nil {
-		f = &verified{}
-		v.opened[id] = f
-	}
-	v.mu.Unlock()
-	f.once.Do(func() {
-		ctx, cancel := context.WithTimeout(ctx, v.Timeout)
-		defer cancel()
-		f.opened, f.err = kms.Open(ctx, v.by, blob, ec, v.Encoding)
-		clear(f.opened.Secret)
-		f.opened.Secret = nil
-	})
-	return f.opened, f.err
-}
-
-// progress returns what keeps a line of text on the terminal up to date; an
-// empty text removes it. Elsewhere it does nothing.
-func (v *verifying) progress() func(string) {
-	if !ui.ShowsProgress(v.p.stderr, v.p.getenv) {
-		return func(string) {}
-	}
-	return func(text string) { fmt.Fprint(v.p.stderr, "\r\x1b[K", text) }
 }

@@ -82,14 +82,13 @@ func checkBlob(seen scrub.Picked, size int) error {
 	if err != nil || len(raw) == 0 || base64.StdEncoding.EncodeToString(raw) != string(blob) {
 		return errors.New("member CiphertextBlob is not base64")
 	}
-	var r blobs.Recogniser
-	b, err := r.Recognise(blob)
+	b, not := blobs.Of(blob)
 	version := seen.Text("KeyVersionId", versionIDForm)
-	if under, ok := r.Under(b, version); err == nil && ok {
-		b = under
+	if known, ok := blobs.Under(b, version); ok {
+		b = known
 	}
 	switch {
-	case err != nil || b.PlaintextSize == kms.UnknownSize:
+	case not != nil || b.PlaintextSize == kms.UnknownSize:
 		return nil
 	case b.PlaintextSize != size:
 		return errors.New("member CiphertextBlob holds another number of bytes than were sent")

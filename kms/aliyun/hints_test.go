@@ -82,9 +82,9 @@ func TestHintsOfCodes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	blob, err := blobs.Recogniser{}.Recognise([]byte(sealed.Blob))
-	if err != nil {
-		t.Fatal(err)
+	blob, not := blobs.Of([]byte(sealed.Blob))
+	if not != nil {
+		t.Fatal(not)
 	}
 	provoked := map[string]bool{}
 	refused := func(code string, by *Client) {

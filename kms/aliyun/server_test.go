@@ -32,7 +32,7 @@ const (
 // blobOf is a well-formed blob of a plaintext of n bytes.
 func blobOf(t testing.TB, n int) kms.Blob {
 	raw := append([]byte(versionID), strings.Repeat("\xA7", 12+n+16)...)
-	b, err := blobs.Recogniser{}.Recognise([]byte(base64.StdEncoding.EncodeToString(raw)))
+	b, err := blobs.Of([]byte(base64.StdEncoding.EncodeToString(raw)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,8 +47,38 @@ var _ kms.Recogniser = Recogniser{}
 
 var blobBase64 = base64.StdEncoding.Strict()
 
-// Recognise implements kms.Recogniser: the blob is what unwrap finds.
-func (Recogniser) Recognise(file []byte) (kms.Blob, error) {
+// Recognise implements kms.Recogniser.
+func (Recogniser) Recognise(file []byte) kms.Ciphertext {
+	b, not := Of(file)
+	if not != nil {
+		return not
+	}
+	return direct{b}
+}
+
+// direct is a file that holds one blob.
+type direct struct{ kms.Blob }
+
+// longestVersion bounds a key version id in front of a blob of unknown layout.
+const longestVersion = 64
+
+// Under implements kms.Ciphertext, by the longest id that the blob begins with.
+func (d direct) Under(known func(version string) bool) kms.Ciphertext {
+	if d.PlaintextSize != kms.UnknownSize {
+		return d
+	}
+	head := d.Head(longestVersion)
+	for n := len(head); n > 0; n-- {
+		if known(head[:n]) {
+			b, _ := Under(d.Blob, head[:n])
+			return direct{b}
+		}
+	}
+	return d
+}
+
+// Of finds the one blob that a file holds: it is what unwrap finds.
+func Of(file []byte) (kms.Blob, *kms.NotCiphertext) {
 	if len(file) > kms.MaxBlobFile {
 		return kms.Blob{}, &kms.NotCiphertext{Reason: fmt.Sprintf("longer than %d bytes", kms.MaxBlobFile)}
 	}
@@ -111,9 +141,10 @@ func mayDiffer(raw []byte) bool {
 	return expected < versionLen || expected > versionLen && isVersionByte(raw[versionLen])
 }
 
-// Under implements kms.Recogniser: a blob of an unknown layout may have the
-// current one behind an id of another length.
-func (Recogniser) Under(b kms.Blob, version string) (kms.Blob, bool) {
+// Under is a blob of unknown size seen as one of a key version: it may have the
+// current layout behind an id of another length. It is false if it does not
+// begin with that id.
+func Under(b kms.Blob, version string) (kms.Blob, bool) {
 	raw, err := blobBase64.DecodeString(b.Text)
 	if err != nil || version == "" || b.PlaintextSize != kms.UnknownSize ||
 		!strings.HasPrefix(string(raw), version) || len(raw) < len(version)+ivLen+tagLen {
@@ -156,9 +187,12 @@ func isVersionByte(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || c == '-'
 }
 
-// NamesVersion says that a blob begins with a key version id in a form that the
-// service has, and not only with bytes that might be one.
-func NamesVersion(b kms.Blob) bool { return versionForm.MatchString(VersionHead(b)) }
+// IsSealed tells whether a file holds a blob that begins with a key version id in
+// a form that the service has, and not only with bytes that might be one.
+func IsSealed(file []byte) bool {
+	b, not := Of(file)
+	return not == nil && versionForm.MatchString(VersionHead(b))
+}
 
 // VersionHead is what a blob begins with, if that can be a key version id: the
 // first 36 bytes of one that may be longer. Else it is empty.

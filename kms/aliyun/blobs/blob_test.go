@@ -13,8 +13,6 @@ import (
 	"github.com/kmsfs/kmsfs/kms"
 )
 
-var recogniser Recogniser
-
 // The museum holds blobs that the real service made (their keys are gone), and
 // of keys of KMS 3.0 others in their form. It is never regenerated. A file is
 // named LAYOUT-SIZE-ANYTHING.cipher.
@@ -51,7 +49,7 @@ func TestRecogniseMuseum(t *testing.T) {
 	for name, content := range found {
 		w := want[name]
 		w.Text = strings.TrimSpace(string(content))
-		got, err := recogniser.Recognise(content)
+		got, err := Of(content)
 		if err != nil || got != w {
 			t.Errorf("%s: got %+v, %v; want %+v", name, got, err, w)
 		}
@@ -82,7 +80,7 @@ func TestRecogniseSizes(t *testing.T) {
 	for _, n := range []int{0, 1, 2, 3, 15, 16, 17, 1704, kms.MaxPlaintext} {
 		for layout, text := range map[string]string{"current": current(n), "nested": nested(n)} {
 			for _, padded := range []string{text, text + "\n", "\r\n \t" + text + " \r\n\n"} {
-				b, err := recogniser.Recognise([]byte(padded))
+				b, err := Of([]byte(padded))
 				if err != nil || b.PlaintextSize != n || b.Text != text || b.KeyVersionID != version {
 					t.Errorf("%s of %d bytes: %+v, %v", layout, n, b, err)
 				}
@@ -108,7 +106,7 @@ func TestRecogniseRefuses(t *testing.T) {
 		"too long":          strings.Repeat(" ", kms.MaxBlobFile) + good,
 		"armored age":       "-----BEGIN AGE ENCRYPTED FILE-----\nYWdl\n-----END AGE ENCRYPTED FILE-----\n",
 	} {
-		if b, err := recogniser.Recognise([]byte(text)); err == nil {
+		if b, err := Of([]byte(text)); err == nil {
 			t.Errorf("%s: accepted as %+v", name, b)
 		} else if strings.Contains(err.Error(), version) || (len(text) > 20 && strings.Contains(err.Error(), text[:20])) {
 			t.Errorf("%s: the error quotes the content: %v", name, err)
@@ -129,8 +127,8 @@ func FuzzRecognise(f *testing.F) {
 	f.Add(utf16Of(`"`+blobUnder(kms3, 0xA7, 5)+`"`, binary.LittleEndian, true))
 	f.Add([]byte(blobUnder(kms3Long, 0xA7, 5)))
 	f.Fuzz(func(t *testing.T, file []byte) {
-		b, err := recogniser.Recognise(file)
-		if err != nil {
+		b, not := Of(file)
+		if not != nil {
 			return
 		}
 		raw, err := base64.StdEncoding.DecodeString(b.Text)
@@ -141,9 +139,9 @@ func FuzzRecognise(f *testing.F) {
 			b.PlaintextSize != kms.UnknownSize && (b.PlaintextSize < 0 || b.PlaintextSize > len(file) || string(raw[:versionLen]) != b.KeyVersionID) {
 			t.Fatalf("implausible: %+v", b)
 		}
-		again, err := recogniser.Recognise([]byte(" " + b.Text + "\n"))
-		if err != nil || again != b {
-			t.Fatalf("%+v, %v; want %+v", again, err, b)
+		again, not := Of([]byte(" " + b.Text + "\n"))
+		if not != nil || again != b {
+			t.Fatalf("%+v, %v; want %+v", again, not, b)
 		}
 	})
 }
@@ -172,7 +170,7 @@ func TestVersionIDs(t *testing.T) {
 		"one of an API that nobody knows yet": {"$\x10\x02key-bjj64c0ffee0example0a-k0m1s2f3", 0xA7, false},
 	} {
 		text := blobUnder(c.version, c.iv, 40)
-		b, err := recogniser.Recognise([]byte(text))
+		b, err := Of([]byte(text))
 		want := kms.Blob{Text: text, PlaintextSize: kms.UnknownSize}
 		if c.known {
 			want = kms.Blob{Text: text, KeyVersionID: c.version, PlaintextSize: 40}
@@ -185,11 +183,11 @@ func TestVersionIDs(t *testing.T) {
 		if err := b.Check(d); err != nil || Moved(b, d.Origin) != "" {
 			t.Errorf("%s: its own answer: %v, moved from %q", name, err, Moved(b, d.Origin))
 		}
-		if under, ok := recogniser.Under(b, c.version); ok != !c.known || ok && (under.PlaintextSize != 40 || under.KeyVersionID != c.version || under.Text != text) {
+		if under, ok := Under(b, c.version); ok != !c.known || ok && (under.PlaintextSize != 40 || under.KeyVersionID != c.version || under.Text != text) {
 			t.Errorf("%s: known under its version: %v, %+v", name, ok, under)
 		}
 		other := kms.Origin{KeyVersionID: "efb93103-9526-48e1-b931-961f548e01e4"}
-		if _, ok := recogniser.Under(b, other.KeyVersionID); ok {
+		if _, ok := Under(b, other.KeyVersionID); ok {
 			t.Errorf("%s: known under another version", name)
 		}
 		promised := (c.version + strings.Repeat(string(rune(c.iv)), 36))[:36]

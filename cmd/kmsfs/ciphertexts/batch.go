@@ -1,4 +1,4 @@
-package main
+package ciphertexts
 
 import (
 	"context"
@@ -23,12 +23,11 @@ const (
 
 // batch is the run of encrypt over its tasks.
 type batch struct {
-	*encrypting
-	client     kms.Encrypter
-	gate       *gate.Gate
-	list       []*task
-	many       bool // more than one file was asked for
-	onTerminal bool
+	*Encryption
+	client kms.Encrypter
+	gate   *gate.Gate
+	list   []*task
+	many   bool // more than one file was asked for
 
 	mu       sync.Mutex // guards what follows, and the output
 	results  []result   // beside list
@@ -55,11 +54,10 @@ const (
 	failed
 )
 
-func (e *encrypting) batch(client kms.Encrypter, g *gate.Gate, list []*task, many bool) *batch {
+func (e *Encryption) batch(client kms.Encrypter, g *gate.Gate, list []*task, many bool) *batch {
 	return &batch{
-		encrypting: e, client: client, gate: g, list: list, many: many,
-		onTerminal: ui.ShowsProgress(e.p.stderr, e.p.getenv),
-		results:    make([]result, len(list)), last: time.Now(), hints: map[string]bool{},
+		Encryption: e, client: client, gate: g, list: list, many: many,
+		results: make([]result, len(list)), last: time.Now(), hints: map[string]bool{},
 	}
 }
 
@@ -98,7 +96,7 @@ func (b *batch) seal(ctx context.Context, plaintext []byte, ec kms.EncryptionCon
 	for {
 		w := &watched{next: b.client}
 		bounded, cancel := context.WithTimeout(ctx, b.Timeout)
-		c, err := b.gate.Encrypter(w).Encrypt(bounded, b.key, plaintext, ec)
+		c, err := b.gate.Encrypter(w).Encrypt(bounded, b.Key, plaintext, ec)
 		cancel()
 		if err == nil || !b.many || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) || !w.waiting() || b.standsStill() {
 			return c, err
@@ -159,8 +157,8 @@ func (b *batch) finish(ctx context.Context, i int, err error) {
 		b.show(b.shown)
 		b.shown++
 	}
-	if b.onTerminal {
-		fmt.Fprintf(b.p.stderr, "%d of %d", b.done, len(b.list))
+	if b.Progress {
+		fmt.Fprintf(b.Err, "%d of %d", b.done, len(b.list))
 	}
 }
 
@@ -176,18 +174,18 @@ func (b *batch) hopeless(err error) bool {
 
 // erase removes the line that says how far the run is.
 func (b *batch) erase() {
-	if b.onTerminal {
-		fmt.Fprint(b.p.stderr, "\r\x1b[K")
+	if b.Progress {
+		fmt.Fprint(b.Err, "\r\x1b[K")
 	}
 }
 
 // show prints what there is to say of a task.
 func (b *batch) show(i int) {
 	if r := b.results[i]; r.err != nil {
-		ui.ComplainOnce(b.p.stderr, r.err, b.hints)
+		ui.ComplainOnce(b.Err, r.err, b.hints)
 	}
 	if t := b.list[i]; t.lost != "" {
-		b.p.warn(fmt.Sprintf("encrypt %s: %s is replaced, but %s", ui.Quote(t.file), ui.Quote(t.out), t.lost))
+		b.warn(fmt.Sprintf("encrypt %s: %s is replaced, but %s", ui.Quote(t.file), ui.Quote(t.out), t.lost))
 	}
 }
 
@@ -211,12 +209,12 @@ func (b *batch) end() error {
 	if n := counts[present]; n > 0 {
 		summary += fmt.Sprintf(", %d already encrypted", n)
 	}
-	if n := counts[left] + counts[failed]; n > 0 && b.force {
+	if n := counts[left] + counts[failed]; n > 0 && b.Force {
 		summary += fmt.Sprintf(", %d left", n)
 	} else if n > 0 {
 		summary += fmt.Sprintf(", %d left: run again with --missing", n)
 	}
-	fmt.Fprintln(b.p.stderr, summary)
+	fmt.Fprintln(b.Err, summary)
 	for _, r := range b.results {
 		if r.state == left || r.state == failed {
 			return ui.ExitError(ui.VerbCodes[ui.Ordinary])
@@ -234,7 +232,7 @@ func (b *batch) endOne() error {
 	case left:
 		return ui.Failf("encrypt %s: interrupted", ui.Quote(b.list[0].file))
 	case present:
-		fmt.Fprintln(b.p.stderr, "0 encrypted, 1 already encrypted")
+		fmt.Fprintln(b.Err, "0 encrypted, 1 already encrypted")
 	}
 	b.show(0)
 	return nil

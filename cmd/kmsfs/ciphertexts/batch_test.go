@@ -1,4 +1,4 @@
-package main
+package ciphertexts
 
 import (
 	"bytes"
@@ -33,15 +33,14 @@ func (s encrypter) Encrypt(ctx context.Context, _ string, plaintext []byte, _ km
 var throttled = &kms.Error{Class: kms.ErrTransient, Action: "Encrypt", Code: "Throttling.User", Status: 400}
 
 // encryptAll runs encrypt over n files whose content is their number.
-func encryptAll(t *testing.T, ctx context.Context, n int, by encrypter, adjust ...func(*encrypting)) (code int, dir, stderr string) {
+func encryptAll(t *testing.T, ctx context.Context, n int, by encrypter, adjust ...func(*Encryption)) (code int, dir, stderr string) {
 	t.Helper()
 	var said bytes.Buffer
 	s, err := options.Defaults()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &program{getenv: func(string) string { return "" }, stdin: strings.NewReader(""), stdout: &bytes.Buffer{}, stderr: &said}
-	e := &encrypting{p: p, Settings: s, key: "alias/x"}
+	e := &Encryption{Streams: Streams{Out: &bytes.Buffer{}, Err: &said}, Settings: s, Key: "alias/x"}
 	for _, f := range adjust {
 		f(e)
 	}
@@ -55,7 +54,7 @@ func encryptAll(t *testing.T, ctx context.Context, n int, by encrypter, adjust .
 	}
 	err = e.batch(by, gate.New(nil, gate.Config{QPS: e.QPS, Load: e.Timeout}), e.tasks(args), n > 1).run(ctx)
 	if err != nil {
-		code = ui.Report(p.stderr, err, ui.VerbCodes)
+		code = ui.Report(e.Err, err, ui.VerbCodes)
 	}
 	return code, dir, said.String()
 }
@@ -113,7 +112,7 @@ func TestThrottlingIsWaitedOut(t *testing.T) {
 func TestSlowRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fine := encrypter(func(context.Context, string) error { return nil })
-		code, dir, said := encryptAll(t, t.Context(), 30, fine, func(e *encrypting) { e.QPS, e.Timeout = 1, time.Second })
+		code, dir, said := encryptAll(t, t.Context(), 30, fine, func(e *Encryption) { e.QPS, e.Timeout = 1, time.Second })
 		if code != 0 || said != "30 encrypted\n" || sealedFiles(t, dir) != 30 {
 			t.Errorf("exit code %d\n%s", code, said)
 		}
@@ -148,7 +147,7 @@ func TestHopelessRunEnds(t *testing.T) {
 		code, _, said := encryptAll(t, t.Context(), 200, func(ctx context.Context, _ string) error {
 			<-ctx.Done()
 			return &kms.Error{Class: kms.ErrTransient, Action: "Encrypt", Cause: ctx.Err()}
-		}, func(e *encrypting) { e.Timeout = 2 * time.Second })
+		}, func(e *Encryption) { e.Timeout = 2 * time.Second })
 		if code != 1 || time.Since(begun) > 5*time.Second || !strings.HasSuffix(said, "\n0 encrypted, 200 left: run again with --missing\n") {
 			t.Errorf("exit code %d after %v\n%s", code, time.Since(begun), said)
 		}
@@ -224,7 +223,7 @@ func TestCheckSecret(t *testing.T) {
 		{"\xff", false, "not UTF-8"},
 		{strings.Repeat("x", kms.MaxPlaintext+1), false, "longer than 6144"},
 	} {
-		e := &encrypting{Settings: &options.Settings{}, force: c.force}
+		e := &Encryption{Settings: &options.Settings{}, Force: c.force}
 		err := e.check([]byte(c.secret), kms.MaxPlaintext)
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%.20q: %v, want %q", c.secret, err, c.want)

@@ -1,70 +1,13 @@
-package main
+package ciphertexts
 
 import (
-	"context"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 )
-
-// readSecret reads a file, or standard input for "-", up to one byte more
-// than the limit, so that the caller sees that it is too long. The caller
-// clears what it gets, also together with an error.
-func readSecret(p *program, name string, limit int) ([]byte, error) {
-	if name == "-" {
-		return readUpTo(p.stdin, limit)
-	}
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if st, err := f.Stat(); err == nil && st.IsDir() {
-		return nil, &os.PathError{Op: "read", Path: name, Err: unix.EISDIR}
-	}
-	return readUpTo(f, limit)
-}
-
-func readUpTo(in io.Reader, limit int) ([]byte, error) {
-	b := make([]byte, limit+1)
-	n, err := io.ReadFull(in, b)
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
-		err = nil
-	}
-	return b[:n], err
-}
-
-// readWithin reads a task's file as readSecret does, until ctx ends: a pipe or a
-// terminal may give nothing for ever. Whoever ends ctx is about to end the
-// process, too.
-func readWithin(ctx context.Context, p *program, t *task, limit int) ([]byte, error) {
-	in, err := t.open(p)
-	if err != nil {
-		return nil, err
-	}
-	type result struct {
-		secret []byte
-		err    error
-	}
-	done := make(chan result, 1)
-	go func() {
-		defer in.Close()
-		secret, err := readUpTo(in, limit)
-		done <- result{secret, err}
-	}()
-	select {
-	case r := <-done:
-		return r.secret, r.err
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
 
 // naming is how a finished file gets its name. Tests have file systems of their
 // own.
@@ -208,12 +151,4 @@ func syncDir(dir string) error {
 		return err
 	}
 	return nil
-}
-
-// lineEnd ends a line on a terminal; a file gets the text alone.
-func lineEnd(w io.Writer) string {
-	if ui.IsTerminal(w) {
-		return "\n"
-	}
-	return ""
 }

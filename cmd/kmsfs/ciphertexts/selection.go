@@ -1,14 +1,11 @@
-package main
+package ciphertexts
 
 import (
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/fs/source"
@@ -32,7 +29,7 @@ func (t *task) toStdout() bool { return t.out == "" || t.out == "-" }
 var errSealed = errors.New("it is a ciphertext already")
 
 // tasks finds the files that the arguments name, each once, in their order.
-func (e *encrypting) tasks(args []string) []*task {
+func (e *Encryption) tasks(args []string) []*task {
 	var tasks []*task
 	seen := map[string]bool{}
 	add := func(t *task) {
@@ -53,13 +50,13 @@ func (e *encrypting) tasks(args []string) []*task {
 		switch {
 		case arg == "-":
 			add(e.task(arg))
-		case err == nil && st.IsDir() && !e.recursive:
+		case err == nil && st.IsDir() && !e.Recursive:
 			add(&task{file: arg, err: ui.Failf("is a directory").Hint("--recursive encrypts the files beneath it")})
 		case err == nil && st.IsDir():
 			e.beneath(arg, add)
-		case strings.HasSuffix(arg, source.Suffix) && e.missing:
+		case strings.HasSuffix(arg, source.Suffix) && e.Missing:
 			// Of a second run with * in it: nothing is missing here.
-		case strings.HasSuffix(arg, source.Suffix) && !e.force:
+		case strings.HasSuffix(arg, source.Suffix) && !e.Force:
 			add(&task{file: arg, err: errSealed})
 		default:
 			add(e.task(arg))
@@ -70,7 +67,7 @@ func (e *encrypting) tasks(args []string) []*task {
 
 // beneath adds the regular files beneath a directory, which may be a link
 // itself. Links are not followed: they may lead to a file twice, or out.
-func (e *encrypting) beneath(dir string, add func(*task)) {
+func (e *Encryption) beneath(dir string, add func(*task)) {
 	filepath.WalkDir(dir+"/.", func(path string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
@@ -85,61 +82,13 @@ func (e *encrypting) beneath(dir string, add func(*task)) {
 	})
 }
 
-// open opens what is to be encrypted. What was found beneath a directory must be
-// there still: whoever may write to it could put a link in its place.
-func (t *task) open(p *program) (f io.ReadCloser, err error) {
-	if t.file == "-" {
-		return io.NopCloser(p.stdin), nil
-	}
-	var opened *os.File
-	if t.root == "" {
-		opened, err = os.Open(t.file)
-	} else {
-		opened, err = openBeneath(t.root, t.file)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if t.read, err = opened.Stat(); err == nil && (t.read.IsDir() || t.root != "" && !t.read.Mode().IsRegular()) {
-		err = ui.Failf("not a regular file any more")
-	}
-	if err != nil {
-		opened.Close()
-		return nil, err
-	}
-	return opened, nil
-}
-
-func openBeneath(dir, file string) (*os.File, error) {
-	rel, err := filepath.Rel(dir, file)
-	if err != nil {
-		return nil, err
-	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
-	return root.OpenFile(rel, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-}
-
-// changed tells whether the file is another one now than was read: its
-// ciphertext would look newer than a plaintext that it is not of.
-func (t *task) changed() bool {
-	if t.read == nil || !t.read.Mode().IsRegular() {
-		return false
-	}
-	now, err := os.Stat(t.file)
-	return err != nil || !os.SameFile(now, t.read) || now.Size() != t.read.Size() || !now.ModTime().Equal(t.read.ModTime())
-}
-
-func (e *encrypting) task(file string) *task {
-	t := &task{file: file, out: e.output, replace: e.force}
+func (e *Encryption) task(file string) *task {
+	t := &task{file: file, out: e.Output, replace: e.Force}
 	if t.out == "" && file != "-" {
 		t.out = file + source.Suffix
 		t.err = checkOrigin(file)
 	}
-	if e.missing && t.err == nil && !t.toStdout() {
+	if e.Missing && t.err == nil && !t.toStdout() {
 		if there, err := os.Lstat(t.out); err == nil {
 			t.present = t.isPresent(there)
 			t.replace = true

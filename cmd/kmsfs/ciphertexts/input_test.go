@@ -1,4 +1,4 @@
-package main
+package ciphertexts
 
 import (
 	"context"
@@ -30,7 +30,7 @@ func TestOpenBeneath(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	e := &encrypting{Settings: &options.Settings{}, recursive: true}
+	e := &Encryption{Settings: &options.Settings{}, Recursive: true}
 	tasks := e.tasks([]string{dir})
 	if len(tasks) != 3 {
 		t.Fatalf("%d tasks", len(tasks))
@@ -83,7 +83,7 @@ func TestChangedWhileEncrypted(t *testing.T) {
 	if err := os.WriteFile(file, []byte("old"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	e := &encrypting{Settings: &options.Settings{}, p: &program{}}
+	e := &Encryption{Settings: &options.Settings{}}
 	task := e.task(file)
 	err := e.one(context.Background(), task, func(_ context.Context, plaintext []byte, _ kms.EncryptionContext) (*kms.Encrypted, error) {
 		if string(plaintext) != "old" {
