@@ -129,7 +129,7 @@ func (m *mounting) serve(ctx context.Context, ready *supervise.Readiness, in sup
 func (m *mounting) daemon() daemon.Config {
 	return daemon.Config{
 		Settings: m.Settings, Source: m.source, Point: m.point, Device: m.device, Directory: m.directory,
-		Version: version, Stderr: m.p.stderr, Getenv: m.p.getenv, Connect: m.connect,
+		Version: version, Stderr: m.p.stderr, Getenv: m.p.getenv, Recogniser: blobs.Recogniser{}, Connect: m.connect,
 	}
 }
 
@@ -144,7 +144,7 @@ func (m *mounting) connect(log *slog.Logger) (*daemon.KeyService, error) {
 		client.Close()
 		return nil, err
 	}
-	return &daemon.KeyService{Decrypter: decrypter, Recogniser: blobs.Recogniser{}, Gate: gate, Warnings: client.Warnings(), Close: client.Close}, nil
+	return &daemon.KeyService{Decrypter: decrypter, Gate: gate, Warnings: client.Warnings(), Close: client.Close}, nil
 }
 
 // workingDirectory is where the command line was written. One that has been
@@ -170,12 +170,14 @@ func (m *mounting) absolute(device *os.File) (err error) {
 	if m.source, err = filepath.Abs(m.source); err != nil {
 		return ui.Failf("open source %s: %w", ui.Quote(m.source), err)
 	}
-	if strings.HasPrefix(m.point, mount.DevFD) {
+	if strings.HasPrefix(m.point, mount.DevFD) && device != nil {
 		mounts, err := mount.Of(device)
 		if err != nil || len(mounts) == 0 {
 			return ui.Failf("take over %s: nothing is mounted with it (%w)", ui.Quote(m.point), err)
 		}
 		m.device, m.point = device, mounts[len(mounts)-1].Point
+	} else if strings.HasPrefix(m.point, mount.DevFD) {
+		return nil // a rehearsal, without the device
 	} else if m.point, err = mount.RealPoint(m.point); err != nil {
 		return ui.Failf("open mountpoint: %w", ui.PlainPath(err))
 	}

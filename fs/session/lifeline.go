@@ -53,6 +53,18 @@ func attach(spec mount.Spec, source *os.File) (*Lifeline, error) {
 	return nil, errors.Join(fmt.Errorf("mount %s: %w", spec.Point, err), spec.Unmount(true))
 }
 
+// CheckJournal tells whether this program understands what its predecessor has
+// written.
+func (l *Lifeline) CheckJournal() error {
+	j, err := openJournal(l.Journal)
+	if err != nil {
+		return err
+	}
+	j.unmap()
+	j.close()
+	return nil
+}
+
 // check tells whether a lifeline is that of the mount it is meant for: a
 // descriptor of /dev/fuse whose connection is that of the file system at the
 // mountpoint, with the options in force without which nothing is served.

@@ -106,8 +106,11 @@ func (p endpoint) dial() (*net.UnixConn, error) {
 
 func exchange(conn *net.UnixConn, r Request) (Response, error) {
 	wait := patience
-	if r.Verb == VerbFlush {
+	switch r.Verb {
+	case VerbFlush:
 		wait += flushPatience
+	case VerbReload:
+		wait += reloadPatience
 	}
 	conn.SetDeadline(time.Now().Add(wait))
 	send(conn, r)

@@ -31,6 +31,9 @@ const (
 	// succeedPatience is how long a server may take to give what it serves. One
 	// that takes longer hangs.
 	succeedPatience = 3 * time.Second
+	// reloadPatience is how long it may take to find out whether a program can
+	// take over.
+	reloadPatience = 10 * time.Second
 	// maxRequest bounds a request, in bytes.
 	maxRequest = 64 << 10
 	// maxAnswer bounds what a client reads of an answer.

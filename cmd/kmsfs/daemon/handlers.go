@@ -26,12 +26,12 @@ type handlers struct {
 	*daemon
 	started     time.Time
 	flushes     *rate.Limiter
-	reloads     chan struct{}      // asks run to hand over
-	successions chan *net.UnixConn // to a process that is ready to answer
+	reloads     chan *supervise.Program // asks run to hand over
+	successions chan *net.UnixConn      // to a process that is ready to answer
 }
 
 func newHandlers(d *daemon) *handlers {
-	return &handlers{d, time.Now(), rate.NewLimiter(flushesPerSecond, flushBurst), make(chan struct{}, 1), make(chan *net.UnixConn)}
+	return &handlers{d, time.Now(), rate.NewLimiter(flushesPerSecond, flushBurst), make(chan *supervise.Program, 1), make(chan *net.UnixConn)}
 }
 
 // verbs are those of the control socket.
@@ -63,24 +63,27 @@ func (h *handlers) flush(ctx context.Context, uid int, paths []string) (*control
 	return &control.Flushed{Plaintexts: n}, err
 }
 
-// reload lets the program that is installed now take over, if it is trusted.
+// reload lets the program that is installed now take over, if it is trusted, and
+// fit.
 func (h *handlers) reload(uid int) (begin func(), err error) {
-	program, err := supervise.TrustedProgram()
+	to, err := h.successor()
 	if err != nil {
-		return nil, ui.Failf("%w", err).Hint("what is run in its place must belong to root or to who mounted")
+		h.log.Warn("no reload: "+err.Error(), "uid", uid)
+		return nil, ui.Failf("%w; the mount is served on as before", err).
+			Hint("what is run in its place must belong to root or to who mounted, and must find what it needs: credentials, certificates, a log")
 	}
-	program.Close()
 	h.log.Info("reload", "uid", uid)
 	return func() {
 		select {
-		case h.reloads <- struct{}{}:
+		case h.reloads <- to:
 		default: // one is under way
+			to.Close()
 		}
 	}, nil
 }
 
 func (h *handlers) status() *control.Status {
-	c, g, failures := h.plaintexts.Stats(), h.gate.Stats(), h.files.Failures()
+	c, g, failures := h.plaintexts.Stats(), h.gate.Load().Stats(), h.files.Failures()
 	s := &control.Status{
 		Mountpoint: ui.ASCIIName(h.Point), Source: ui.ASCIIName(h.Source), PID: os.Getpid(), Version: h.Version,
 		Started: h.started.UTC(), UptimeSeconds: seconds(time.Since(h.started)),
@@ -108,7 +111,7 @@ func (h *handlers) status() *control.Status {
 
 // state is a line for everybody on the machine: how many, never which.
 func (h *handlers) state() string {
-	c, g := h.plaintexts.Stats(), h.gate.Stats()
+	c, g := h.plaintexts.Stats(), h.gate.Load().Stats()
 	return fmt.Sprintf("Mounted; %d plaintexts in memory, %d calls to KMS, breaker %s", c.Entries, g.Calls, g.Breaker)
 }
 

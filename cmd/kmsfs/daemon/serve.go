@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -38,7 +39,7 @@ type daemon struct {
 	in         supervise.Inheritance
 	log        *slog.Logger
 	warnings   *warnings
-	gate       *gate.Gate
+	gate       atomic.Pointer[gate.Gate]
 	plaintexts *cache.Cache
 	files      *fs.FS
 	ended      <-chan struct{} // nobody has it mounted any more
@@ -58,6 +59,9 @@ func Serve(ctx context.Context, c Config, ready *supervise.Readiness, in supervi
 	defer d.close()
 	if err := d.assemble(); err != nil {
 		return err
+	}
+	if in.Rehearsal {
+		return d.rehearse(ready)
 	}
 	// Until here a signal just ends the process: there is nothing to undo. From
 	// here on it unmounts.
@@ -92,25 +96,32 @@ func (d *daemon) close() {
 
 // assemble puts together what answers, and mounts nothing yet.
 func (d *daemon) assemble() error {
-	log, closeLog, recorded, err := d.openLog(d.in.Background)
+	out, err := d.openLog(d.in.Background)
+	if err != nil && d.in.Line != nil && !d.in.Rehearsal {
+		out, err = d.inheritLog(err)
+	}
 	if err != nil {
 		return err
 	}
-	d.undo = append(d.undo, closeLog)
-	d.log, d.warnings = log, &warnings{log: log}
-	if !recorded {
-		d.warnings.remember(noSystemLog)
+	d.undo = append(d.undo, out.end)
+	d.log, d.in.Log = out.Logger, out.file
+	if d.in.Rehearsal {
+		d.log = slog.New(slog.DiscardHandler) // what it would say, the successor says
+	}
+	d.warnings = &warnings{log: d.log}
+	if out.flaw != "" {
+		d.warnings.remember(out.flaw)
+	}
+	if out.flaw == noSystemLog {
+		ui.Warn(d.Stderr, noSystemLog)
 	}
 	for _, w := range secmem.LockProcess() {
 		d.warnings.warn(w)
 	}
-	service, err := d.Connect(log)
+	decrypter, err := d.connectOrLater()
 	if err != nil {
 		return err
 	}
-	d.undo = append(d.undo, service.Close)
-	d.gate = service.Gate
-	d.warnings.remember(service.Warnings...)
 	if len(d.Keys) == 0 {
 		d.warnings.warn("keys= is not given: whatever our identity can decrypt is served, whichever key encrypted it")
 	}
@@ -132,9 +143,9 @@ func (d *daemon) assemble() error {
 	d.undo = append(d.undo, d.plaintexts.Close)
 	d.files, err = fs.New(fs.Config{
 		Mount:    mount.Spec{Source: d.Source, Point: d.Point, Device: d.Device, AllowOther: d.AllowOther, Shared: d.Shared},
-		Lifeline: d.in.Line, Decrypter: service.Decrypter, Recogniser: service.Recogniser, Cache: d.plaintexts,
+		Lifeline: d.in.Line, Decrypter: decrypter, Recogniser: d.Recogniser, Cache: d.plaintexts,
 		Context: d.Context, BindNames: d.BindNames, Encoding: d.Encoding,
-		FileMode: d.FileMode, DirMode: d.DirMode, UID: d.UID, GID: d.GID, Plain: d.Plain, Fast: d.Fast, Log: log, Warn: d.warnings.warn,
+		FileMode: d.FileMode, DirMode: d.DirMode, UID: d.UID, GID: d.GID, Plain: d.Plain, Fast: d.Fast, Log: d.log, Warn: d.warnings.warn,
 	})
 	return err
 }
@@ -164,9 +175,10 @@ func (d *daemon) announce(ready *supervise.Readiness, offered *handlers) (heard 
 
 // run waits for the end of the mount, and hands it over when that is asked for.
 func (d *daemon) run(ctx context.Context, stop context.CancelFunc, hup <-chan os.Signal, asked *handlers) error {
-	handOver := func() {
+	handOver := func(to *supervise.Program) {
+		defer to.Close()
 		d.log.Info("handing over", "mountpoint", d.Point, "pid", os.Getpid())
-		d.log.Error("serving on: " + supervise.Reexec(d.files, d.quiescence(), d.Directory, d.in).Error())
+		d.log.Error("serving on: " + supervise.Reexec(to, d.files, d.quiescence(), d.Directory, d.in).Error())
 	}
 	orphaned := d.in.Orphaned()
 	var alone <-chan time.Time
@@ -180,9 +192,13 @@ func (d *daemon) run(ctx context.Context, stop context.CancelFunc, hup <-chan os
 				stop()
 				return d.end()
 			}
-			handOver()
-		case <-asked.reloads:
-			handOver()
+			if to, err := d.successor(); err != nil {
+				d.log.Error("serving on: " + err.Error())
+			} else {
+				handOver(to)
+			}
+		case to := <-asked.reloads:
+			handOver(to)
 		case successor := <-asked.successions:
 			d.log.Info("ended; its successor answers", "mountpoint", d.Point)
 			quiet := d.files.Quiesce(successionPatience)
@@ -216,6 +232,29 @@ func (d *daemon) run(ctx context.Context, stop context.CancelFunc, hup <-chan os
 	}
 	stop() // a second signal ends the process at once
 	return d.end()
+}
+
+// successor is the program that may take over: it lies on disk under our path, and
+// has shown that it can serve this mount with what there is at the moment.
+func (d *daemon) successor() (*supervise.Program, error) {
+	program, err := supervise.TrustedProgram()
+	if err != nil {
+		return nil, err
+	}
+	if err := program.Rehearse(d.files.Lifeline(), d.Directory, d.in); err != nil {
+		program.Close()
+		return nil, err
+	}
+	return program, nil
+}
+
+// rehearse has put everything together, and tells so who has asked.
+func (d *daemon) rehearse(ready *supervise.Readiness) error {
+	if err := d.in.Line.CheckJournal(); err != nil {
+		return err
+	}
+	ready.Report()
+	return nil
 }
 
 // successionPatience is how long a server lets its successor wait for a moment in

@@ -53,7 +53,7 @@ type Config struct {
 	Stdout    io.Writer // of the first server
 	Stderr    io.Writer
 	// OpenLog opens the log of the mount in the background.
-	OpenLog func() (log *slog.Logger, end func(), err error)
+	OpenLog func() (log *slog.Logger, file *os.File, end func(), err error)
 }
 
 // holder is one mount's.
@@ -64,6 +64,7 @@ type holder struct {
 	alive   *os.File // the end of a pipe that tells servers that we are there
 	theirs  *os.File
 	log     *slog.Logger
+	logFile *os.File // for a server that cannot open it
 	good    *Program // the last one that has answered
 	bad     fileID   // one that has not, although that was tried
 
@@ -101,16 +102,24 @@ func Hold(c Config, ready *Readiness) error {
 		return err
 	}
 	defer h.line.Close()
+	defer h.openLog()()
 	if !ready.Report() {
 		first.Signal(syscall.SIGTERM) // kmsfs mount was killed meanwhile
 	}
 	debug.FreeOSMemory()
-	var closeLog func()
-	if h.log, closeLog, err = c.OpenLog(); err != nil {
-		return err
-	}
-	defer closeLog()
 	return h.succeed(first, signals)
+}
+
+// openLog opens the log of the mount. Without one, what is logged is what servers
+// say: a mount does not end for want of it.
+func (h *holder) openLog() (end func()) {
+	log, file, end, err := h.OpenLog()
+	if err != nil {
+		h.log = slog.New(slog.DiscardHandler)
+		return func() {}
+	}
+	h.log, h.logFile = log, file
+	return end
 }
 
 func newHolder(c Config) (h *holder, signals chan os.Signal, err error) {
@@ -164,7 +173,7 @@ func (h *holder) wait(s *server, signals <-chan os.Signal) error {
 			s.overrun()
 		case ok := <-s.ready:
 			if ok {
-				h.fit(s.program)
+				h.begun(s)
 				return nil
 			}
 			err := <-s.exited
@@ -174,6 +183,17 @@ func (h *holder) wait(s *server, signals <-chan os.Signal) error {
 			}
 			return ui.Failf("mount: the server died before it was ready (%v)", err)
 		}
+	}
+}
+
+// begun notes that a server answers. Its program can be run again, also when it
+// is gone from the disk.
+func (h *holder) begun(s *server) {
+	s.answers, s.late = true, nil
+	h.stillborn = 0
+	if s.program != h.good {
+		h.good.Close()
+		h.good = s.program
 	}
 }
 
@@ -200,15 +220,14 @@ func (h *holder) succeed(s *server, signals <-chan os.Signal) error {
 			h.log.Error("the mount does not answer; its server is killed", "mountpoint", h.Point, "pid", s.pid)
 			s.Signal(os.Kill)
 			continue
-		case s.answers = <-s.ready:
-			if s.answers {
-				h.stillborn = 0
-				h.fit(s.program)
+		case answers := <-s.ready:
+			if answers {
+				h.begun(s)
 			}
-			s.ready, s.late = nil, nil
+			s.ready = nil
 			continue
 		case err := <-s.exited:
-			if err == nil || h.ended() {
+			if err == nil && s.answers || h.ended() {
 				return err
 			}
 			if h.detached() {

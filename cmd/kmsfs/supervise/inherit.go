@@ -18,9 +18,14 @@ import (
 // is followed by the number of an open descriptor.
 const (
 	lifelineEnv = "KMSFS_LIFELINE"
+	// rehearsalEnv stands in its place where nothing is to be taken over. A
+	// program that does not know it must not take it for that.
+	rehearsalEnv = "KMSFS_REHEARSAL"
 	// directoryEnv is where the command line was written: paths in it may be
 	// relative, and the process in the background is at the root.
 	directoryEnv = "KMSFS_DIRECTORY"
+	// programEnv is where the program lies on disk, or did when it was started.
+	programEnv = "KMSFS_PROGRAM"
 )
 
 // Inheritance is what a process has from those before it.
@@ -30,7 +35,10 @@ type Inheritance struct {
 	holder     *os.File          // a pipe whose other end the holder has; nil without one
 	leash      *os.File          // of a server that answers until we are ready
 	Give       *os.File          // a socket on which the holder waits for the lifeline
+	Log        *os.File          // which the process before us has written to
+	program    string            // the path of the one that we run
 	Background bool
+	Rehearsal  bool // nothing is served; it is to be seen whether it could be
 	Service    bool // of systemd, whose next holder takes over from this server
 }
 
@@ -39,6 +47,7 @@ const (
 	holderName = "holder"
 	giveName   = "give"
 	leashName  = "leash"
+	logName    = "log"
 )
 
 // Inherit finds what was left to this process, and keeps it from the programs
@@ -46,7 +55,11 @@ const (
 func Inherit() (Inheritance, error) {
 	numbers := map[string]int{}
 	var in Inheritance
-	if list := os.Getenv(lifelineEnv); list != "" {
+	list := os.Getenv(lifelineEnv)
+	if rehearsal := os.Getenv(rehearsalEnv); rehearsal != "" {
+		list, in.Rehearsal = rehearsal, true
+	}
+	if list != "" {
 		for item := range strings.SplitSeq(list, ",") {
 			name, number, _ := strings.Cut(item, "=")
 			fd, err := strconv.Atoi(number)
@@ -66,9 +79,10 @@ func Inherit() (Inheritance, error) {
 		}
 	}
 	if len(numbers) > 0 {
+		programPath = os.Getenv(programEnv)
 		setName()
 	}
-	for _, name := range []string{lifelineEnv, directoryEnv} {
+	for _, name := range []string{lifelineEnv, rehearsalEnv, directoryEnv, programEnv} {
 		os.Unsetenv(name)
 	}
 	for _, fd := range numbers {
@@ -81,9 +95,9 @@ func Inherit() (Inheritance, error) {
 		}
 		return os.NewFile(uintptr(fd), name)
 	}
-	in.holder, in.Give, in.leash = file(holderName), file(giveName), file(leashName)
+	in.holder, in.Give, in.leash, in.Log = file(holderName), file(giveName), file(leashName), file(logName)
 	line := &session.Lifeline{Device: file(session.DeviceName), Journal: file(session.JournalName), Source: file(session.SourceName)}
-	if line.Device != nil && line.Journal != nil && line.Source != nil {
+	if (line.Device != nil || in.Rehearsal) && line.Journal != nil && line.Source != nil {
 		in.Line = line
 	} else {
 		in.Device = line.Device // one that is not complete is none
@@ -104,7 +118,7 @@ func (in Inheritance) passOn(numbers map[string]int, directory string) []string 
 	if in.Service {
 		list = append(list, "service")
 	}
-	return append(os.Environ(), lifelineEnv+"="+strings.Join(list, ","), directoryEnv+"="+directory)
+	return append(os.Environ(), lifelineEnv+"="+strings.Join(list, ","), directoryEnv+"="+directory, programEnv+"="+in.program)
 }
 
 // Orphaned is closed when the holder has died: from then on, nobody starts a

@@ -2,6 +2,7 @@ package supervise
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -32,7 +33,7 @@ const programFDs = 100
 // owned by one of them, and writable by nobody else. A directory like /tmp,
 // where each may remove only what is theirs, is as good.
 func TrustedProgram() (*Program, error) {
-	path, err := os.Executable() // as it was at the start, whatever lies there now
+	path, err := ownPath()
 	if err != nil {
 		return nil, fmt.Errorf("hand over: %w", err)
 	}
@@ -77,8 +78,55 @@ func (p *Program) check() error {
 	}
 }
 
+// programPath is what the process before us has said of where our program lies.
+var programPath string
+
+// ownPath is where our program lay at the start, whatever lies there now.
+func ownPath() (string, error) {
+	if programPath != "" {
+		return programPath, nil
+	}
+	return os.Executable()
+}
+
 // ownProgram is the one that runs.
-func ownProgram() (*Program, error) { return openProgram("/proc/self/exe") }
+func ownProgram() (*Program, error) {
+	path, err := ownPath()
+	if err != nil {
+		return nil, err
+	}
+	p, err := openProgram("/proc/self/exe")
+	if err == nil {
+		p.Path = path
+	}
+	return p, err
+}
+
+// inMemory is a copy that can be executed whatever becomes of the file.
+func (p *Program) inMemory() (*Program, error) {
+	from, err := os.Open(p.open())
+	if err != nil {
+		return nil, err
+	}
+	defer from.Close()
+	fd, err := unix.MemfdCreate("kmsfs", unix.MFD_CLOEXEC|unix.MFD_EXEC)
+	if err == unix.EINVAL { // before Linux 6.3
+		fd, err = unix.MemfdCreate("kmsfs", unix.MFD_CLOEXEC)
+	}
+	if err != nil {
+		return nil, os.NewSyscallError("memfd_create", err)
+	}
+	to := os.NewFile(uintptr(fd), p.Path)
+	defer to.Close()
+	if _, err := io.Copy(to, from); err != nil {
+		return nil, err
+	}
+	copied, err := openProgram(fmt.Sprintf("/proc/self/fd/%d", fd)) // one that is open for writing is busy
+	if err == nil {
+		copied.Path, copied.id = p.Path, p.id
+	}
+	return copied, err
+}
 
 func openProgram(path string) (*Program, error) {
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
@@ -109,7 +157,7 @@ func (p *Program) Close() { p.file.Close() }
 // setName gives this process the name of its program, in ps and for pidof: run
 // from a descriptor, it would be called by that one's number.
 func setName() {
-	if path, err := os.Executable(); err == nil {
+	if path, err := ownPath(); err == nil {
 		os.WriteFile("/proc/self/comm", []byte(filepath.Base(path)), 0)
 	}
 }

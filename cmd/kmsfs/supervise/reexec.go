@@ -23,41 +23,39 @@ type Session interface {
 	Lifeline() *session.Lifeline
 }
 
-// Reexec hands the mount over to the program as it lies on disk now, under the
-// same path and with the same arguments: this process becomes it. It returns
-// only if that is not possible, and serves on. quiescence is how long what the
-// kernel is being told may take.
-func Reexec(s Session, quiescence time.Duration, directory string, in Inheritance) error {
-	program, err := TrustedProgram()
-	if err != nil {
-		return err
-	}
-	defer program.Close()
-	path := program.Path
+// Reexec hands the mount over to another program, with the same arguments: this
+// process becomes it. It returns only if that is not possible, and serves on.
+// quiescence is how long what the kernel is being told may take.
+func Reexec(program *Program, s Session, quiescence time.Duration, directory string, in Inheritance) error {
 	// execve waits for every thread, also for one that tells the kernel
 	// something; that may wait for a request which only we answer.
 	if !s.Quiesce(quiescence) {
-		return fmt.Errorf("hand over to %s: pages are being taken back from the kernel, behind reads that do not end", path)
+		return fmt.Errorf("hand over to %s: pages are being taken back from the kernel, behind reads that do not end", program.Path)
 	}
 	s.Stop(StopPatience)
 	line := s.Lifeline()
-	numbers := map[string]int{session.DeviceName: int(line.Device.Fd()), session.JournalName: int(line.Journal.Fd()), session.SourceName: int(line.Source.Fd())}
-	if in.holder != nil {
-		numbers[holderName] = int(in.holder.Fd())
+	in.program = program.Path
+	numbers := map[string]int{}
+	for name, f := range map[string]*os.File{
+		session.DeviceName: line.Device, session.JournalName: line.Journal, session.SourceName: line.Source, holderName: in.holder, logName: in.Log,
+	} {
+		if f != nil {
+			numbers[name] = int(f.Fd())
+		}
 	}
 	_ = Notify(fmt.Sprintf("RELOADING=1\nMONOTONIC_USEC=%d", monotonic()))
 	syscall.ForkLock.Lock() // nobody is started while these are inherited
 	for _, fd := range numbers {
 		unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0)
 	}
-	err = syscall.Exec(program.open(), os.Args, in.passOn(numbers, directory))
+	err := syscall.Exec(program.open(), os.Args, in.passOn(numbers, directory))
 	for _, fd := range numbers {
 		unix.CloseOnExec(fd)
 	}
 	syscall.ForkLock.Unlock()
 	s.Restart()
-	_ = Notify("READY=1")
-	return fmt.Errorf("hand over to %s: %w", path, err)
+	_ = NotifyUntilHeard("READY=1")
+	return fmt.Errorf("hand over to %s: %w", program.Path, err)
 }
 
 func monotonic() int64 {

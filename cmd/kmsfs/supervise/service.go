@@ -43,11 +43,7 @@ func HoldService(c Config, path string, point func() (string, error), getenv fun
 		return err
 	}
 	defer at.Close()
-	var closeLog func()
-	if h.log, closeLog, err = c.OpenLog(); err != nil {
-		return err
-	}
-	defer closeLog()
+	defer h.openLog()()
 	if err = h.stand(at, signals, point, watchdogPeriod(getenv)); errors.Is(err, errLeft) {
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
@@ -29,6 +30,13 @@ func (h *holder) start(l legacy) (*server, error) {
 		h.unfit(program, err.Error())
 		s, err = h.run(h.good, l)
 	}
+	if errors.Is(err, syscall.EACCES) { // the last one that answered is not to be executed any more
+		if copied, cerr := h.good.inMemory(); cerr == nil {
+			h.good.Close()
+			h.good = copied
+			s, err = h.run(h.good, l)
+		}
+	}
 	return s, err
 }
 
@@ -49,27 +57,28 @@ func (h *holder) program() *Program {
 	return p
 }
 
-// fit remembers the program of a server that answers: it can be run again, also
-// when it is gone from the disk.
-func (h *holder) fit(p *Program) {
-	if p != h.good {
-		h.good.Close()
-		h.good = p
+// stillbirth is the end of a server that has never answered. Unless somebody has
+// killed it, its program is to blame.
+func (h *holder) stillbirth(s *server, cause error) {
+	switch {
+	case s.program == h.good:
+	case !s.overdue && (killed(cause) || errors.Is(cause, errUnending)):
+		s.program.Close()
+	case cause == nil:
+		h.unfit(s.program, "it ends")
+	default:
+		h.unfit(s.program, cause.Error())
 	}
 }
 
-// stillbirth is the end of a server that has never answered. If nobody has killed
-// it, its program is to blame.
-func (h *holder) stillbirth(s *server, cause error) {
-	if s.program == h.good {
-		return
-	}
+// killed tells whether a process has ended by a signal that others send.
+func killed(cause error) bool {
 	exit, ok := errors.AsType[*exec.ExitError](cause)
-	if killed := ok && exit.ExitCode() < 0; !s.overdue && (killed || errors.Is(cause, errUnending)) {
-		s.program.Close()
-		return
+	if !ok {
+		return false
 	}
-	h.unfit(s.program, cause.Error())
+	status, ok := exit.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && (status.Signal() == syscall.SIGKILL || status.Signal() == syscall.SIGTERM)
 }
 
 // unfit remembers that a program cannot serve.
@@ -100,6 +109,7 @@ func (h *holder) run(program *Program, l legacy) (*server, error) {
 	pass(giveName, l.give)
 	pass(session.DeviceName, l.device)
 	pass(leashName, l.leash)
+	pass(logName, h.logFile)
 	s := &server{process: child{cmd}, program: program, ready: make(chan bool, 1), exited: make(chan error, 1)}
 	if h.line != nil || h.service { // somebody may be waiting for it
 		s.late = time.After(beginPatience)
@@ -115,7 +125,7 @@ func (h *holder) run(program *Program, l legacy) (*server, error) {
 	}
 	readiness := readyEnv + "=" + strconv.Itoa(numbers[readyEnv])
 	delete(numbers, readyEnv)
-	cmd.Env = append(Inheritance{Background: !h.service, Service: h.service}.passOn(numbers, h.Directory), readiness)
+	cmd.Env = append(Inheritance{program: program.Path, Background: !h.service, Service: h.service}.passOn(numbers, h.Directory), readiness)
 	if h.service {
 		// The watchdog is fed by the server, not by the main process.
 		cmd.Env = slices.DeleteFunc(cmd.Env, func(v string) bool { return strings.HasPrefix(v, "WATCHDOG_PID=") })
