@@ -79,10 +79,11 @@ fuzz: ## every fuzz test for FUZZTIME (30s)
 		done; \
 	done
 
-bench: ## kmsfs beside tmpfs, loopback and gocryptfs, as root, in 3 minutes; README=1 writes the figures into README.md
+bench: ## kmsfs beside tmpfs, loopback, gocryptfs and a server in C, as root, in 3 minutes; README=1 writes the figures into README.md
 	@packaging/setup.sh bench
 	@$(MAKE) --no-print-directory --silent build
 	@CGO_ENABLED=0 go build -buildvcs=false -o $(BIN)/ ./integration/bench github.com/hanwen/go-fuse/v2/example/loopback
+	@gcc -O2 -Wall -o $(BIN)/memory integration/bench/libfuse/memory.c $$(pkg-config --cflags --libs fuse3)
 	@exec $(BIN)/bench -bin $(BIN) $(if $(README),-readme README.md)
 
 bench-packages: ## the benchmarks of the packages

@@ -57,7 +57,7 @@ func (f *FS) fillAttrAsking(ctx context.Context, r *session.Request, n *node, a 
 	if other := n.shown.Load(); other != nil {
 		v = other
 	}
-	trust := f.attrTrust(n)
+	trust := f.mode.attrTrust(n)
 	a.Size = uint64(v.size)
 	if v.size == unknownSize {
 		size, known := f.sizeOf(ctx, n, ask)
@@ -82,7 +82,7 @@ func setTimes(a *fuse.Attr, mtime, ctime int64) {
 // has been replaced: it must never be ESTALE for a known node, for that would
 // use up the one retry that the kernel gives an open.
 func (f *FS) GetAttr(r *session.Request, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
-	n := f.known(r, in.NodeId)
+	n := f.resolve(r, in.NodeId)
 	if n == nil {
 		return unknown(r)
 	}

@@ -134,7 +134,7 @@ func (f *FS) dropKernel(ctx context.Context, all []*node) error {
 		defer close(done)
 		invalidate.ForEach(all, func(n *node) {
 			f.pages.Drop(n.id)
-			if dir := f.dirID(source.Parent(n.rel)); dir != 0 && f.trustsNames() {
+			if dir := f.dirID(source.Parent(n.rel)); dir != 0 {
 				f.names.Forget(dir, strings.TrimSuffix(path.Base(n.rel), source.Suffix))
 			}
 		})

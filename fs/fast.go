@@ -1,13 +1,9 @@
 package fs
 
 import (
-	"context"
-	"errors"
-	"syscall"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
-	"golang.org/x/sys/unix"
 
 	"github.com/kmsfs/kmsfs/cache"
 	"github.com/kmsfs/kmsfs/fs/audit"
@@ -33,94 +29,100 @@ import (
 // their names are not trusted.
 const keptMax = 64 << 20
 
-// openFast tells the kernel not to ask.
-func (f *FS) openFast(in *fuse.OpenIn) fuse.Status {
-	if in.Flags&unix.O_ACCMODE != unix.O_RDONLY || in.Flags&unix.O_TRUNC != 0 {
-		return fuse.EROFS
+// kernelOpens is the mode open=fast.
+type kernelOpens struct{ *FS }
+
+func (m *kernelOpens) opensAtLookup() bool { return true }
+func (m *kernelOpens) trustsLookup() bool  { return m.trustsNames() }
+
+// trustsNames: not where a LOOKUP may wait for the key service. Where inotify cannot
+// be had names are trusted all the same, for a second.
+func (m *kernelOpens) trustsNames() bool { return m.cfg.Encoding == kms.Raw }
+
+func (m *kernelOpens) lookedUp(l looked, _ bool) time.Duration {
+	if l.busy {
+		return 0
 	}
-	return fuse.ENOSYS
+	return m.entryTrust(l.node)
 }
 
-// unfinished tells whether somebody may be in the middle of writing what was
-// just looked at, and when it last changed. In open=fast there is no OPEN at
-// which a version that does not decrypt could be looked at again, so a young
-// file must also be open for writing nowhere.
-func (f *FS) unfinished(n *node, c content, err error) (changed int64, busy bool) {
-	switch {
-	case err == source.ErrTorn:
-		return now().UnixNano(), true
-	case err != nil:
-		return 0, false
-	case c.err() != nil:
-		return n.tuple.Ctime, true
+func (m *kernelOpens) listed(n *node) time.Duration {
+	if n.young() {
+		return 0
 	}
-	return n.tuple.Ctime, f.cfg.Fast && n.kind == source.ModeFile && !n.plain && n.young() && f.source.InWriting(n.rel, n.tuple)
+	return m.entryTrust(n)
 }
-
-// young: a writer may still be at work.
-func (n *node) young() bool { return isYoung(n.tuple.Ctime) }
-
-func isYoung(ctime int64) bool { return now().UnixNano()-ctime < int64(writerGraceFor) }
 
 // entryTrust is how long the kernel may take the name of n for granted.
-func (f *FS) entryTrust(n *node) time.Duration {
-	if !f.trustsNames() || (n.kind == source.ModeFile && !n.plain && n.kept.Load() == nil) {
+func (m *kernelOpens) entryTrust(n *node) time.Duration {
+	if !m.trustsNames() || n.kind == source.ModeFile && !n.plain && n.kept.Load() == nil {
 		return 0
 	}
 	return nameTrust
 }
 
-// trustsNames tells whether names may be trusted at all, after a listing or in
-// open=fast: not where any LOOKUP may wait for the key service. Where inotify
-// cannot be had they may be, too: for a second.
-func (f *FS) trustsNames() bool { return f.cfg.Encoding == kms.Raw || !f.cfg.Fast }
-
-// attrTrust is how long the kernel may trust a file's attributes, and with
-// them its pages, without asking.
-func (f *FS) attrTrust(n *node) time.Duration {
-	if !f.cfg.Fast || n.kind != source.ModeFile {
+// attrTrust ends with the plaintext.
+func (m *kernelOpens) attrTrust(n *node) time.Duration {
+	switch h := n.kept.Load(); {
+	case n.kind != source.ModeFile:
 		return fileAttrTimeout
-	}
-	if n.plain {
+	case n.plain:
 		return nameTrust
-	}
-	h := n.kept.Load()
-	if h == nil {
+	case h == nil:
 		return 0
+	default:
+		return min(m.cfg.Cache.Bound(h.key), m.pages.Left(n.id))
 	}
-	return min(f.cfg.Cache.Bound(h.key), f.pages.Left(n.id))
 }
 
-// readFast serves a page of a node's version.
-func (f *FS) readFast(r *session.Request, in *fuse.ReadIn, buf []byte) ([]byte, fuse.Status) {
-	n := f.known(r, in.NodeId)
+// shownSize is a byte for an empty file: else the kernel serves nothing at all, and
+// asks nobody whether that is right. Of what is no ciphertext the open succeeds,
+// and readers make room for all.
+func (m *kernelOpens) shownSize(size int64) int64 {
+	if size == 0 {
+		return 1
+	}
+	return min(size, kms.MaxBlobFile+1)
+}
+
+// open tells the kernel not to ask.
+func (m *kernelOpens) open(_ *session.Request, in *fuse.OpenIn, _ *fuse.OpenOut) fuse.Status {
+	if !readsOnly(in) {
+		return fuse.EROFS
+	}
+	return fuse.ENOSYS
+}
+
+// read serves a page of a node's version.
+func (m *kernelOpens) read(r *session.Request, in *fuse.ReadIn, buf []byte) ([]byte, fuse.Status) {
+	n := m.resolve(r, in.NodeId)
 	if n == nil || n.kind != source.ModeFile {
 		return nil, unknown(r)
 	}
 	if n.plain {
-		return f.readPlainNode(r, n, in, buf)
+		return m.readPlainNode(r, n, in, buf)
 	}
-	rec := audit.Open{Event: audit.Decrypted, Begun: now(), Path: n.rel, Hash: n.hash}
-	h, status := f.handleOf(n, &rec)
+	rec := audit.Open{Event: audit.Decrypted, Begun: time.Now(), Path: n.rel, Hash: n.hash}
+	h, status := m.handleOf(n, &rec)
 	if status.Ok() {
-		lease, err := f.lease(kms.WithCaller(r.Context(), in.Uid), h)
+		lease, err := m.lease(kms.WithCaller(r.Context(), in.Uid), h)
 		if err == nil {
 			if !lease.Hit() {
-				rec.Caller, rec.RequestID, rec.Stale = f.caller(r), lease.Origin(), lease.Stale()
+				rec.Caller, rec.RequestID, rec.Stale = m.caller(r), lease.Origin(), lease.Stale()
 				rec.KeyVersion = lease.Group()
-				if status := f.record(&rec, fuse.OK); !status.Ok() {
+				if status := m.record(&rec, fuse.OK); !status.Ok() {
 					lease.Release()
 					return nil, status
 				}
 			}
-			f.pages.DropWith(in.NodeId, f.plaintextOf(h), func() time.Duration { return pagesFor(lease) })
+			m.pages.DropWith(in.NodeId, m.plaintextOf(h), func() time.Duration { return pagesFor(lease) })
 			return readResult(r, lease, in), fuse.OK
 		}
 		rec.Err, status = err, loadStatus(err)
 	}
-	rec.Caller = f.caller(r)
-	status = f.record(&rec, status)
-	f.holdBack(r, rec.Begun)
+	rec.Caller = m.caller(r)
+	status = m.record(&rec, status)
+	m.holdBack(r, rec.Begun)
 	return nil, status
 }
 
@@ -132,7 +134,7 @@ func (f *FS) readFast(r *session.Request, in *fuse.ReadIn, buf []byte) ([]byte, 
 const again = 2 * time.Millisecond
 
 // holdBack makes the answer of a failure that cost no time wait a little.
-func (f *FS) holdBack(r *session.Request, begun time.Time) {
+func (m *kernelOpens) holdBack(r *session.Request, begun time.Time) {
 	if time.Since(begun) >= again {
 		return
 	}
@@ -155,58 +157,4 @@ func pagesFor(lease *cache.Lease) time.Duration {
 		return d
 	}
 	return lease.Left()
-}
-
-// handleOf returns the ciphertext of a node's version.
-func (f *FS) handleOf(n *node, r *audit.Open) (h *handle, status fuse.Status) {
-	if h = n.kept.Load(); h == nil {
-		found, c, err := f.lookFile(n.rel)
-		switch {
-		case err != nil:
-			r.Err = err
-			return nil, sourceStatus(err)
-		case found.id != n.id:
-			r.Err = errors.New("replaced since it was opened, and too many files are known to keep the bytes of this one")
-			return nil, fuse.Status(syscall.ESTALE)
-		case c.err() != nil:
-			r.Err = c.err()
-			return nil, fuse.Status(syscall.EBADMSG)
-		}
-		if h, err = f.handleFor(n.rel, c.kind); err != nil {
-			r.Err = err
-			return nil, loadStatus(err)
-		}
-	}
-	r.KeyVersion = h.kind.KeyVersion()
-	return h, fuse.OK
-}
-
-// readPlainNode reads a file that is shown as it is, if it is still the one
-// that the node stands for.
-func (f *FS) readPlainNode(r *session.Request, n *node, in *fuse.ReadIn, buf []byte) ([]byte, fuse.Status) {
-	if !f.cfg.Plain {
-		return nil, fuse.EACCES
-	}
-	fd, st, err := f.source.OpenFile(n.rel)
-	if err != nil {
-		return nil, sourceStatus(err)
-	}
-	defer unix.Close(fd)
-	if source.TupleOf(&st) != n.tuple {
-		return nil, fuse.Status(syscall.ESTALE)
-	}
-	return f.preadInto(r, fd, in, buf)
-}
-
-// learnSize gives a node that nobody has yet the size of its plaintext.
-func (f *FS) learnSize(ctx context.Context, n *node, c content) error {
-	h, err := f.handleFor(n.rel, c.kind)
-	if err != nil {
-		return err
-	}
-	size, err := f.measure(ctx, h)
-	if err == nil {
-		n.size = f.shownSize(size)
-	}
-	return err
 }

@@ -1,11 +1,7 @@
 package fs
 
 import (
-	"errors"
 	"testing"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
@@ -33,32 +29,5 @@ func TestKeptIsBounded(t *testing.T) {
 	}
 	if table.kept != 0 {
 		t.Errorf("%d bytes are counted for no node", table.kept)
-	}
-}
-
-// Setting the clock, here to what it is, is noticed.
-func TestClockset(t *testing.T) {
-	jumped := make(chan struct{}, 100)
-	c, err := newClockset(func() { jumped <- struct{}{} })
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.close()
-	for range 2 {
-		var now unix.Timespec
-		if err := unix.ClockGettime(unix.CLOCK_REALTIME, &now); err != nil {
-			t.Fatal(err)
-		}
-		tv := unix.NsecToTimeval(now.Nano())
-		if err := unix.Settimeofday(&tv); errors.Is(err, unix.EPERM) {
-			t.Skip("SKIPPED, NOT TESTED: setting the clock needs CAP_SYS_TIME")
-		} else if err != nil {
-			t.Fatal(err)
-		}
-		select {
-		case <-jumped:
-		case <-time.After(20 * time.Second):
-			t.Fatal("it was not noticed")
-		}
 	}
 }

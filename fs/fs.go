@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"time"
 
 	"github.com/kmsfs/kmsfs/cache"
 	"github.com/kmsfs/kmsfs/fs/audit"
@@ -53,24 +52,40 @@ type Config struct {
 // instructions; nobody takes a second one or calls out while holding it: not
 // the source, not the cache, and never the kernel.
 type FS struct {
-	cfg           Config
-	session       *session.Session // from Mount on
-	resumed       bool             // there was a predecessor
-	search        search
-	audit         *audit.Log
-	source        *source.Dir
-	nodes         *nodes
-	parsed        *parsed
-	recent        *recent
-	told          *told
-	sizes         *sizes
-	notices       *notices
-	handles       *handles
-	dirs          *dirs
+	cfg     Config
+	mode    mode
+	source  *source.Dir
+	session *session.Session // from Mount on
+	audit   *audit.Log
+	notices notices
+	contents
+	held
+	believed
+}
+
+// held is what the kernel has of us: nodes that it looked up, and versions and
+// directories that it opened.
+//
+// INVARIANT: the numbers of nodes and of versions follow from what they stand for,
+// and a directory's is given once on a connection; so each means the same to a
+// successor, or nothing.
+type held struct {
+	nodes   *nodes
+	handles *handles
+	dirs    *dirs
+	resumed bool // a predecessor gave some of them
+	search  search
+}
+
+// believed is what the kernel takes for granted without asking, until it is told.
+//
+// INVARIANT: no page outlives the plaintext that it was read from, nor a name by
+// more than a second what the source has under it.
+type believed struct {
 	notifications invalidate.Notifications // all that the kernel is told unasked
 	pages         *invalidate.Pages
 	names         *invalidate.Names
-	clock         *clockset
+	clock         *invalidate.Clock
 }
 
 // New opens the source and prepares to serve it. Nothing is mounted yet and
@@ -90,24 +105,23 @@ func New(cfg Config) (*FS, error) {
 		return nil, err
 	}
 	f := &FS{
-		cfg:     cfg,
-		audit:   audit.New(cfg.Log, false),
-		source:  src,
-		nodes:   newNodes(&node{id: rootID, kind: source.ModeDir}),
-		parsed:  newParsed(cfg.Recogniser),
-		recent:  &recent{},
-		told:    &told{at: map[uint32]time.Time{}},
-		sizes:   newSizes(),
-		notices: &notices{},
-		handles: newHandles(),
-		pages:   invalidate.NewPages(),
-		dirs:    &dirs{open: map[uint64]*dirHandle{}, held: map[uint32]int{}},
+		cfg:      cfg,
+		source:   src,
+		audit:    audit.New(cfg.Log, false),
+		contents: newContents(cfg.Recogniser),
+		held: held{
+			nodes:   newNodes(&node{id: rootID, kind: source.ModeDir}),
+			handles: newHandles(),
+			dirs:    &dirs{open: map[uint64]*dirHandle{}, held: map[uint32]int{}},
+		},
+		believed: believed{pages: invalidate.NewPages()},
 	}
-	if f.clock, err = newClockset(f.clockJumped); err != nil {
+	f.mode = newMode(f, cfg.Fast)
+	if f.clock, err = invalidate.WatchClock(f.clockJumped); err != nil {
 		src.Close()
 		return nil, fmt.Errorf("watch the clock: %w", err)
 	}
-	if f.trustsNames() {
+	if f.mode.trustsNames() {
 		f.names = invalidate.NewNames(src, cfg.Log)
 	} else {
 		f.names = invalidate.NewNames(nil, cfg.Log)
@@ -125,7 +139,7 @@ func (f *FS) clockJumped() {
 // release lets go of what was held for the kernel.
 func (f *FS) release() {
 	f.audit.Flush()
-	f.clock.close()
+	f.clock.Close()
 	f.names.Close()
 	f.pages.Close()
 	f.handles.closeAll()

@@ -5,8 +5,6 @@ import (
 	"sync"
 	"syscall"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/kmsfs/kmsfs/cache"
 	"github.com/kmsfs/kmsfs/kms"
 )
@@ -128,18 +126,4 @@ func (h *handle) close() {
 	if h.plain != nil {
 		h.plain.Close()
 	}
-}
-
-// spareDescriptors are for everything but plain files: connections, looks at
-// the source, commands for credentials.
-const spareDescriptors = 128
-
-// maxPlain is how many plain files may be open. The limit can be changed from
-// outside.
-func maxPlain() int {
-	var l unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil {
-		return 0
-	}
-	return int(min(l.Cur, 1<<20)) - spareDescriptors
 }

@@ -2,7 +2,9 @@ package fs
 
 import (
 	"errors"
+	"time"
 
+	"github.com/kmsfs/kmsfs/fs/audit"
 	"github.com/kmsfs/kmsfs/fs/session"
 )
 
@@ -59,3 +61,45 @@ func (f *FS) Lifeline() *session.Lifeline { return f.session.Lifeline() }
 
 // Unmount detaches the filesystem, as its Spec says.
 func (f *FS) Unmount(lazy bool) error { return f.cfg.Mount.Unmount(lazy) }
+
+// takeOver serves on where a predecessor stopped or died: it answers what is
+// under way, and drops the pages whose end nobody waits for any more.
+func (f *FS) takeOver() {
+	f.resumed = true
+	paged := f.session.LeftPaged()
+	f.pages.Inherit(paged)
+	n := f.session.Serve()
+	go f.pages.DropInherited()
+	f.cfg.Log.Info("successor took over", "mountpoint", audit.Printable(f.cfg.Mount.Point), "under_way", n, "paged", len(paged))
+}
+
+// Quiesce waits until nothing is being notified to the kernel, and lets nothing
+// be from then on. It is called, while requests are still answered, before
+// anything that a thread must not keep from ending: exec, exit. It returns false
+// after the time given; then nothing has changed. Restart takes it back.
+func (f *FS) Quiesce(patience time.Duration) bool { return f.notifications.Quiesce(patience) }
+
+// Stop ends the serving for a successor: nothing is lost, and nothing is
+// unmounted. What was not answered within the time given is in the journal;
+// then it returns false, and an answer may still be given.
+func (f *FS) Stop(patience time.Duration) bool {
+	defer f.audit.Flush()
+	return f.session.Stop(patience, f.nodes.fileIDs())
+}
+
+// Dismiss ends all loads with an error, and every later one: the end is near, and
+// there is no successor.
+func (f *FS) Dismiss() { f.cfg.Cache.Close() }
+
+// Abandon leaves what is under way after a Stop to a successor: from now on
+// nothing is answered any more, and no plaintext is in use.
+func (f *FS) Abandon() {
+	f.session.Abandon()
+	f.audit.Flush()
+}
+
+// Restart serves on after a Quiesce, and a Stop, that no successor followed.
+func (f *FS) Restart() {
+	f.session.Restart()
+	f.notifications.Open()
+}

@@ -3,7 +3,6 @@ package fs
 import (
 	"sync"
 	"syscall"
-	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
@@ -56,7 +55,7 @@ func (d *dirs) get(fh uint64) *dirHandle {
 
 // OpenDir starts a listing.
 func (f *FS) OpenDir(r *session.Request, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
-	if f.known(r, in.NodeId) == nil {
+	if f.resolve(r, in.NodeId) == nil {
 		return unknown(r)
 	}
 	f.dirs.mu.Lock()
@@ -82,7 +81,7 @@ func (f *FS) ReleaseDir(_ *session.Request, in *fuse.ReleaseIn) {
 
 // snapshot lists the directory at the first read and after a rewind.
 func (f *FS) snapshot(r *session.Request, in *fuse.ReadIn) (*node, []source.Entry, fuse.Status) {
-	n := f.known(r, in.NodeId)
+	n := f.resolve(r, in.NodeId)
 	h := f.dirs.get(in.Fh)
 	if h == nil && f.resumed {
 		h = f.dirs.reopen(in.Fh, in.Uid)
@@ -186,25 +185,14 @@ func (f *FS) ReadDirPlus(r *session.Request, in *fuse.ReadIn, out *fuse.DirEntry
 		}
 		// Without a node the kernel takes the name and asks LOOKUP for the
 		// rest, which then reports the error, or finds out the size.
-		if child == nil || child.size == unknownSize && f.cfg.Fast {
+		if child == nil || child.size == unknownSize && f.mode.opensAtLookup() {
 			continue
 		}
 		if child, status := f.enter(r, child, slot); status.Ok() {
-			slot.SetEntryTimeout(f.listedTrust(child))
+			slot.SetEntryTimeout(f.mode.listed(child))
 		}
 	}
 	return fuse.OK
-}
-
-// listedTrust is how long the kernel may take a listed name for granted.
-func (f *FS) listedTrust(n *node) time.Duration {
-	switch {
-	case !f.trustsNames(), f.cfg.Fast && n.young():
-		return 0
-	case f.cfg.Fast:
-		return f.entryTrust(n)
-	}
-	return nameTrust
 }
 
 // dirEntry is entry i of a listing; 0 and 1 are the directory and its parent.

@@ -1,6 +1,8 @@
 package fs
 
-import "testing"
+import (
+	"testing"
+)
 
 // One user's open directories are bounded, another's are not affected, and
 // what is closed counts no more.

@@ -10,7 +10,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"unsafe"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"github.com/kmsfs/kmsfs/cache"
 	"github.com/kmsfs/kmsfs/fs/audit"
@@ -31,6 +34,30 @@ func (f *FS) handleFor(rel string, kind kms.Ciphertext) (*handle, error) {
 	}
 	h.key = f.keyOf(kind, h.context)
 	return h, nil
+}
+
+// handleOf returns the ciphertext of a node's version.
+func (f *FS) handleOf(n *node, r *audit.Open) (h *handle, status fuse.Status) {
+	if h = n.kept.Load(); h == nil {
+		found, c, err := f.lookFile(n.rel)
+		switch {
+		case err != nil:
+			r.Err = err
+			return nil, sourceStatus(err)
+		case found.id != n.id:
+			r.Err = errors.New("replaced since it was opened, and too many files are known to keep the bytes of this one")
+			return nil, fuse.Status(syscall.ESTALE)
+		case c.err() != nil:
+			r.Err = c.err()
+			return nil, fuse.Status(syscall.EBADMSG)
+		}
+		if h, err = f.handleFor(n.rel, c.kind); err != nil {
+			r.Err = err
+			return nil, loadStatus(err)
+		}
+	}
+	r.KeyVersion = h.kind.KeyVersion()
+	return h, fuse.OK
 }
 
 // keyOf hashes everything that decides the plaintext of a file: what the

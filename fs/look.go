@@ -2,11 +2,16 @@ package fs
 
 import (
 	"crypto/sha256"
+	"fmt"
 	"strings"
 	"sync"
+	"syscall"
 
+	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
+	"github.com/kmsfs/kmsfs/fs/audit"
+	"github.com/kmsfs/kmsfs/fs/session"
 	"github.com/kmsfs/kmsfs/fs/source"
 	"github.com/kmsfs/kmsfs/kms"
 )
@@ -63,10 +68,7 @@ func (f *FS) fileNode(rel string, read func(string, []byte) ([]byte, unix.Stat_t
 		}
 		// Nobody will read it, but ls should show that something is there.
 		n.size = st.Size
-		if f.cfg.Fast {
-			n.size = min(n.size, kms.MaxBlobFile+1) // the open succeeds, and readers make room for all
-		}
-	} else if f.cfg.Fast || n.size == unknownSize {
+	} else if f.mode.opensAtLookup() || n.size == unknownSize {
 		if h, err := f.handleFor(rel, c.kind); err == nil {
 			n.kept.Store(h)
 			if n.size == unknownSize {
@@ -74,7 +76,7 @@ func (f *FS) fileNode(rel string, read func(string, []byte) ([]byte, unix.Stat_t
 			}
 		}
 	}
-	n.size = f.shownSize(n.size)
+	n.size = f.mode.shownSize(n.size)
 	n.id = nodeID(source.ModeFile, rel, n.tuple, n.hash)
 	n.tupleTrusted.Store(n.tuple.IsTrusted())
 	return n, c, nil
@@ -91,13 +93,6 @@ func (f *FS) lookLink(rel string, st *unix.Stat_t) (*node, error) {
 	n.id = nodeID(source.ModeLink, rel, n.tuple, n.hash)
 	n.tupleTrusted.Store(n.tuple.IsTrusted())
 	return n, nil
-}
-
-func plainNode(rel string, st *unix.Stat_t) *node {
-	n := &node{rel: rel, kind: source.ModeFile, plain: true, version: version{tuple: source.TupleOf(st), size: st.Size}}
-	n.id = nodeID(source.ModeFile, rel, n.tuple, n.hash)
-	n.tupleTrusted.Store(n.tuple.IsTrusted())
-	return n
 }
 
 // lookListed is look for a name in a listing, in fewer calls: a path whose tuple
@@ -139,4 +134,40 @@ func (f *FS) find(dir, name string) (*node, content, error) {
 		return nil, c, unix.ENOENT
 	}
 	return n, c, nil
+}
+
+// Readlink answers with the text that readers of the mount can follow, and
+// EACCES for a link that could lead them out of it: the kernel resolves the
+// text in the reader's own tree, with the reader's own rights.
+func (f *FS) Readlink(r *session.Request) ([]byte, fuse.Status) {
+	n := f.resolve(r, r.NodeId)
+	if n == nil {
+		return nil, unknown(r)
+	}
+	text, err := f.readLink(n.rel)
+	if err != nil {
+		return nil, sourceStatus(err)
+	}
+	return []byte(text), fuse.OK
+}
+
+var errLeaves = fmt.Errorf("link leads out of the mount: %w", syscall.EACCES)
+
+// readLink is the text of a link as readers see it.
+func (f *FS) readLink(rel string) (string, error) {
+	target, err := f.source.ReadLink(rel)
+	if err != nil {
+		return "", err
+	}
+	if !source.Confine(rel, target) {
+		f.cfg.Log.Warn("link leads out of the mount", "path", audit.Printable(rel), "target", audit.Printable(target))
+		return "", errLeaves
+	}
+	return f.linkText(rel, target), nil
+}
+
+func (f *FS) linkText(rel, target string) string {
+	return source.ShownTarget(target, func() bool {
+		return source.Confine(rel, target) && f.source.IsDir(source.Join(source.Parent(rel), target))
+	})
 }

@@ -18,12 +18,12 @@ import (
 // that often follows. Bytes of a file that is being rewritten at this moment
 // and are no ciphertext yet have no size to show, so it waits for them.
 func (f *FS) Lookup(r *session.Request, name string, out *fuse.EntryOut) fuse.Status {
-	parent := f.known(r, r.NodeId)
+	parent := f.resolve(r, r.NodeId)
 	if parent == nil {
 		return unknown(r)
 	}
-	watched := f.watched(parent) // before the look: no change goes unseen
-	n, c, seen, busy, err := f.findWhole(r, parent.rel, name)
+	watched := f.mode.trustsLookup() && f.names.Add(parent.id, parent.rel) // before the look: no change goes unseen
+	l, err := f.findWhole(r, parent.rel, name)
 	if err == syscall.ENOENT && watched && !f.justChanged(parent) {
 		out.SetEntryTimeout(nameTrust) // and no node: there is none
 		return fuse.OK
@@ -31,43 +31,27 @@ func (f *FS) Lookup(r *session.Request, name string, out *fuse.EntryOut) fuse.St
 	if err != nil {
 		return sourceStatus(err)
 	}
-	if n.size == unknownSize && f.cfg.Fast { // there will be no OPEN that decrypts
+	if l.node.size == unknownSize && f.mode.opensAtLookup() {
 		end := f.names.Hold(r.NodeId)
-		err := f.learnSize(kms.WithCaller(r.Context(), r.Uid), n, c)
+		err := f.learnSize(kms.WithCaller(r.Context(), r.Uid), l.node, l.content)
 		end()
 		if err != nil {
-			// There will be no OPEN to record it.
-			return f.record(&audit.Open{Event: audit.Opened, Begun: seen, Caller: f.caller(r), Path: n.rel, Hash: c.hash, KeyVersion: c.kind.KeyVersion(), Err: err},
-				loadStatus(err))
+			rec := audit.Open{Event: audit.Opened, Begun: l.seen, Caller: f.caller(r), Path: l.node.rel, Hash: l.content.hash, Err: err}
+			rec.KeyVersion = l.content.kind.KeyVersion()
+			return f.record(&rec, loadStatus(err)) // there will be no OPEN to record it
 		}
 	}
-	n, status := f.enter(r, n, out)
+	n, status := f.enter(r, l.node, out)
 	if !status.Ok() {
 		return status
 	}
-	switch {
-	case n.kind == source.ModeDir:
+	if n.kind == source.ModeDir {
 		out.SetEntryTimeout(dirEntryTimeout)
-	case f.cfg.Fast:
-		if !busy {
-			out.SetEntryTimeout(f.entryTrust(n))
-		}
-	default:
-		if n.kind == source.ModeFile && !n.plain {
-			f.recent.keep(n.id, seen, c)
-		}
-		if watched && !busy && !n.young() {
-			out.SetEntryTimeout(nameTrust)
-		}
+		return fuse.OK
 	}
+	l.node = n
+	out.SetEntryTimeout(f.mode.lookedUp(l, watched))
 	return fuse.OK
-}
-
-// watched tells whether every change of a directory's names is seen from now
-// on, and pushed. In open=fast names are trusted also where inotify may not
-// see all.
-func (f *FS) watched(dir *node) bool {
-	return (f.cfg.Fast || f.source.IsLocal()) && f.names.Add(dir.id, dir.rel)
 }
 
 // justChanged: a name that is missing in the directory may be on its way.
@@ -77,20 +61,48 @@ func (f *FS) justChanged(dir *node) bool {
 	return err != nil || isYoung(st.Ctim.Nano())
 }
 
+// looked is what a look at a name has found.
+type looked struct {
+	node    *node
+	content content   // nothing, but for a ciphertext file
+	seen    time.Time // when the look began
+	busy    bool      // a writer may still be at work
+}
+
 // findWhole is find that waits for a file that is being rewritten at this
-// moment: bytes that are no ciphertext yet have no size to show. seen is when
-// the last look began, and busy says that a writer may still be at work.
-func (f *FS) findWhole(r *session.Request, dir, name string) (n *node, c content, seen time.Time, busy bool, err error) {
-	wait := writerGrace{ctx: context.Background(), begun: now()} // short, and stat knows no EINTR
-	for seen = wait.begun; ; seen = now() {
+// moment: bytes that are no ciphertext yet have no size to show.
+func (f *FS) findWhole(r *session.Request, dir, name string) (l looked, err error) {
+	wait := writerGrace{ctx: context.Background(), begun: time.Now()} // short, and stat knows no EINTR
+	for l.seen = wait.begun; ; l.seen = time.Now() {
 		var changed int64
-		n, c, err = f.find(dir, name)
-		if changed, busy = f.unfinished(n, c, err); !busy || !wait.more(changed) {
-			return n, c, seen, busy, err
+		l.node, l.content, err = f.find(dir, name)
+		if changed, l.busy = f.unfinished(l.node, l.content, err); !l.busy || !wait.more(changed) {
+			return l, err
 		}
 		r.WillBlock()
 	}
 }
+
+// unfinished tells whether somebody may be in the middle of writing what was
+// just looked at, and when it last changed. Where no OPEN follows, at which a
+// version that does not decrypt could be looked at again, a young file must also be
+// open for writing nowhere.
+func (f *FS) unfinished(n *node, c content, err error) (changed int64, busy bool) {
+	switch {
+	case err == source.ErrTorn:
+		return time.Now().UnixNano(), true
+	case err != nil:
+		return 0, false
+	case c.err() != nil:
+		return n.tuple.Ctime, true
+	}
+	return n.tuple.Ctime, c.kind != nil && f.mode.opensAtLookup() && n.young() && f.source.InWriting(n.rel, n.tuple)
+}
+
+// young: a writer may still be at work.
+func (n *node) young() bool { return isYoung(n.tuple.Ctime) }
+
+func isYoung(ctime int64) bool { return time.Now().UnixNano()-ctime < int64(writerGraceFor) }
 
 // enter hands a node to the kernel: a reference and its attributes, with no
 // trust in the name. A directory may be gone by now.

@@ -178,14 +178,18 @@ func (f *FS) sizeOf(ctx context.Context, n *node, ask bool) (size int64, known b
 	if size == unknownSize {
 		return n.tuple.Size, false
 	}
-	return f.shownSize(size), true
+	return f.mode.shownSize(size), true
 }
 
-// shownSize is the st_size of a plaintext. In open=fast an empty one has a byte:
-// else the kernel serves nothing at all, and asks nobody whether that is right.
-func (f *FS) shownSize(size int64) int64 {
-	if f.cfg.Fast && size == 0 {
-		return 1
+// learnSize gives a node that nobody has yet the size of its plaintext.
+func (f *FS) learnSize(ctx context.Context, n *node, c content) error {
+	h, err := f.handleFor(n.rel, c.kind)
+	if err != nil {
+		return err
 	}
-	return size
+	size, err := f.measure(ctx, h)
+	if err == nil {
+		n.size = f.mode.shownSize(size)
+	}
+	return err
 }

@@ -56,13 +56,11 @@ func NewSurvey(name string, plain bool, by kms.Recogniser) (*Survey, error) {
 		return nil, err
 	}
 	s := &Survey{
-		dir: name,
-		fs: &FS{
-			cfg: Config{Plain: plain, Log: slog.New(slog.DiscardHandler)}, source: src,
-			parsed: newParsed(by), sizes: newSizes(), notices: &notices{},
-		},
+		dir:      name,
+		fs:       &FS{cfg: Config{Plain: plain, Log: slog.New(slog.DiscardHandler)}, source: src, contents: newContents(by)},
 		unlisted: map[string]error{},
 	}
+	s.fs.mode = newMode(s.fs, false)
 	if err := s.list(""); err != nil {
 		src.Close()
 		return nil, err
@@ -185,9 +183,11 @@ func (s *Survey) resolve(dir, text string) (n *node, c content, followed bool, e
 			continue
 		}
 		dir := n
-		if n, c, _, _, err = s.fs.findWhole(&s.nobody, dir.rel, name); err != nil {
+		l, err := s.fs.findWhole(&s.nobody, dir.rel, name)
+		if err != nil {
 			return nil, c, links > 0, refusalOf(err, links > 0)
 		}
+		n, c = l.node, l.content
 		if n.kind != source.ModeLink {
 			continue
 		}

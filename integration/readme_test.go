@@ -16,7 +16,7 @@ import (
 
 // The first walk works pasted into an empty directory, by a shell that stops at
 // the first error, with a key of either generation.
-func TestReadmeYourKey(t *testing.T) {
+func TestReadmeYourKeyWorksPasted(t *testing.T) {
 	harness.NeedMount(t)
 	for _, generation := range []string{"1", "3"} {
 		l := harness.NewLab(t, "--generation", generation)
@@ -45,7 +45,7 @@ func TestReadmeYourKey(t *testing.T) {
 
 // The mount of an instance's endpoint, whose name leads to the emulator, and
 // whose authority is no other's.
-func TestReadmeInstance(t *testing.T) {
+func TestReadmeInstanceEndpointWorks(t *testing.T) {
 	harness.NeedMount(t)
 	const name = "kst-hzz62f1cb66fa42qo0exa.cryptoservice.kms.aliyuncs.com"
 	l, _ := harness.NewLabGeneration3(t, "--instance-listen", "127.0.0.1:443", "--instance-san", name, "--internet-access", "off")
@@ -76,7 +76,7 @@ func TestReadmeInstance(t *testing.T) {
 }
 
 // The policy allows what a mount calls, and nothing else, on exact keys.
-func TestReadmePolicy(t *testing.T) {
+func TestReadmePolicyAllowsWhatAMountCalls(t *testing.T) {
 	var policy struct {
 		Version   string
 		Statement []struct {
@@ -121,7 +121,7 @@ func TestReadmePolicy(t *testing.T) {
 
 // The rule lets the service's cgroup reach the metadata address and nobody
 // else. Network and cgroups are the test's own.
-func TestReadmeFirewall(t *testing.T) {
+func TestReadmeFirewallLetsTheServiceAlone(t *testing.T) {
 	harness.NeedMount(t)
 	harness.Program(t, "nft")
 	dir := t.TempDir()

@@ -103,7 +103,10 @@ func (a *Allowed) judge(ctx context.Context, o Origin) error {
 			detail += "; " + n.name + " of keys= names no key"
 		}
 	}
-	return &Error{Class: ErrDenied, Action: "Decrypt", RequestID: o.RequestID, Detail: detail, Hint: "compare keys= with the key that the file was encrypted with (kmsfs verify shows it)"}
+	return &Error{
+		Class: ErrDenied, Action: "Decrypt", RequestID: o.RequestID, Detail: detail,
+		Hint: "compare keys= with the key that the file was encrypted with (kmsfs verify shows it)",
+	}
 }
 
 // refresh asks for the aliases that were not asked for in a long time, unless
@@ -137,12 +140,12 @@ func (a *Allowed) ask(ctx context.Context, after time.Duration) error {
 	case a.asking <- struct{}{}:
 		defer func() { <-a.asking }()
 	case <-ctx.Done():
-		return &Error{Class: ErrTransient, Action: "DescribeKey", Detail: "out of time before the aliases of keys= were resolved", Cause: ctx.Err()}
+		return unresolved(ctx)
 	}
 	for _, i := range a.old(after) {
 		id, err := a.aliases.ResolveAlias(ctx, a.named[i].name)
 		if err != nil && (ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded)) {
-			return &Error{Class: ErrTransient, Action: "DescribeKey", Detail: "out of time before the aliases of keys= were resolved", Cause: ctx.Err()}
+			return unresolved(ctx)
 		}
 		a.mu.Lock()
 		n := &a.named[i]
@@ -156,6 +159,14 @@ func (a *Allowed) ask(ctx context.Context, after time.Duration) error {
 		a.mu.Unlock()
 	}
 	return nil
+}
+
+// unresolved is the error of a caller whose time is over.
+func unresolved(ctx context.Context) error {
+	return &Error{
+		Class: ErrTransient, Action: "DescribeKey", Cause: ctx.Err(),
+		Detail: "out of time before the aliases of keys= were resolved",
+	}
 }
 
 // gone says that an alias names no key (any more).

@@ -41,8 +41,9 @@ func ClassName(err error) string {
 		class error
 		name  string
 	}{
-		{ErrTransient, "transient"}, {ErrAuthentication, "authentication"}, {ErrConfiguration, "configuration"}, {ErrDenied, "denied"}, {ErrKeyState, "key_state"},
-		{ErrBadCiphertext, "bad_ciphertext"}, {ErrBadAnswer, "bad_answer"}, {ErrInvalid, "invalid"},
+		{ErrTransient, "transient"}, {ErrAuthentication, "authentication"}, {ErrConfiguration, "configuration"},
+		{ErrDenied, "denied"}, {ErrKeyState, "key_state"}, {ErrBadCiphertext, "bad_ciphertext"},
+		{ErrBadAnswer, "bad_answer"}, {ErrInvalid, "invalid"},
 	} {
 		if errors.Is(err, c.class) {
 			return c.name

@@ -13,8 +13,8 @@ programs="gcc fusermount3 systemctl systemd-nspawn nginx openssl curl mount ps s
 case "$*" in
 '') ;;
 bench)
-	packages="fuse3 gocryptfs make util-linux"
-	programs="fusermount3 gocryptfs make mount"
+	packages="fuse3 gcc gocryptfs libc6-dev libfuse3-dev make pkg-config util-linux"
+	programs="fusermount3 gcc gocryptfs make mount pkg-config"
 	;;
 *)
 	echo "usage: packaging/setup.sh [bench]" >&2

@@ -52,11 +52,13 @@ func judge(max int, memlock uint64, privileged bool, cannot error) verdict {
 		cannot = errors.New("RLIMIT_MEMLOCK is " + sizeText(memlock))
 	}
 	if cannot != nil {
-		return verdict{max: max, warning: fmt.Sprintf("memory cannot be locked (%v): plaintext may reach swap (grant CAP_IPC_LOCK, or raise LimitMEMLOCK= or ulimit -l)", cannot)}
+		return verdict{max: max, warning: fmt.Sprintf("memory cannot be locked (%v): plaintext may reach swap "+
+			"(grant CAP_IPC_LOCK, or raise LimitMEMLOCK= or ulimit -l)", cannot)}
 	}
 	v := verdict{max: room, lock: true}
 	if room < max {
-		v.warning = fmt.Sprintf("RLIMIT_MEMLOCK is %s: at most %s of plaintext are cached (raise LimitMEMLOCK= or ulimit -l)", sizeText(memlock), sizeText(uint64(room)))
+		v.warning = fmt.Sprintf("RLIMIT_MEMLOCK is %s: at most %s of plaintext are cached (raise LimitMEMLOCK= or ulimit -l)",
+			sizeText(memlock), sizeText(uint64(room)))
 	}
 	return v
 }

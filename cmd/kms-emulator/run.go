@@ -130,7 +130,8 @@ func hint(err error) string {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return "another program listens there; --listen 127.0.0.1:0 picks a free port"
 	case errors.Is(err, emulator.ErrState):
-		return "--state names a file of this program and of its --region or one that does not exist yet, in a directory that you may write; one process at a time"
+		return "--state names a file of this program and of its --region or one that does not exist yet, " +
+			"in a directory that you may write; one process at a time"
 	}
 	return "check --listen, --admin and --ca-out, and those of the instance"
 }

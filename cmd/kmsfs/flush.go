@@ -55,12 +55,14 @@ possible.`,
 func flushRequest(mnt, point string, paths []string) (control.Request, error) {
 	r := control.Request{Verb: control.VerbFlush}
 	if len(paths) > control.MaxFlushPaths {
-		return r, ui.Usagef("flush %s: more than %d paths", ui.Quote(mnt), control.MaxFlushPaths).Hint("name a directory, or nothing for all files")
+		return r, ui.Usagef("flush %s: more than %d paths", ui.Quote(mnt), control.MaxFlushPaths).
+			Hint("name a directory, or nothing for all files")
 	}
 	for _, path := range paths {
 		rel, ok := beneath(mnt, point, path)
 		if !ok {
-			return r, ui.Usagef("flush %s: %s is not beneath it", ui.Quote(mnt), ui.Quote(path)).Hint("a PATH is relative to MNT, or absolute")
+			return r, ui.Usagef("flush %s: %s is not beneath it", ui.Quote(mnt), ui.Quote(path)).
+				Hint("a PATH is relative to MNT, or absolute")
 		}
 		r.Paths = append(r.Paths, []byte(rel))
 	}

@@ -68,7 +68,8 @@ func keyCommands(p *program) []*cobra.Command {
 		},
 		onKey("describe-key", "Show what the service knows of a key", "DescribeKey", (*aliyun.Client).DescribeKey),
 		onKey("enable-key", "Let a key be used again", "EnableKey", (*aliyun.Client).EnableKey),
-		onKey("disable-key", "Keep a key from being used; what it encrypted cannot be read until it is enabled", "DisableKey", (*aliyun.Client).DisableKey),
+		onKey("disable-key", "Keep a key from being used; what it encrypted cannot be read until it is enabled", "DisableKey",
+			(*aliyun.Client).DisableKey),
 	}
 	var commands []*cobra.Command
 	for _, v := range verbs {

@@ -75,6 +75,9 @@ type mounting struct {
 }
 
 func (m *mounting) run(ctx context.Context) error {
+	if secmem.SmallPages() && m.p.again != nil {
+		_ = m.p.again() // before anything is inherited; without it there is only more memory
+	}
 	in, err := supervise.Inherit()
 	if err != nil {
 		return err
@@ -188,7 +191,8 @@ func (m *mounting) absolute(device *os.File) (err error) {
 // paths independent of the working directory.
 func (m *mounting) resolve() error {
 	if m.Fast && m.DirectIO {
-		return ui.Usagef("read options: direct_io and open=fast exclude each other").Hint("open=checked keeps nothing in the kernel, which is what direct_io means")
+		return ui.Usagef("read options: direct_io and open=fast exclude each other").
+			Hint("open=checked keeps nothing in the kernel, which is what direct_io means")
 	}
 	source, err := filepath.Abs(m.source)
 	if err != nil {
@@ -241,7 +245,8 @@ func (m *mounting) resolve() error {
 		}
 	}
 	if err := unix.Access("/dev/fuse", unix.R_OK|unix.W_OK); err == syscall.EACCES && os.Geteuid() != 0 {
-		return ui.Failf("open /dev/fuse: %w", err).Hint("other users than root may open it when its mode is 0666, as udev makes it: chmod 0666 /dev/fuse")
+		return ui.Failf("open /dev/fuse: %w", err).
+			Hint("other users than root may open it when its mode is 0666, as udev makes it: chmod 0666 /dev/fuse")
 	} else if err != nil {
 		return ui.Failf("open /dev/fuse: %w", err).Hint("load the module with: modprobe fuse; in a container, pass the device in")
 	}

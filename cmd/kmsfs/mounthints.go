@@ -15,7 +15,8 @@ import (
 // explainMount adds what to do about a mount that failed.
 func (m *mounting) explainMount(err error) error {
 	if missing, ok := errors.AsType[*mount.OptionError](err); ok && m.device != nil {
-		return ui.Failf("%w", err).Hint("whoever mounts it must give it %s; in /etc/fstab add: ro,nosuid,nodev,noexec,default_permissions", missing.Option)
+		return ui.Failf("%w", err).Hint("whoever mounts it must give it %s; "+
+			"in /etc/fstab add: ro,nosuid,nodev,noexec,default_permissions", missing.Option)
 	}
 	f := ui.Failf("%w", err)
 	text := err.Error()

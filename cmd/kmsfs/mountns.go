@@ -24,5 +24,6 @@ func (m *mounting) seenByHost() error {
 		return nil // systemd's is readable by root only
 	}
 	return ui.Failf("mount %s: this service has a mount namespace of its own, nobody else would see the mount", ui.Quote(m.point)).
-		Hint("remove PrivateTmp=, PrivateMounts=, PrivateDevices=, ProtectSystem=, ProtectHome=, ProtectKernel…=, ProtectControlGroups=, ProtectProc= and ReadOnlyPaths= from the unit; kmsfs@.service is a sandbox that works")
+		Hint("remove PrivateTmp=, PrivateMounts=, PrivateDevices=, ProtectSystem=, ProtectHome=, ProtectKernel…=, " +
+			"ProtectControlGroups=, ProtectProc= and ReadOnlyPaths= from the unit; kmsfs@.service is a sandbox that works")
 }

@@ -15,10 +15,14 @@ import (
 	"github.com/kmsfs/kmsfs/kms/aliyun"
 )
 
+// question is a call whose answer is printed.
+type question func(context.Context, *aliyun.Client) (json.RawMessage, error)
+
 // ask makes one call and prints its answer.
-func (p *program) ask(ctx context.Context, s *options.Settings, output string, call func(context.Context, *aliyun.Client) (json.RawMessage, error)) error {
+func (p *program) ask(ctx context.Context, s *options.Settings, output string, call question) error {
 	if output != "json" && output != "table" {
-		return ui.Usagef("read option --output: %s is neither json nor table", ui.Quote(output)).Hint("table is for people, json for programs")
+		return ui.Usagef("read option --output: %s is neither json nor table", ui.Quote(output)).
+			Hint("table is for people, json for programs")
 	}
 	client, err := p.verbClient(s)
 	if err != nil {

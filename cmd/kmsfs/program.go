@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -22,6 +23,7 @@ type program struct {
 	stdout io.Writer
 	stderr io.Writer
 	getenv func(string) string
+	again  func() error // becomes the program anew, with what it was started with; nil: it cannot
 }
 
 func system() *program {
@@ -29,13 +31,15 @@ func system() *program {
 	if len(os.Args) > 0 {
 		name = filepath.Base(os.Args[0])
 	}
-	return &program{name, os.Args[min(1, len(os.Args)):], os.Stdin, os.Stdout, os.Stderr, os.Getenv}
+	return &program{name, os.Args[min(1, len(os.Args)):], os.Stdin, os.Stdout, os.Stderr, os.Getenv, again}
 }
 
 // streams are those of a command about ciphertexts.
 func (p *program) streams() ciphertexts.Streams {
 	return ciphertexts.Streams{In: p.stdin, Out: p.stdout, Err: p.stderr, Progress: ui.ShowsProgress(p.stderr, p.getenv)}
 }
+
+func again() error { return syscall.Exec("/proc/self/exe", os.Args, os.Environ()) }
 
 func (p *program) warn(text string) { ui.Warn(p.stderr, text) }
 
@@ -67,11 +71,15 @@ func (p *program) calledByMount() bool {
 	if p.name == "mount.kmsfs" || p.name == "mount.fuse.kmsfs" {
 		return true
 	}
-	if len(p.args) < 3 || len(p.args[0]) == 0 || p.args[0][0] == '-' || !slices.ContainsFunc(p.args[2:], func(a string) bool { return strings.HasPrefix(a, "-o") }) {
+	options := func(arg string) bool { return strings.HasPrefix(arg, "-o") }
+	if len(p.args) < 3 || p.args[0] == "" || p.args[0][0] == '-' || !slices.ContainsFunc(p.args[2:], options) {
 		return false
 	}
-	return !slices.ContainsFunc(newRoot(p).Commands(), func(c *cobra.Command) bool { return c.Name() == p.args[0] }) &&
-		p.args[0] != "help" && p.args[0] != "completion" && p.args[0] != cobra.ShellCompRequestCmd && p.args[0] != cobra.ShellCompNoDescRequestCmd
+	switch p.args[0] {
+	case "help", "completion", cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd:
+		return false
+	}
+	return !slices.ContainsFunc(newRoot(p).Commands(), func(c *cobra.Command) bool { return c.Name() == p.args[0] })
 }
 
 func newRoot(p *program) *cobra.Command {
@@ -108,7 +116,7 @@ ALIBABA_CLOUD_ACCESS_KEY_SECRET and the region in ALIBABA_CLOUD_REGION_ID:
 		mountCommand(p), umountCommand(p), helperCommand(p),
 		statusCommand(p), flushCommand(p), reloadCommand(p),
 		encryptCommand(p), decryptCommand(p), verifyCommand(p),
-		versionCommand(p), manCommand(p), premountCommand(p), serviceCommand(p),
+		versionCommand(p), manCommand(p), premountCommand(p), serviceCommand(p), closerCommand(),
 	)
 	root.AddCommand(keyCommands(p)...)
 	root.CompletionOptions.HiddenDefaultCmd = true

@@ -40,7 +40,8 @@ SIGHUP to that process does the same, without a word about the outcome.`,
 					return err
 				}
 			}
-			return ui.Failf("reload %s: it has not happened within %v", ui.Quote(args[0]), reloadPatience).Hint("the log of the mount says why")
+			return ui.Failf("reload %s: it has not happened within %v", ui.Quote(args[0]), reloadPatience).
+				Hint("the log of the mount says why")
 		},
 	}
 }

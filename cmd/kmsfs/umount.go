@@ -29,7 +29,8 @@ to the mount any more, and it ends with its last open file.`,
 			}
 			control.Sweep(m.Entry, p.getenv)
 			if err := unmount(m.Entry, lazy, p.warn); errors.Is(err, syscall.EBUSY) {
-				return ui.Failf("%w", err).Hint("see who uses it with: fuser -vm %s; or detach it now and let it end with its last open file: --lazy", ui.Quote(args[0]))
+				return ui.Failf("%w", err).Hint("see who uses it with: fuser -vm %s; "+
+					"or detach it now and let it end with its last open file: --lazy", ui.Quote(args[0]))
 			} else if err != nil {
 				return err
 			}

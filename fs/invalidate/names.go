@@ -181,7 +181,7 @@ func (w *Names) Forget(dir uint64, shown string) {
 	w.mu.Lock()
 	k := w.kernel
 	w.mu.Unlock()
-	if k != nil {
+	if k != nil && w.source != nil {
 		k.EntryNotify(dir, shown)
 	}
 }

@@ -91,11 +91,13 @@ func open(line *Lifeline, cfg Config) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Session{
+	s := &Session{
 		cfg: cfg, line: line, journal: j,
 		kernel: &kernel{device: line.Device, fd: int(line.Device.Fd())},
 		gone:   make(chan struct{}),
-	}, nil
+	}
+	j.attend(s.gone)
+	return s, nil
 }
 
 // Lifeline returns what a successor needs. It belongs to the session.

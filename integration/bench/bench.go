@@ -29,11 +29,14 @@ type bench struct {
 	cold     int           // cold files to open, one after the other
 	storms   int           // times that many are opened at once
 	starts   int           // times that kmsfs is started
+	replaced int           // times that a hundred files are replaced
 
 	load string // of the machine before, on average over a minute
 	dir  string // everything below it is the harness's
 	lab  *lab.Lab
-	undo []func() error // the last one first
+	// version is the id of the key version with which the ciphertexts were made.
+	version []byte
+	undo    []func() error // the last one first
 }
 
 func (b *bench) say(format string, a ...any) { fmt.Printf("bench: "+format+"\n", a...) }

@@ -11,7 +11,10 @@ import (
 
 // measureCached measures what is asked for again and again.
 func (b *bench) measureCached(ctx context.Context) (rows []row, err error) {
-	places := b.places(",qps=1000")
+	places := append(b.places(",qps=1000"), b.libfuse())
+	for _, mode := range modes {
+		places = append(places, b.successor(mode, ",qps=1000"))
+	}
 	unmount, err := b.mountAll(ctx, places)
 	if err != nil {
 		return nil, err
@@ -30,15 +33,16 @@ func (b *bench) measureCached(ctx context.Context) (rows []row, err error) {
 	}{
 		{"open, read, close 1.7 KB", 1, (*place).reading, openTargets},
 		{"the same, 4 threads", 4, (*place).reading, openTargets},
-		{"the same, 1,000 files in turn", 1, (*place).readingAll, nil},
+		{"the same, 1,000 files in turn", 1, (*place).readingAll, targets{"checked": openTargets["checked"]}},
 		{"stat", 1, (*place).looking, targets{"": {{tmpfs, 1.3}}}},
-		{"stat of what does not exist", 1, (*place).missing, nil},
+		{"stat of what does not exist", 1, (*place).missing, targets{"": {{tmpfs, 1.3}}}},
 	} {
 		times, err := b.turns(ctx, len(places), m.threads, func(p int) (loop, error) { return m.loop(places[p]) })
 		if err != nil {
 			return nil, err
 		}
 		rows = append(rows, pairs(m.what, names(places), times, m.targets)...)
+		rows = append(rows, successions(m.what, names(places), times)...)
 	}
 	for _, mode := range modes {
 		rows = append(rows, row{what: "sequential read of 256 MB", mode: mode, note: "not applicable: a file holds at most 6 KB"})

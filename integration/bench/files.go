@@ -89,26 +89,39 @@ func (b *bench) makeSealed(ctx context.Context) error {
 	return errors.Join(append(errs, ctx.Err())...)
 }
 
-// makeListed makes the ciphertexts that are listed and never read: a true key
-// version, and random bytes in the place of the rest, from which nobody
-// without the key can tell them.
+// makeListed makes the ciphertexts that are listed and never read.
 func (b *bench) makeListed() error {
-	f, err := os.ReadFile(b.path("source/f.cipher"))
-	if err != nil {
-		return err
-	}
-	blob, err := base64.StdEncoding.DecodeString(string(f))
-	if err != nil {
-		return err
-	}
-	const version = 36
 	for i := range 10_000 {
-		rand.Read(blob[version:])
-		if err := b.put(many(i), base64.StdEncoding.EncodeToString(blob)); err != nil {
+		blob, err := b.blobOf(fileSize)
+		if err == nil {
+			err = b.put(many(i), blob)
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// blobOf is a ciphertext of a plaintext of that size: a true key version, and
+// random bytes in the place of the rest, from which nobody without the key can
+// tell them.
+func (b *bench) blobOf(size int) (string, error) {
+	const version, around = 36, 64 // bytes that a blob is longer than its plaintext
+	if b.version == nil {
+		f, err := os.ReadFile(b.path("source/f.cipher"))
+		if err != nil {
+			return "", err
+		}
+		blob, err := base64.StdEncoding.DecodeString(string(f))
+		if err != nil {
+			return "", err
+		}
+		b.version = blob[:version]
+	}
+	blob := make([]byte, size+around)
+	rand.Read(blob[copy(blob, b.version):])
+	return base64.StdEncoding.EncodeToString(blob), nil
 }
 
 func (b *bench) put(name, blob string) error {

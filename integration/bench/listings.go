@@ -44,7 +44,7 @@ func (b *bench) measureListings(ctx context.Context) (rows []row, err error) {
 		for i, kind := range kinds {
 			var t targets
 			if size == 10000 {
-				t = targets{"": {{tmpfs, []float64{5, 1.25, 2}[i]}}}
+				t = targets{"": {{tmpfs, []float64{4, 1.25, 1.5}[i]}}}
 			}
 			rows = append(rows, pairs(fmt.Sprintf("ls -l of %d,000, %s", size/1000, kind), names(places), times[kind], t)...)
 		}

@@ -1,5 +1,5 @@
-// Command bench measures kmsfs beside tmpfs, the loopback example of go-fuse
-// and gocryptfs, all on one machine at one time, and says which of its targets
+// Command bench measures kmsfs beside tmpfs, the loopback example of go-fuse,
+// gocryptfs and a server in C that does nothing, all on one machine at one time, and says which of its targets
 // are met. What is compared takes turns in short rounds, and what is reported
 // is the median of the rounds' ratios: a machine whose speed drifts, or that
 // others use as well, changes it little. It leaves nothing behind, however it
@@ -44,9 +44,9 @@ func run(ctx context.Context, bin, readme, only string, quick bool) (err error) 
 	if bin, err = filepath.Abs(bin); err != nil {
 		return err
 	}
-	b := &bench{bin: bin, only: only, rounds: 41, slice: 15 * time.Millisecond, listings: 5, cold: 41, storms: 3, starts: 21}
+	b := &bench{bin: bin, only: only, rounds: 41, slice: 15 * time.Millisecond, listings: 5, cold: 41, storms: 3, starts: 21, replaced: 10}
 	if quick {
-		b.rounds, b.slice, b.listings, b.cold, b.storms, b.starts = 9, 5*time.Millisecond, 1, 7, 1, 5
+		b.rounds, b.slice, b.listings, b.cold, b.storms, b.starts, b.replaced = 9, 5*time.Millisecond, 1, 7, 1, 5, 1
 	}
 	defer func() { err = errors.Join(err, b.cleanUp()) }()
 	begun := time.Now()
@@ -83,6 +83,7 @@ func (b *bench) measure(ctx context.Context) (rows []row, err error) {
 	}{
 		{"cached files", b.measureCached},
 		{"listings", b.measureListings},
+		{"replaced files", b.measureReplaced},
 		{"start and memory", b.measureStart},
 		{"cold files", b.measureCold},
 		{"many cold files", b.measureStorm},

@@ -23,9 +23,10 @@ const (
 	tmpfs     = "tmpfs"
 	loopback  = "loopback"
 	gocryptfs = "gocryptfs"
+	libfuse   = "libfuse"
 )
 
-var others = []string{tmpfs, loopback, gocryptfs}
+var others = []string{tmpfs, loopback, gocryptfs, libfuse}
 
 // places are kmsfs in all its modes, and the others.
 func (b *bench) places(options string) []*place {
@@ -63,6 +64,32 @@ func (b *bench) gocryptfs() *place {
 		return serve(ctx, exec.Command("gocryptfs", "-q", "-fg", "-passfile", b.path("password"), b.path("encrypted"), dir), dir)
 	}}
 }
+
+// libfuse is a server in C that only answers from memory: what is left is the
+// price of FUSE.
+func (b *bench) libfuse() *place {
+	dir := b.path(libfuse)
+	return &place{name: libfuse, dir: dir, start: func(ctx context.Context) (*server, error) {
+		return serve(ctx, exec.Command(filepath.Join(b.bin, "memory"), b.path("plain"), dir), dir)
+	}}
+}
+
+// successor is kmsfs after it has become its own successor.
+func (b *bench) successor(mode, options string) *place {
+	dir := b.path(mode + "-successor")
+	return &place{name: successorOf(mode), dir: dir, start: func(ctx context.Context) (*server, error) {
+		s, err := serve(ctx, b.lab.Command("mount", "--foreground", "-o", kmsfsOptions(mode, options), b.path("source"), dir), dir)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := b.lab.Kmsfs(nil, "reload", dir); err != nil {
+			return nil, errors.Join(err, s.stop())
+		}
+		return s, nil
+	}}
+}
+
+func successorOf(mode string) string { return mode + ", successor" }
 
 // mount starts the place's server; it is stopped at the end, or before.
 func (p *place) mount(ctx context.Context, b *bench) (err error) {

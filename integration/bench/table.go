@@ -29,7 +29,11 @@ func table(rows []row, where string) string {
 		if _, ok := r.against[tmpfs]; ok {
 			fmt.Fprintf(&beside, "| %s | %s | %s |", r.what, r.mode, r.value)
 			for _, other := range others {
-				fmt.Fprintf(&beside, " %s |", times(r.against[other]))
+				if v, ok := r.against[other]; ok {
+					fmt.Fprintf(&beside, " %s |", times(v))
+				} else {
+					fmt.Fprint(&beside, " – |")
+				}
 			}
 			fmt.Fprintf(&beside, " %s | %s |\n", r.target(), r.result())
 			continue

@@ -34,7 +34,7 @@ func longKey(t *testing.T, l *lab.Lab) string {
 // files open until an answer has named it: a listing costs nothing, the first
 // stat one call, and then all files of that version have sizes. What guards
 // files does so with such keys, too.
-func TestLongKeyIDs(t *testing.T) {
+func TestSizeOfALongKeyIDIsLearnedByOneCall(t *testing.T) {
 	harness.EachMode(t, func(t *testing.T, mode string) {
 		l, short := harness.NewLabGeneration3(t)
 		key := longKey(t, l)
@@ -91,7 +91,7 @@ func TestLongKeyIDs(t *testing.T) {
 }
 
 // Names and contexts bind files of such keys, and keys= keeps them out.
-func TestLongKeyIDsAreGuarded(t *testing.T) {
+func TestLongKeyIDsAreBoundAndAllowed(t *testing.T) {
 	l, short := harness.NewLabGeneration3(t)
 	key := longKey(t, l)
 	source := t.TempDir()
@@ -130,7 +130,7 @@ func answersWith(t *testing.T, l *lab.Lab, version, plaintext string) {
 
 // A blob in a layout that nobody knows yet is for the service to judge. Its
 // size is learned once, and outlives the plaintext.
-func TestUnknownLayout(t *testing.T) {
+func TestUnknownLayoutIsLeftToTheService(t *testing.T) {
 	harness.EachMode(t, func(t *testing.T, mode string) {
 		l := harness.NewLab(t)
 		m := harness.Mount(t, l, "", mode, "ttl=1h")
@@ -165,7 +165,7 @@ func TestUnknownLayout(t *testing.T) {
 // Where sizes are not in the files, a listing with sizes works all the same while
 // the service is away or refuses: it shows those of the ciphertexts, and an open
 // says what is the matter. A refusal is not asked for by every listing.
-func TestListingWithoutSizes(t *testing.T) {
+func TestListingWorksWithoutSizes(t *testing.T) {
 	l, _ := harness.NewLabGeneration3(t)
 	key := longKey(t, l)
 	m := harness.Mount(t, l, "", "timeout=2s")
@@ -224,7 +224,7 @@ func TestListingWithoutSizes(t *testing.T) {
 
 // A change in a directory is not kept waiting by a stat in it that waits for
 // the service, nor is anybody else there.
-func TestSizeIsLearnedSlowly(t *testing.T) {
+func TestSizeThatIsLearnedKeepsNobodyWaiting(t *testing.T) {
 	harness.EachMode(t, func(t *testing.T, mode string) {
 		l, _ := harness.NewLabGeneration3(t)
 		m := harness.Mount(t, l, "", mode, "timeout=10s")
@@ -268,7 +268,7 @@ func TestSizeIsLearnedSlowly(t *testing.T) {
 
 // A migrated key may answer with another version than the ciphertext names.
 // That is served, and said.
-func TestMigratedKey(t *testing.T) {
+func TestAnswerOfAMigratedKeyIsServedAndSaid(t *testing.T) {
 	harness.EachMode(t, func(t *testing.T, mode string) {
 		l := harness.NewLab(t)
 		m := harness.Mount(t, l, "", mode)
@@ -307,7 +307,7 @@ func wrapped(text string, width int, end string) string {
 
 // What editors and shells leave around one blob does no harm, to nobody who
 // reads it.
-func TestShapesOfFiles(t *testing.T) {
+func TestWhatEditorsLeaveDoesNoHarm(t *testing.T) {
 	l, _ := harness.NewLabGeneration3(t)
 	secret := strings.Repeat("0123456789", 20)
 	blob := harness.Seal(t, l, secret)
@@ -349,7 +349,7 @@ func TestShapesOfFiles(t *testing.T) {
 
 // Everything else in a file has one name: in the log of the mount, for decrypt
 // and for verify. It costs no call. A key that was never encrypted is a warning.
-func TestReasonsAreTheSame(t *testing.T) {
+func TestReasonIsTheSameEverywhere(t *testing.T) {
 	l := harness.NewLab(t)
 	blob := harness.Seal(t, l, "secret with a long enough text in it")
 	pem, err := harness.Run("openssl", "genpkey", "-algorithm", "ed25519")

@@ -14,7 +14,7 @@ import (
 // encoding=auto decodes base64 of a PEM, in lines or not, and nothing else;
 // encoding=base64 decodes everything, and says why not. Sizes are exact, also
 // of files that nobody has opened.
-func TestEncodings(t *testing.T) {
+func TestAutoDecodesAPEMAndNothingElse(t *testing.T) {
 	harness.EachMode(t, func(t *testing.T, mode string) {
 		l := harness.NewLab(t)
 		pem, err := harness.Run("openssl", "genpkey", "-algorithm", "ed25519")

@@ -17,7 +17,7 @@ import (
 // The main job with such a key: a private key that is made into a ciphertext,
 // listed with its exact size for no call, read, used by nginx, replaced by a
 // longer one, and refused when KMS refuses.
-func TestGeneration3(t *testing.T) {
+func TestKeyOfGeneration3Serves(t *testing.T) {
 	harness.EachMode(t, func(t *testing.T, mode string) {
 		l, keyID := harness.NewLabGeneration3(t)
 		m := harness.Mount(t, l, "", mode, "ttl=1h")
@@ -74,7 +74,7 @@ func TestGeneration3(t *testing.T) {
 
 // With the console's switch off a key of an instance can be used at the
 // instance's own endpoint, by whoever trusts its authority.
-func TestInstanceEndpoint(t *testing.T) {
+func TestInstanceEndpointServesWhoTrustsItsAuthority(t *testing.T) {
 	l, _ := harness.NewLabGeneration3(t, "--instance-listen", "127.0.0.1:0", "--internet-access", "off")
 	at := func(endpoint, ca, input string, args ...string) (string, error) {
 		cmd := l.Command(args...)

@@ -15,7 +15,7 @@ import (
 
 // keys= serves what the listed keys encrypted and nothing else, however they
 // are named; without it, mounting warns once.
-func TestKeys(t *testing.T) {
+func TestKeysServesWhatTheListedKeysEncrypted(t *testing.T) {
 	l := harness.NewLab(t)
 	listed, other := harness.OtherKey(t, l), harness.OtherKey(t, l)
 	arn := "acs:kms:" + lab.Region + ":1234567890123456:key/" + listed
@@ -52,7 +52,7 @@ func TestKeys(t *testing.T) {
 
 // An encryption context must be the same everywhere, and arrives intact
 // through mount(8).
-func TestEncryptionContext(t *testing.T) {
+func TestEncryptionContextMustBeTheSame(t *testing.T) {
 	harness.NeedMount(t)
 	l := harness.NewLab(t)
 	const ec = "app=web;path=a=b c;空=值"
@@ -108,7 +108,7 @@ umount "$3"`
 
 // With bind=name a ciphertext is good for its own name only, in both orders of
 // events, and a bad copy never spoils the good file.
-func TestBindName(t *testing.T) {
+func TestBoundCiphertextIsGoodForItsNameOnly(t *testing.T) {
 	l := harness.NewLab(t)
 	source := t.TempDir()
 	if err := os.Mkdir(source+"/d", 0o700); err != nil {
@@ -166,7 +166,7 @@ func TestBindName(t *testing.T) {
 
 // encoding=base64 carries any bytes; what is no base64 is refused; and only a
 // stat of the file itself, once, may cost a call.
-func TestBase64(t *testing.T) {
+func TestBase64CarriesAnyBytes(t *testing.T) {
 	harness.EachMode(t, func(t *testing.T, mode string) {
 		l := harness.NewLab(t)
 		source := t.TempDir()
@@ -208,7 +208,7 @@ func TestBase64(t *testing.T) {
 }
 
 // verify says of every file whether it could be served, and shows no secret.
-func TestVerify(t *testing.T) {
+func TestVerifySaysWhatCouldBeServed(t *testing.T) {
 	l := harness.NewLab(t)
 	dir := t.TempDir()
 	if err := os.Mkdir(dir+"/sub", 0o700); err != nil {
@@ -242,7 +242,7 @@ func TestVerify(t *testing.T) {
 }
 
 // The commands about keys print the service's answers.
-func TestKeyCommands(t *testing.T) {
+func TestKeyCommandsPrintTheAnswers(t *testing.T) {
 	l := harness.NewLab(t)
 	id := harness.OtherKey(t, l)
 	for _, c := range []struct {

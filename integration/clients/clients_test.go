@@ -67,7 +67,7 @@ func refuses(t *testing.T, c clients.Client, want clients.Refusal, action string
 // Every foreign client makes a key and an alias, gets back byte for byte what
 // it encrypted, and recognises the errors that it knows how to recognise. It
 // does so with keys of both generations.
-func TestForeignClients(t *testing.T) {
+func TestForeignClientsGetBackWhatTheyEncrypted(t *testing.T) {
 	eachGeneration(t, func(t *testing.T, l *lab.Lab) {
 		for i, f := range clients.All(harness.Repository("integration/clients"), harness.BinDir) {
 			t.Run(f.Name, func(t *testing.T) {
@@ -170,7 +170,7 @@ func isOdd(s string) bool {
 
 // Temporary keys: a token is accepted with its own key and signature, and with
 // nothing else.
-func TestForeignClientsWithTokens(t *testing.T) {
+func TestTokenIsGoodForItsOwnKeyOnly(t *testing.T) {
 	eachGeneration(t, func(t *testing.T, l *lab.Lab) {
 		token, err := l.Token("1h")
 		if err != nil {

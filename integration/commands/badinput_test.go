@@ -14,7 +14,7 @@ import (
 
 // Everything that a user can get wrong ends with one line that says what, one
 // that says what to do, and the right exit code; and nothing is left mounted.
-func TestBadInput(t *testing.T) {
+func TestBadInputEndsWithALineAndAHint(t *testing.T) {
 	harness.NeedMount(t)
 	l := harness.NewLab(t)
 	dir := t.TempDir()
@@ -134,7 +134,7 @@ func TestBadInput(t *testing.T) {
 
 // encrypt writes as a whole or not at all, for its owner only, and goes on
 // after a bad file.
-func TestEncryptFiles(t *testing.T) {
+func TestEncryptWritesAsAWholeOrNotAtAll(t *testing.T) {
 	l := harness.NewLab(t)
 	dir := t.TempDir()
 	for name, content := range map[string]string{"a": "text a", "b": "\xff", "c": "text c"} {

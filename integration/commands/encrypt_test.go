@@ -78,7 +78,7 @@ func encryptIn(l *lab.Lab, dir string, args ...string) *exec.Cmd {
 }
 
 // An account's quota is waited for: no file fails for it.
-func TestEncryptUnderQuota(t *testing.T) {
+func TestEncryptWaitsForTheQuota(t *testing.T) {
 	l := harness.NewLab(t, "--qps", "20")
 	dir := plainFiles(t, 200)
 	begun := time.Now()
@@ -97,7 +97,7 @@ func TestEncryptUnderQuota(t *testing.T) {
 
 // A signal ends the run soon and leaves whole files only; the next run does
 // what is left.
-func TestEncryptInterrupted(t *testing.T) {
+func TestEncryptInterruptedLeavesWholeFiles(t *testing.T) {
 	l := harness.NewLab(t)
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		dir := plainFiles(t, 60)
@@ -167,7 +167,7 @@ func TestEncryptInterrupted(t *testing.T) {
 
 // kmsfs encrypt * may be run again: nothing is encrypted twice, and whoever
 // wants what is missing hears no complaint.
-func TestEncryptTwice(t *testing.T) {
+func TestEncryptTwiceEncryptsNothingTwice(t *testing.T) {
 	l := harness.NewLab(t)
 	dir := t.TempDir()
 	harness.Put(t, dir+"/key.pem", "secret")
@@ -226,7 +226,7 @@ func TestEncryptTwice(t *testing.T) {
 }
 
 // --recursive takes regular files and nothing else, each once.
-func TestEncryptRecursive(t *testing.T) {
+func TestEncryptRecursiveTakesRegularFilesOnce(t *testing.T) {
 	l := harness.NewLab(t)
 	dir := plainFiles(t, 5)
 	harness.Put(t, dir+"/.kmsfs-123", "half a ciphertext")
@@ -264,7 +264,7 @@ func TestEncryptRecursive(t *testing.T) {
 }
 
 // What is replaced leaves its owner, mode and ACL to the next one.
-func TestEncryptForceKeeps(t *testing.T) {
+func TestEncryptForceKeepsOwnerModeAndACL(t *testing.T) {
 	harness.NeedMount(t) // root
 	l := harness.NewLab(t)
 	dir := t.TempDir()
@@ -298,7 +298,7 @@ func TestEncryptForceKeeps(t *testing.T) {
 }
 
 // A call is not paid for what could not be written.
-func TestEncryptDestinationsFirst(t *testing.T) {
+func TestEncryptPaysForNothingThatCannotBeWritten(t *testing.T) {
 	harness.NeedMount(t)
 	l := harness.NewLab(t)
 	dir := t.TempDir()
@@ -341,7 +341,7 @@ func TestEncryptDestinationsFirst(t *testing.T) {
 }
 
 // A shell's <(…) has no place beside it.
-func TestEncryptSubstitution(t *testing.T) {
+func TestEncryptOfASubstitutionNeedsOutput(t *testing.T) {
 	l := harness.NewLab(t)
 	dir := t.TempDir()
 	run := func(line string) harness.Outcome {
@@ -366,7 +366,7 @@ func TestEncryptSubstitution(t *testing.T) {
 
 // A file system with neither hard links nor a rename that replaces nothing will
 // do (ossfs, s3fs; here sshfs, over a pipe).
-func TestEncryptWithoutHardLinks(t *testing.T) {
+func TestEncryptNeedsNoHardLinks(t *testing.T) {
 	harness.NeedMount(t)
 	const server = "/usr/lib/openssh/sftp-server"
 	for _, name := range []string{"sshfs", server} {
@@ -417,7 +417,7 @@ func TestEncryptWithoutHardLinks(t *testing.T) {
 }
 
 // What a mount warns of, a command says with -v.
-func TestVerboseCommands(t *testing.T) {
+func TestVerboseCommandsWarnAsAMountDoes(t *testing.T) {
 	l := harness.NewLab(t)
 	dir := t.TempDir()
 	harness.Put(t, dir+"/a", "secret")

@@ -20,7 +20,7 @@ const instanceName = "kst-hzz0emulator0example0.cryptoservice.kms.aliyuncs.com"
 
 // Each hint is printed for the trouble it is about. Those of the program and of
 // the service's adapter are read from their tables.
-func TestHints(t *testing.T) {
+func TestEachHintIsPrintedForItsTrouble(t *testing.T) {
 	harness.NeedMount(t)
 	l, key := harness.NewLabGeneration3(t, "--instance-listen", "127.0.0.1:0", "--instance-image", "old")
 	dir := t.TempDir()
@@ -147,12 +147,15 @@ func stringsOf(t *testing.T, file string, names ...string) (found []string) {
 				continue
 			}
 			ast.Inspect(v, func(n ast.Node) bool {
-				if l, ok := n.(*ast.BasicLit); ok && l.Kind == token.STRING {
-					if s, err := strconv.Unquote(l.Value); err == nil && len(s) > 20 {
-						found = append(found, s)
-					}
+				e, ok := n.(ast.Expr)
+				if !ok {
+					return true
 				}
-				return true
+				s, ok := stringOf(e)
+				if ok && len(s) > 20 {
+					found = append(found, s)
+				}
+				return !ok // the parts of a sum are none
 			})
 		}
 	}
@@ -160,4 +163,18 @@ func stringsOf(t *testing.T, file string, names ...string) (found []string) {
 		t.Fatalf("%s has %d hints", file, len(found))
 	}
 	return found
+}
+
+// stringOf is the value of a string literal, or of a sum of them.
+func stringOf(e ast.Expr) (string, bool) {
+	switch e := e.(type) {
+	case *ast.BasicLit:
+		s, err := strconv.Unquote(e.Value)
+		return s, e.Kind == token.STRING && err == nil
+	case *ast.BinaryExpr:
+		left, ok := stringOf(e.X)
+		right, too := stringOf(e.Y)
+		return left + right, ok && too && e.Op == token.ADD
+	}
+	return "", false
 }

@@ -223,7 +223,7 @@ func TestVerifyPredictsTheMount(t *testing.T) {
 }
 
 // The names of bind=name are those of the files that links lead to.
-func TestVerifyBoundNames(t *testing.T) {
+func TestVerifyBindsTheNamesThatLinksLeadTo(t *testing.T) {
 	l := harness.NewLab(t)
 	dir := t.TempDir()
 	cmd := l.Command("encrypt", "--key", lab.Alias, "--bind", "name", "--source", dir, "--output", dir+"/a.cipher", "-")
@@ -242,7 +242,7 @@ func TestVerifyBoundNames(t *testing.T) {
 }
 
 // Without a ciphertext there is nothing to say.
-func TestVerifyNothing(t *testing.T) {
+func TestVerifyIsSilentWithoutACiphertext(t *testing.T) {
 	l := harness.NewLab(t)
 	dir := t.TempDir()
 	if err := os.Symlink(".", dir+"/link"); err != nil {
@@ -264,7 +264,7 @@ func TestVerifyNothing(t *testing.T) {
 }
 
 // A terminal that knows no escape sequences gets none.
-func TestVerifyTerminal(t *testing.T) {
+func TestVerifySparesATerminalWithoutEscapes(t *testing.T) {
 	l := harness.NewLab(t)
 	dir := t.TempDir()
 	harness.Put(t, dir+"/a.cipher", harness.Seal(t, l, "a"))

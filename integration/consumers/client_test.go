@@ -14,7 +14,7 @@ import (
 
 // sshd takes a host key that nobody but its own user can read, and a client
 // that knows the key of the mount finds it there.
-func TestSSHHostKey(t *testing.T) {
+func TestSSHDTakesAHostKeyOfItsUser(t *testing.T) {
 	harness.NeedMount(t)
 	l := harness.NewLab(t)
 	const separation = "/run/sshd" // which sshd insists on and systemd makes
@@ -74,7 +74,7 @@ func TestSSHHostKey(t *testing.T) {
 
 // curl proves to nginx who it is, with a key from the mount, and says so when
 // KMS denies it.
-func TestCurlClientKey(t *testing.T) {
+func TestCurlProvesWhoItIsWithAKeyFromTheMount(t *testing.T) {
 	l := harness.NewLab(t)
 	m := harness.Mount(t, l, "", "ttl=1h")
 	cert := deploy(t, l, m)

@@ -12,7 +12,7 @@ import (
 
 // nginx serves TLS with a key that exists only as ciphertext, and takes a
 // longer key at a reload within the TTL.
-func TestNginx(t *testing.T) {
+func TestNginxTakesALongerKeyAtAReload(t *testing.T) {
 	harness.EachMode(t, func(t *testing.T, mode string) {
 		l := harness.NewLab(t)
 		m := harness.Mount(t, l, "", mode, "ttl=1h")

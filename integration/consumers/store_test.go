@@ -105,7 +105,7 @@ func postgresServer(t *testing.T, m *harness.Mounted) *server { return startPost
 
 // PostgreSQL takes a key that only its own user or root and its group can
 // read, and says which of these is not so.
-func TestPostgresKeyOwners(t *testing.T) {
+func TestPostgresTakesAKeyThatOnlyItsOwnersRead(t *testing.T) {
 	harness.NeedMount(t)
 	l := harness.NewLab(t)
 	data := cluster(t)

@@ -25,7 +25,7 @@ func nginxServer(t *testing.T, m *harness.Mounted) *server {
 // nginx takes part of its configuration from the mount. A reload that KMS
 // refuses keeps the old part, and nginx -s reload says why it does not even
 // ask for one.
-func TestNginxIncludes(t *testing.T) {
+func TestNginxKeepsTheOldPartWhenRefused(t *testing.T) {
 	l := harness.NewLab(t)
 	m := harness.Mount(t, l, "", "ttl=1h")
 	deploy(t, l, m)
@@ -124,7 +124,7 @@ SSLCertificateKeyFile %[4]s/key.pem
 
 // A graceful reload ends Apache when it cannot read its key. When KMS cannot
 // be reached, stale= is what keeps it.
-func TestApacheOutage(t *testing.T) {
+func TestStaleKeepsApacheInAnOutage(t *testing.T) {
 	harness.NeedMount(t)
 	for _, stale := range []string{"0s", "1h"} {
 		t.Run("stale="+stale, func(t *testing.T) {

@@ -145,7 +145,7 @@ func TestControlSurvivesStalledClients(t *testing.T) {
 
 // A process that does not answer is said not to; reading its mount is not
 // needed to find that out.
-func TestStatusOfStoppedProcess(t *testing.T) {
+func TestStatusSaysThatAProcessDoesNotAnswer(t *testing.T) {
 	l := harness.NewLab(t)
 	m := harness.Mount(t, l, "")
 	m.Signal(t, syscall.SIGSTOP)
@@ -157,7 +157,7 @@ func TestStatusOfStoppedProcess(t *testing.T) {
 }
 
 // Clients may come in any number.
-func TestControlUnderLoad(t *testing.T) {
+func TestControlTakesClientsInAnyNumber(t *testing.T) {
 	l := harness.NewLab(t)
 	m := harness.Mount(t, l, "")
 	var wg sync.WaitGroup
@@ -283,7 +283,7 @@ func TestControlIsPrivate(t *testing.T) {
 }
 
 // Without a place for the socket there is a warning, and a mount.
-func TestControlWithoutPlace(t *testing.T) {
+func TestMountNeedsNoPlaceForItsSocket(t *testing.T) {
 	l := harness.NewLab(t)
 	for name, c := range map[string]struct{ prepare, want string }{
 		"read-only": {"mount -o remount,ro /run", "read-only file system"},
@@ -314,7 +314,7 @@ func TestControlWithoutPlace(t *testing.T) {
 
 // Another user than root has the socket in his own runtime directory, and
 // root finds it there as well.
-func TestControlOfAnotherUser(t *testing.T) {
+func TestControlSocketOfAnotherUserIsFound(t *testing.T) {
 	l := harness.NewLab(t)
 	harness.LetOthersPass(t, l.Dir)
 	harness.LetOthersPass(t, l.Bin)

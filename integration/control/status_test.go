@@ -14,7 +14,7 @@ import (
 
 // The numbers are those of the reads that were made, and of the calls that
 // the service saw.
-func TestStatusCounts(t *testing.T) {
+func TestStatusCountsReadsAndCalls(t *testing.T) {
 	l := harness.NewLab(t)
 	m := harness.Mount(t, l, "", "ttl=5m,cache_size=1MiB")
 	for i := range 3 {
@@ -67,7 +67,7 @@ func TestStatusCounts(t *testing.T) {
 
 // Every class of failure is there with the last RequestId that the service
 // gave, and no secret and no raw name is.
-func TestStatusErrors(t *testing.T) {
+func TestStatusShowsErrorsAndNoSecret(t *testing.T) {
 	l := harness.NewLab(t)
 	m := harness.Mount(t, l, "", "timeout=2s")
 	for _, c := range []struct {
@@ -131,7 +131,7 @@ func TestStatusErrors(t *testing.T) {
 }
 
 // What is no mount of ours is said to be none.
-func TestStatusOfNoMount(t *testing.T) {
+func TestStatusOfNoMountSaysSo(t *testing.T) {
 	l := harness.NewLab(t)
 	for _, verb := range []string{"status", "flush"} {
 		out, err := l.Command(verb, t.TempDir()).CombinedOutput()
@@ -146,7 +146,7 @@ func TestStatusOfNoMount(t *testing.T) {
 
 // Two mounts have two sockets, each with its own answers, and an end leaves
 // none, whichever it is.
-func TestControlSocketOfEachMount(t *testing.T) {
+func TestEachMountHasASocketOfItsOwn(t *testing.T) {
 	l := harness.NewLab(t)
 	a, b := harness.Mount(t, l, ""), harness.Mount(t, l, "")
 	if sa, sb := harness.StatusOf(t, l, a.Point), harness.StatusOf(t, l, b.Point); sa.PID != a.PID || sb.PID != b.PID {
@@ -175,7 +175,7 @@ func TestControlSocketOfEachMount(t *testing.T) {
 
 // A process that was killed leaves a dead mount and a dead socket. Status says
 // so, and who takes the mount away takes the socket, too.
-func TestControlSocketAfterCrash(t *testing.T) {
+func TestDeadSocketGoesWithItsMount(t *testing.T) {
 	l := harness.NewLab(t)
 	m := harness.Mount(t, l, "")
 	socket := harness.SocketOf(t, m.Point)

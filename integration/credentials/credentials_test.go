@@ -23,7 +23,7 @@ func noCredentials(l *lab.Lab, more map[string]string) []string {
 // Credentials come from a file that an option names: from either kind of file,
 // by profile, and under mount(8), which leaves no HOME. The file stays as it
 // is, and says nothing of itself in the log.
-func TestCredentialsFile(t *testing.T) {
+func TestCredentialsComeFromANamedFile(t *testing.T) {
 	l := harness.NewLab(t)
 	id, secret := harness.AccessKey(l)
 	source, dir := t.TempDir(), t.TempDir()
@@ -85,7 +85,7 @@ func TestCredentialsFile(t *testing.T) {
 
 // What would let others choose who we are is refused with a reason and a hint,
 // and nothing is mounted; a file that others can read is one warning.
-func TestCredentialsRefused(t *testing.T) {
+func TestUnsafeCredentialsAreRefused(t *testing.T) {
 	l := harness.NewLab(t)
 	id, secret := harness.AccessKey(l)
 	source := t.TempDir()

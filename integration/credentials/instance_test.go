@@ -24,7 +24,7 @@ import (
 // first read. Keys of two seconds rotate under eight readers, and not one read
 // fails; then the role goes away for a moment, and when it is back all is well
 // again without another mount.
-func TestInstanceRole(t *testing.T) {
+func TestKeysOfARoleRotateUnderReaders(t *testing.T) {
 	harness.NeedMount(t)
 	admin := net.JoinHostPort(harness.FreeAddress(t))
 	l := harness.NewLab(t, "--admin", admin)

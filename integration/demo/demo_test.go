@@ -27,7 +27,7 @@ func startDemo(t *testing.T, args ...string) *harness.DemoRun {
 	return d
 }
 
-func TestDemo(t *testing.T) {
+func TestDemoLeavesNothing(t *testing.T) {
 	t.Parallel()
 	d := startDemo(t)
 	if code := d.End(); code != 0 {
@@ -48,7 +48,7 @@ func TestDemo(t *testing.T) {
 // A signal to the whole group after each step, once while the demonstration
 // waits there, and once as soon as the step was reported, which finds it
 // somewhere in the next one.
-func TestDemoInterruptedAfterEachStep(t *testing.T) {
+func TestDemoInterruptedAfterEachStepLeavesNothing(t *testing.T) {
 	t.Parallel()
 	for n, steps := 1, 3; n < steps; n++ {
 		t.Run(fmt.Sprint("after ", n), func(t *testing.T) {
@@ -78,7 +78,7 @@ func TestDemoInterruptedAfterEachStep(t *testing.T) {
 }
 
 // Signals at any time, also several, and also those that are not SIGINT.
-func TestDemoInterruptedAnytime(t *testing.T) {
+func TestDemoInterruptedAnytimeLeavesNothing(t *testing.T) {
 	t.Parallel()
 	signals := []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT}
 	for n := range 16 {
@@ -101,7 +101,7 @@ func TestDemoInterruptedAnytime(t *testing.T) {
 	}
 }
 
-func TestDemoOutputClosed(t *testing.T) {
+func TestDemoWithoutReaderLeavesNothing(t *testing.T) {
 	t.Parallel()
 	d := harness.NewDemoRun(t)
 	bin := filepath.Join(d.Top, "bin")
@@ -123,7 +123,7 @@ func TestDemoOutputClosed(t *testing.T) {
 	d.Leftovers()
 }
 
-func TestDemoKeep(t *testing.T) {
+func TestDemoKeptStaysUntilInterrupted(t *testing.T) {
 	t.Parallel()
 	d := startDemo(t, "-keep")
 	l := d.Until(regexp.MustCompile(`^ +ls -l /`))
@@ -161,7 +161,7 @@ func TestDemoKeep(t *testing.T) {
 	d.Leftovers()
 }
 
-func TestDemoFails(t *testing.T) {
+func TestDemoThatFailsLeavesNothing(t *testing.T) {
 	t.Parallel()
 	d := harness.NewDemoRun(t)
 	bin := filepath.Join(d.Top, "bin")
@@ -182,7 +182,7 @@ func TestDemoFails(t *testing.T) {
 }
 
 // What a user does: make demo, and Ctrl-C.
-func TestMakeDemo(t *testing.T) {
+func TestMakeDemoLeavesNothing(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name string

@@ -123,7 +123,7 @@ var failures = []failure{
 // Whatever the key service does, every open ends in time with the errno that
 // says what it was, what is fresh is served, nothing is purged but what was
 // refused, and all is well when the trouble is over.
-func TestFailures(t *testing.T) {
+func TestEachFailureHasItsErrno(t *testing.T) {
 	harness.NeedMount(t)
 	var wg sync.WaitGroup
 	some := make(chan struct{}, 6) // at a time: they wait more than they work

@@ -86,9 +86,7 @@ func (p *pageReader) touch(t *testing.T) {
 // While page faults in many files wait for a service that hangs, a page fault
 // in one that needs no call does not.
 func TestHangingFaultsBlockNobodyElse(t *testing.T) {
-	for _, mode := range []string{"checked", "fast"} {
-		t.Run(mode, func(t *testing.T) { testHangingFaults(t, "open="+mode) })
-	}
+	harness.EachModeAtOnce(t, testHangingFaults)
 }
 
 func testHangingFaults(t *testing.T, mode string) {

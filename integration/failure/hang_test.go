@@ -21,7 +21,7 @@ import (
 // others. One who handles the signal gets EINTR where kmsfs is asked; a wait
 // for a page of the kernel's, in open=fast, ends for those only whom the signal
 // kills.
-func TestInterrupt(t *testing.T) { harness.EachMode(t, testInterrupt) }
+func TestInterruptedReaderIsLetGoAtOnce(t *testing.T) { harness.EachMode(t, testInterrupt) }
 
 func testInterrupt(t *testing.T, mode string) {
 	l := harness.NewLab(t)
@@ -85,7 +85,7 @@ func testInterrupt(t *testing.T, mode string) {
 
 // While many files wait for a service that hangs, everything else is quick;
 // and nothing is left of them afterwards.
-func TestHangingServiceBlocksNobodyElse(t *testing.T) { harness.EachMode(t, testHangingService) }
+func TestHangingServiceBlocksNobodyElse(t *testing.T) { harness.EachModeAtOnce(t, testHangingService) }
 
 func testHangingService(t *testing.T, mode string) {
 	l := harness.NewLab(t)

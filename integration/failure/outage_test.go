@@ -41,8 +41,8 @@ var waysToBeAway = []struct {
 // While the service is away, a reader who opens one file after the other waits
 // for the first ones, never longer than the timeout, and then no more. When it
 // is back that is noticed within seconds.
-func TestOneReaderInAnOutage(t *testing.T) {
-	harness.EachMode(t, func(t *testing.T, mode string) {
+func TestReaderWaitsForTheFirstFilesOfAnOutageOnly(t *testing.T) {
+	harness.EachModeAtOnce(t, func(t *testing.T, mode string) {
 		for _, o := range waysToBeAway {
 			t.Run(o.name, func(t *testing.T) {
 				l := harness.NewLab(t)
@@ -84,8 +84,8 @@ func TestOneReaderInAnOutage(t *testing.T) {
 }
 
 // Whoever reads what KMS refuses, again and again, spends a call a second.
-func TestRefusalInALoop(t *testing.T) {
-	harness.EachMode(t, func(t *testing.T, mode string) {
+func TestRefusalInALoopCostsACallASecond(t *testing.T) {
+	harness.EachModeAtOnce(t, func(t *testing.T, mode string) {
 		for code, want := range map[string]syscall.Errno{
 			"Forbidden.NoPermission": syscall.EACCES, "Rejected.Disabled": syscall.EKEYREVOKED, "InvalidAccessKeyId.NotFound": syscall.EACCES,
 			"UnsupportedOperation": syscall.EACCES, "InvalidParameter": syscall.EBADMSG,
@@ -113,8 +113,8 @@ func TestRefusalInALoop(t *testing.T) {
 
 // A call that takes longer than the ttl serves nobody past it, and costs the
 // reader no more than the timeout.
-func TestAnswerLaterThanTTL(t *testing.T) {
-	harness.EachMode(t, func(t *testing.T, mode string) {
+func TestAnswerLaterThanTTLServesNobodyPastIt(t *testing.T) {
+	harness.EachModeAtOnce(t, func(t *testing.T, mode string) {
 		l := harness.NewLab(t)
 		m := harness.Mount(t, l, "", mode, "ttl=1s", "refresh=0s", "timeout=4s")
 		harness.Put(t, m.InSource("a.cipher"), harness.Seal(t, l, "secret"))

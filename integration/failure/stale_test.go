@@ -49,8 +49,8 @@ func meets(fault map[string]any) func(*testing.T, *lab.Lab) {
 
 // An outage is bridged until ttl and stale have passed, not longer, and ends
 // for the readers when it ends.
-func TestStale(t *testing.T) {
-	harness.EachMode(t, func(t *testing.T, mode string) {
+func TestStaleBridgesAnOutageAndNoLonger(t *testing.T) {
+	harness.EachModeAtOnce(t, func(t *testing.T, mode string) {
 		tests := map[string]func(*testing.T){}
 		for _, o := range outages {
 			tests[o.name] = func(t *testing.T) {
@@ -101,7 +101,7 @@ func TestStale(t *testing.T) {
 // A refusal during an outage ends it: what is stale is purged, and a second
 // outage finds nothing to serve.
 func TestRefusalEndsStale(t *testing.T) {
-	harness.EachMode(t, func(t *testing.T, mode string) {
+	harness.EachModeAtOnce(t, func(t *testing.T, mode string) {
 		tests := map[string]func(*testing.T){}
 		for name, c := range map[string]struct {
 			refusal map[string]any
@@ -148,8 +148,8 @@ func TestRefusalEndsStale(t *testing.T) {
 
 // Whoever blocks the network to hide that a key was disabled gains ttl and
 // stale, and no more.
-func TestKeyDisabledBehindABlock(t *testing.T) {
-	harness.EachMode(t, func(t *testing.T, mode string) {
+func TestBlockedNetworkHidesADisabledKeyForStaleAtMost(t *testing.T) {
+	harness.EachModeAtOnce(t, func(t *testing.T, mode string) {
 		const ttl, stale = 2 * time.Second, 4 * time.Second
 		l := harness.NewLab(t)
 		m := harness.Mount(t, l, "", mode, "ttl="+ttl.String(), "stale="+stale.String(), "timeout=2s")
@@ -180,7 +180,7 @@ func TestKeyDisabledBehindABlock(t *testing.T) {
 
 // While the breaker is open nobody waits for the service.
 func TestStaleDoesNotWaitForTheBreaker(t *testing.T) {
-	harness.EachMode(t, func(t *testing.T, mode string) {
+	harness.EachModeAtOnce(t, func(t *testing.T, mode string) {
 		const files = 20
 		l := harness.NewLab(t)
 		m := harness.Mount(t, l, "", mode, "ttl=2s", "stale=1h")

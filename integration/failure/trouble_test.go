@@ -38,7 +38,9 @@ func TestMountNeedsNoNetwork(t *testing.T) {
 
 // A ciphertext that the service cannot open costs a call every few seconds,
 // however often it is opened, and its neighbours nothing: they stay cached.
-func TestPoisonedFile(t *testing.T) { harness.EachMode(t, testPoisonedFile) }
+func TestDamagedFileCostsItsNeighboursNothing(t *testing.T) {
+	harness.EachModeAtOnce(t, testPoisonedFile)
+}
 
 func testPoisonedFile(t *testing.T, mode string) {
 	l := harness.NewLab(t)

@@ -18,6 +18,8 @@ type Background struct {
 	Source, Point, LogFile string
 }
 
+// InBackground mounts as a user does, and unmounts after the test what the test
+// has not.
 func InBackground(t testing.TB, l *lab.Lab, source string, options ...string) *Background {
 	t.Helper()
 	NeedMount(t)
@@ -40,6 +42,7 @@ func InBackground(t testing.TB, l *lab.Lab, source string, options ...string) *B
 	return h
 }
 
+// Path is a file in the mount.
 func (h *Background) Path(name string) string { return filepath.Join(h.Point, name) }
 
 // PIDs are the holder and the server, 0 where there is none.

@@ -55,6 +55,7 @@ func (d *Daemon) Stop() {
 	}
 }
 
+// Signal signals the server.
 func (d *Daemon) Signal(t *testing.T, s syscall.Signal) {
 	t.Helper()
 	if err := d.Cmd.Process.Signal(s); err != nil {
@@ -62,6 +63,7 @@ func (d *Daemon) Signal(t *testing.T, s syscall.Signal) {
 	}
 }
 
+// Ended says whether the server has.
 func (d *Daemon) Ended() bool {
 	return isClosed(d.done)
 }

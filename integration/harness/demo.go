@@ -38,6 +38,7 @@ type DemoRun struct {
 	Said  []string
 }
 
+// NewDemoRun prepares a demonstration that has not begun.
 func NewDemoRun(t *testing.T) *DemoRun {
 	t.Helper()
 	if os.Geteuid() != 0 && os.Getenv("CI") == "" {
@@ -62,6 +63,7 @@ func NewDemoRun(t *testing.T) *DemoRun {
 	return d
 }
 
+// Start starts it by a command.
 func (d *DemoRun) Start(cmd *exec.Cmd) {
 	d.t.Helper()
 	d.cmd = cmd
@@ -119,6 +121,7 @@ func (d *DemoRun) Until(match *regexp.Regexp) string {
 	}
 }
 
+// UntilStep reads up to a step, and returns how many there are.
 func (d *DemoRun) UntilStep(n int) (steps int) {
 	d.t.Helper()
 	l := d.Until(regexp.MustCompile(fmt.Sprintf(`^step +%d/`, n)))

@@ -52,6 +52,7 @@ func Put(t testing.TB, path, content string) {
 	}
 }
 
+// Read reads a file.
 func Read(t testing.TB, path string) string {
 	t.Helper()
 	b, err := os.ReadFile(path)

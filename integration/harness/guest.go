@@ -97,6 +97,7 @@ func NewGuest(t *testing.T, l *lab.Lab, helpers ...string) *Guest {
 	return m
 }
 
+// Install puts kmsfs on the guest under a path.
 func (m *Guest) Install(t *testing.T, path string) {
 	t.Helper()
 	m.Put(t, path, Read(t, filepath.Join(BinDir, "kmsfs")), 0o755)
@@ -105,6 +106,7 @@ func (m *Guest) Install(t *testing.T, path string) {
 // Outside is how a path of the guest is called outside of it.
 func (m *Guest) Outside(path string) string { return fmt.Sprintf("/proc/%d/root%s", m.PID, path) }
 
+// Put writes a file of the guest.
 func (m *Guest) Put(t *testing.T, path, content string, mode os.FileMode) {
 	t.Helper()
 	if err := os.WriteFile(m.Outside(path), []byte(content), mode); err != nil {
@@ -122,6 +124,7 @@ func (m *Guest) Command(args ...string) *exec.Cmd {
 	return cmd
 }
 
+// Run runs a command on the guest as root.
 func (m *Guest) Run(t *testing.T, args ...string) Outcome {
 	t.Helper()
 	return RunCommand(t, m.Command(args...))
@@ -173,6 +176,7 @@ func (m *Guest) Processes() (found []int) {
 	return found
 }
 
+// CommandLine is that of a process, empty where there is none.
 func (m *Guest) CommandLine(pid int) string {
 	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	return strings.ReplaceAll(string(b), "\x00", " ")

@@ -83,6 +83,7 @@ func (h *Host) Options(more ...string) string {
 // CredentialsOption is the option for where no unit lends them.
 const CredentialsOption = "credentials_file=/etc/kmsfs/config.json"
 
+// Put writes a file of the host, for root only.
 func (h *Host) Put(t testing.TB, path, content string) {
 	t.Helper()
 	if err := h.Write(path, content, 0o600); err != nil {
@@ -97,6 +98,7 @@ func (h *Host) Unit(t testing.TB, name, content string) {
 	h.Must(t, "systemctl", "daemon-reload")
 }
 
+// Must runs what has to succeed, and returns what it printed.
 func (h *Host) Must(t testing.TB, args ...string) string {
 	t.Helper()
 	out, err := h.Run(args...)

@@ -25,9 +25,9 @@ func Repetitions(few, many int) int {
 	return few
 }
 
-// load reads from a mount with several threads, in all the ways there are,
+// Load reads from a mount with several threads, in all the ways there are,
 // and counts what goes wrong.
-type load struct {
+type Load struct {
 	want map[string]string // path → content
 	stop chan struct{}
 	done sync.WaitGroup
@@ -39,9 +39,10 @@ type load struct {
 	waits  []time.Duration
 }
 
-func StartLoad(t testing.TB, threads int, want map[string]string) *load {
+// StartLoad begins to read with several threads, until the test or Report ends it.
+func StartLoad(t testing.TB, threads int, want map[string]string) *Load {
 	t.Helper()
-	w := &load{want: want, stop: make(chan struct{}), errors: map[string]int{}}
+	w := &Load{want: want, stop: make(chan struct{}), errors: map[string]int{}}
 	for i := range threads {
 		w.done.Go(func() { w.run(i) })
 	}
@@ -49,7 +50,7 @@ func StartLoad(t testing.TB, threads int, want map[string]string) *load {
 	return w
 }
 
-func (w *load) end() {
+func (w *Load) end() {
 	select {
 	case <-w.stop:
 	default:
@@ -60,7 +61,7 @@ func (w *load) end() {
 
 // run keeps one file open from the first moment on, and opens all others again
 // and again.
-func (w *load) run(thread int) {
+func (w *Load) run(thread int) {
 	var paths []string
 	for p := range w.want {
 		paths = append(paths, p)
@@ -110,7 +111,7 @@ func (w *load) run(thread int) {
 	}
 }
 
-func (w *load) note(begun time.Time, path, got string, err error) {
+func (w *Load) note(begun time.Time, path, got string, err error) {
 	took := time.Since(begun)
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -128,14 +129,15 @@ func (w *load) note(begun time.Time, path, got string, err error) {
 	}
 }
 
-func (w *load) Count() int {
+// Count is how many reads there have been.
+func (w *Load) Count() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.reads
 }
 
 // Report ends the load and says what it saw.
-func (w *load) Report(t testing.TB, what string) (failed int) {
+func (w *Load) Report(t testing.TB, what string) (failed int) {
 	t.Helper()
 	w.end()
 	for _, n := range w.errors {

@@ -101,6 +101,7 @@ func MapFile(t testing.TB, how, path string) *Toucher {
 	return p
 }
 
+// Hear is what the process says next.
 func (p *Toucher) Hear() string {
 	p.t.Helper()
 	select {

@@ -22,6 +22,14 @@ func EachMode(t *testing.T, test func(t *testing.T, mode string)) {
 	}
 }
 
+// EachModeAtOnce is EachMode for a test that waits much more than it works.
+func EachModeAtOnce(t *testing.T, test func(t *testing.T, mode string)) {
+	Together(t, map[string]func(*testing.T){
+		"checked": func(t *testing.T) { test(t, "open=checked") },
+		"fast":    func(t *testing.T) { test(t, "open=fast") },
+	})
+}
+
 // Mounted is a mount and the process that serves it: one in the foreground or,
 // with -service, that of a unit.
 type Mounted struct {
@@ -47,7 +55,7 @@ func Mount(t testing.TB, l *lab.Lab, source string, options ...string) *Mounted 
 	return MountOn(t, l, source, t.TempDir(), options...)
 }
 
-// MountOn is mount with a mountpoint of the test's.
+// MountOn is Mount with a mountpoint of the test's.
 func MountOn(t testing.TB, l *lab.Lab, source, point string, options ...string) *Mounted {
 	t.Helper()
 	NeedMount(t)
@@ -56,6 +64,7 @@ func MountOn(t testing.TB, l *lab.Lab, source, point string, options ...string) 
 	return m
 }
 
+// Start starts the process, again after a Crash, and waits until it is mounted.
 func (m *Mounted) Start(t testing.TB, l *lab.Lab, options ...string) {
 	t.Helper()
 	if *AsService {

@@ -12,14 +12,14 @@ import (
 	"github.com/kmsfs/kmsfs/integration/lab"
 )
 
-// nginx is a real nginx whose key is on the mount.
-type nginx struct {
+// Nginx is a real nginx whose key is on the mount.
+type Nginx struct {
 	*Daemon
 	Addr string
 }
 
 // StartNginx starts nginx with more directives for its server, if any.
-func StartNginx(t *testing.T, cert, key string, more ...string) *nginx {
+func StartNginx(t *testing.T, cert, key string, more ...string) *Nginx {
 	t.Helper()
 	host, port := FreeAddress(t)
 	dir := t.TempDir()
@@ -34,7 +34,7 @@ http {
 	if err := os.WriteFile(filepath.Join(dir, "nginx.conf"), []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	n := &nginx{
+	n := &Nginx{
 		Daemon: StartDaemon(t, dir, exec.Command(Program(t, "nginx"), "-p", dir, "-c", filepath.Join(dir, "nginx.conf"))),
 		Addr:   net.JoinHostPort(host, port),
 	}
@@ -43,9 +43,10 @@ http {
 }
 
 // Served returns the certificate that nginx proves to have the key of.
-func (n *nginx) Served() (string, bool) { return Handshake(n.Addr, "") }
+func (n *Nginx) Served() (string, bool) { return Handshake(n.Addr, "") }
 
-func (n *nginx) Reload(t *testing.T) {
+// Reload asks for a reload and waits until it is done.
+func (n *Nginx) Reload(t *testing.T) {
 	t.Helper()
 	out, err := exec.Command(n.Cmd.Path, "-p", n.Dir, "-c", filepath.Join(n.Dir, "nginx.conf"), "-s", "reload").CombinedOutput()
 	if err != nil {
@@ -75,6 +76,7 @@ func SealKey(t *testing.T, l *lab.Lab, path string, bits int) {
 	}
 }
 
+// Certificate makes a certificate for a key, puts it into a file, and returns it.
 func Certificate(t *testing.T, key, path string) string {
 	t.Helper()
 	out, err := exec.Command("openssl", "req", "-x509", "-new", "-key", key, "-subj", "/CN=localhost", "-days", "1", "-out", path+".new").CombinedOutput()

@@ -14,6 +14,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// ProcessesNaming lists live processes whose command line names a directory, other
+// than this one.
+func ProcessesNaming(dir string) []string {
+	var found []string
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, d := range dirs {
+		cmdline, err := os.ReadFile(d + "/cmdline")
+		if err != nil || filepath.Base(d) == fmt.Sprint(os.Getpid()) || !strings.Contains(string(cmdline), dir) {
+			continue // zombies have no command line
+		}
+		found = append(found, filepath.Base(d)+" "+strings.ReplaceAll(string(cmdline), "\x00", " "))
+	}
+	return found
+}
+
 // ProcessesOf lists the processes that have a directory in their executable,
 // working directory or arguments: the built programs, openssl, nginx and its
 // workers.
@@ -40,24 +55,7 @@ func ProcessesOf(t *testing.T, dir string) []string {
 	return found
 }
 
-// OtherUsersProgram is this program, where another user may run it.
-func OtherUsersProgram(t *testing.T) string {
-	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	program := filepath.Join(t.TempDir(), "program")
-	if out, err := exec.Command("cp", self, program).CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	LetOthersPass(t, filepath.Dir(program))
-	return program
-}
-
-// Descriptors are what the process has open.
-func (m *Mounted) Descriptors(t *testing.T) []string { return DescriptorsOf(t, m.PID) }
-
+// DescriptorsOf are what a process has open, each with its number.
 func DescriptorsOf(t *testing.T, pid int) []string {
 	t.Helper()
 	dir := "/proc/" + strconv.Itoa(pid) + "/fd"
@@ -73,21 +71,43 @@ func DescriptorsOf(t *testing.T, pid int) []string {
 	return open
 }
 
-// ProcessesNaming lists live processes whose command line names a directory, other
-// than this one.
-func ProcessesNaming(dir string) []string {
-	var found []string
-	dirs, _ := filepath.Glob("/proc/[0-9]*")
-	for _, d := range dirs {
-		cmdline, err := os.ReadFile(d + "/cmdline")
-		if err != nil || filepath.Base(d) == fmt.Sprint(os.Getpid()) || !strings.Contains(string(cmdline), dir) {
-			continue // zombies have no command line
-		}
-		found = append(found, filepath.Base(d)+" "+strings.ReplaceAll(string(cmdline), "\x00", " "))
+// Descriptors are what the process has open.
+func (m *Mounted) Descriptors(t *testing.T) []string { return DescriptorsOf(t, m.PID) }
+
+// OtherUsersProgram is this program, where another user may run it.
+func OtherUsersProgram(t *testing.T) string {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
 	}
-	return found
+	program := filepath.Join(t.TempDir(), "program")
+	if out, err := exec.Command("cp", self, program).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	LetOthersPass(t, filepath.Dir(program))
+	return program
 }
 
+// Stop stops processes that this test has started, as job control does.
+func Stop(t testing.TB, pids []int) { signalAll(t, pids, syscall.SIGSTOP) }
+
+// Proceed lets stopped processes go on.
+func Proceed(t testing.TB, pids []int) { signalAll(t, pids, syscall.SIGCONT) }
+
+func signalAll(t testing.TB, pids []int, s syscall.Signal) {
+	t.Helper()
+	if len(pids) == 0 {
+		t.Fatal("there is no process")
+	}
+	for _, pid := range pids {
+		if err := syscall.Kill(pid, s); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// Itoa is a number in decimal.
 func Itoa[T ~int | ~uint32 | ~uintptr](n T) string { return strconv.FormatUint(uint64(n), 10) }
 
 // KernelOlderThan compares the running kernel's version.
@@ -101,21 +121,4 @@ func KernelOlderThan(major, minor int) bool {
 		return false
 	}
 	return a < major || a == major && b < minor
-}
-
-// Stop and proceed are job control on processes that this test has started.
-func Stop(t testing.TB, pids []int) { signalAll(t, pids, syscall.SIGSTOP) }
-
-func Proceed(t testing.TB, pids []int) { signalAll(t, pids, syscall.SIGCONT) }
-
-func signalAll(t testing.TB, pids []int, s syscall.Signal) {
-	t.Helper()
-	if len(pids) == 0 {
-		t.Fatal("there is no process")
-	}
-	for _, pid := range pids {
-		if err := syscall.Kill(pid, s); err != nil {
-			t.Error(err)
-		}
-	}
 }

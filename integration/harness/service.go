@@ -17,7 +17,7 @@ import (
 	"github.com/kmsfs/kmsfs/integration/lab"
 )
 
-// AsService is how TestSystemdSuite runs this program again: on a machine of
+// AsService is how TestServicePassesTheTestsOfAMount runs this program again: on a machine of
 // its own, where it belongs to nobody but the tests.
 var AsService = flag.Bool("service", false, "mounts are served by kmsfs@.service of this machine, whose units it starts and stops")
 

@@ -37,6 +37,7 @@ type Status struct {
 	Warnings []string
 }
 
+// StatusOf is what kmsfs status says of a mount.
 func StatusOf(t testing.TB, l *lab.Lab, point string) (s Status) {
 	t.Helper()
 	out, err := l.Kmsfs(nil, "status", "--json", point)

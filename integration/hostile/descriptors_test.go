@@ -84,7 +84,7 @@ func hoard(t *testing.T, program, pattern string, files, want int) (opened, refu
 
 // Twenty thousand descriptors in the hands of one user cost the process no
 // descriptor of its own and little memory, and stop nobody's open.
-func TestHoardedDescriptors(t *testing.T) {
+func TestHoardedDescriptorsStopNobody(t *testing.T) {
 	harness.NeedMount(t)
 	l := harness.NewLab(t)
 	const files, each, processes = 1000, 5000, 4
@@ -117,7 +117,7 @@ func TestHoardedDescriptors(t *testing.T) {
 
 // Files that are shown as they are take a descriptor of the process each. One
 // user's cannot use up what there are.
-func TestHoardedPlainFiles(t *testing.T) {
+func TestHoardedPlainFilesStopNobody(t *testing.T) {
 	l := harness.NewLab(t)
 	const limit = 512
 	source := t.TempDir()

@@ -18,7 +18,7 @@ import (
 
 // What is no ciphertext is refused by itself, without a call, and hurts
 // nobody else.
-func TestNotCiphertext(t *testing.T) {
+func TestWhatIsNoCiphertextIsRefusedByItself(t *testing.T) {
 	harness.EachMode(t, func(t *testing.T, mode string) {
 		l := harness.NewLab(t)
 		m := harness.Mount(t, l, "", mode)
@@ -78,7 +78,7 @@ func TestNotCiphertext(t *testing.T) {
 }
 
 // Special files under a ciphertext's name neither block nor show.
-func TestSpecialFiles(t *testing.T) {
+func TestSpecialFilesNeitherBlockNorShow(t *testing.T) {
 	l := harness.NewLab(t)
 	m := harness.Mount(t, l, "", "plain=show")
 	harness.Put(t, m.InSource("good.cipher"), harness.Seal(t, l, "neighbour"))
@@ -113,7 +113,7 @@ func TestSpecialFiles(t *testing.T) {
 }
 
 // A file of 8 EiB is not read, and costs neither memory nor time.
-func TestHugeSparseFile(t *testing.T) {
+func TestHugeSparseFileIsNotRead(t *testing.T) {
 	harness.EachMode(t, func(t *testing.T, mode string) {
 		l := harness.NewLab(t)
 		m := harness.Mount(t, l, "", mode)
@@ -153,7 +153,7 @@ func TestHugeSparseFile(t *testing.T) {
 
 // A write lease on the file, which makes an ordinary open wait for up to 45 s,
 // fails that open at once and no other.
-func TestLeasedFile(t *testing.T) {
+func TestLeasedFileFailsAtOnce(t *testing.T) {
 	l := harness.NewLab(t)
 	m := harness.Mount(t, l, "")
 	harness.Put(t, m.InSource("good.cipher"), harness.Seal(t, l, "neighbour"))
@@ -176,7 +176,7 @@ func TestLeasedFile(t *testing.T) {
 }
 
 // Links work as far as they stay in the mount, and never lead out of it.
-func TestLinks(t *testing.T) {
+func TestLinksNeverLeadOutOfTheMount(t *testing.T) {
 	harness.EachMode(t, func(t *testing.T, mode string) {
 		l := harness.NewLab(t)
 		m := harness.Mount(t, l, "", mode)
@@ -247,7 +247,7 @@ func TestLinks(t *testing.T) {
 }
 
 // A mount point beneath the source is not crossed.
-func TestNestedMount(t *testing.T) {
+func TestNestedMountIsNotCrossed(t *testing.T) {
 	l := harness.NewLab(t)
 	m := harness.Mount(t, l, "")
 	if err := os.Mkdir(m.InSource("other"), 0o700); err != nil {
@@ -265,7 +265,7 @@ func TestNestedMount(t *testing.T) {
 
 // Names are bytes. None of them can forge a log line, and two different ones
 // are two in the log.
-func TestHostileNames(t *testing.T) {
+func TestNamesCannotForgeALogLine(t *testing.T) {
 	l := harness.NewLab(t)
 	m := harness.Mount(t, l, "")
 	blob := harness.Seal(t, l, "named")
@@ -307,7 +307,7 @@ func TestHostileNames(t *testing.T) {
 
 // A name is the ciphertext's when both want it, and files without the suffix
 // are hidden or shown as they are.
-func TestNames(t *testing.T) {
+func TestNameIsTheCiphertextsWhenBothWantIt(t *testing.T) {
 	l := harness.NewLab(t)
 	source := t.TempDir()
 	blob := harness.Seal(t, l, "decrypted")
@@ -361,7 +361,7 @@ func TestNames(t *testing.T) {
 }
 
 // A source whose name looks like mount options cannot set any.
-func TestOptionsInSourceName(t *testing.T) {
+func TestSourceNameCannotSetOptions(t *testing.T) {
 	l := harness.NewLab(t)
 	source := filepath.Join(t.TempDir(), `a,allow_other,suid,dev b\040`)
 	if err := os.Mkdir(source, 0o700); err != nil {
@@ -391,7 +391,7 @@ func TestOptionsInSourceName(t *testing.T) {
 
 // Mounting over the source itself shows the plaintext in its place, and
 // unmounting the ciphertext again.
-func TestOverSource(t *testing.T) {
+func TestMountOverItsSourceShowsThePlaintext(t *testing.T) {
 	l := harness.NewLab(t)
 	source := t.TempDir()
 	blob := harness.Seal(t, l, "over itself")
@@ -407,7 +407,7 @@ func TestOverSource(t *testing.T) {
 }
 
 // allow_other lets others in as far as modes do, and no further.
-func TestOthers(t *testing.T) {
+func TestAllowOtherGoesAsFarAsModesDo(t *testing.T) {
 	l := harness.NewLab(t)
 	m := harness.Mount(t, l, "", "allow_other,file_mode=0440,dir_mode=0555,gid=65534")
 	harness.Put(t, m.InSource("x.cipher"), harness.Seal(t, l, "for the group"))

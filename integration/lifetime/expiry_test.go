@@ -66,8 +66,8 @@ func fourWays(t *testing.T, l *lab.Lab, m *harness.Mounted) []way {
 
 // When the TTL is over, each way to what was read leads to the key service,
 // and to nothing when that refuses.
-func TestExpiry(t *testing.T) {
-	harness.EachMode(t, func(t *testing.T, mode string) {
+func TestTTLEndsEachWayToRead(t *testing.T) {
+	harness.EachModeAtOnce(t, func(t *testing.T, mode string) {
 		const ttl = 2 * time.Second
 		l := harness.NewLab(t)
 		m := harness.Mount(t, l, "", mode, "ttl="+ttl.String(), "refresh=0s")
@@ -132,7 +132,7 @@ func TestExpiry(t *testing.T) {
 // TTL; without pages, not even before. A page that a process has mapped stays
 // its own.
 func TestCrashEndsReads(t *testing.T) {
-	harness.EachMode(t, func(t *testing.T, mode string) {
+	harness.EachModeAtOnce(t, func(t *testing.T, mode string) {
 		const ttl = 2 * time.Second
 		l := harness.NewLab(t)
 		m := harness.Mount(t, l, "", mode, "ttl="+ttl.String())
@@ -204,7 +204,7 @@ func TestCrashEndsSplice(t *testing.T) {
 // Somebody who reads all the time, and keeps the file open, gets a new load
 // each TTL all the same.
 func TestUseDoesNotStretchTTL(t *testing.T) {
-	harness.EachMode(t, func(t *testing.T, mode string) {
+	harness.EachModeAtOnce(t, func(t *testing.T, mode string) {
 		const ttl = 2 * time.Second
 		l := harness.NewLab(t)
 		m := harness.Mount(t, l, "", mode, "ttl="+ttl.String(), "refresh=0s")
@@ -245,7 +245,8 @@ func TestUseDoesNotStretchTTL(t *testing.T) {
 // What was read once costs one call, however long the mount lives; what was
 // read again and then left alone one more.
 func TestIdleFileIsNotRefreshed(t *testing.T) {
-	harness.EachMode(t, func(t *testing.T, mode string) {
+	t.Parallel() // it waits much more than it works
+	harness.EachModeAtOnce(t, func(t *testing.T, mode string) {
 		l := harness.NewLab(t)
 		m := harness.Mount(t, l, "", mode, "ttl=8s")
 		for _, name := range []string{"once", "again"} {
@@ -271,7 +272,8 @@ func TestIdleFileIsNotRefreshed(t *testing.T) {
 
 // A file in use never waits for the service, slow as it may be.
 func TestBusyFileNeverWaits(t *testing.T) {
-	harness.EachMode(t, func(t *testing.T, mode string) {
+	t.Parallel() // it waits much more than it works
+	harness.EachModeAtOnce(t, func(t *testing.T, mode string) {
 		l := harness.NewLab(t)
 		m := harness.Mount(t, l, "", mode, "ttl=4s")
 		if err := l.Fault(map[string]any{"action": "Decrypt", "delay": "800ms"}); err != nil {
@@ -293,7 +295,8 @@ func TestBusyFileNeverWaits(t *testing.T) {
 // A reload in the background that learns that the key is disabled takes
 // everything of that key away, also what nobody has asked for since.
 func TestRefusedRefreshPurges(t *testing.T) {
-	harness.EachMode(t, func(t *testing.T, mode string) {
+	t.Parallel() // it waits much more than it works
+	harness.EachModeAtOnce(t, func(t *testing.T, mode string) {
 		l := harness.NewLab(t)
 		m := harness.Mount(t, l, "", mode, "ttl=20s", "refresh=10s")
 		key := harness.KeyOfAlias(t, l)

@@ -13,19 +13,13 @@ import (
 	"github.com/kmsfs/kmsfs/integration/harness"
 )
 
-func inEachMode(t *testing.T, test func(t *testing.T, mode string)) {
-	for _, mode := range []string{"checked", "fast"} {
-		t.Run(mode, func(t *testing.T) { test(t, mode) })
-	}
-}
-
 // After a flush the next read asks the service again: of all files, of one,
 // or of a directory, by whatever name the user gives it.
-func TestFlush(t *testing.T) { inEachMode(t, testFlush) }
+func TestFlushMakesTheNextReadAsk(t *testing.T) { harness.EachModeAtOnce(t, testFlush) }
 
 func testFlush(t *testing.T, mode string) {
 	l := harness.NewLab(t)
-	m := harness.Mount(t, l, "", "ttl=1h", "open="+mode)
+	m := harness.Mount(t, l, "", "ttl=1h", mode)
 	if err := os.MkdirAll(m.InSource("site/deep.cipher"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -91,11 +85,13 @@ func testFlush(t *testing.T, mode string) {
 
 // Old descriptors and mappings ask again as well, and when the service
 // refuses, they do not show what they showed before.
-func TestFlushReachesOldDescriptors(t *testing.T) { inEachMode(t, testFlushReachesOldDescriptors) }
+func TestFlushReachesOldDescriptors(t *testing.T) {
+	harness.EachModeAtOnce(t, testFlushReachesOldDescriptors)
+}
 
 func testFlushReachesOldDescriptors(t *testing.T, mode string) {
 	l := harness.NewLab(t)
-	m := harness.Mount(t, l, "", "ttl=1h", "open="+mode)
+	m := harness.Mount(t, l, "", "ttl=1h", mode)
 	harness.Put(t, m.InSource("key.cipher"), harness.Seal(t, l, "revoked secret"))
 	f, err := os.Open(m.Path("key"))
 	if err != nil {
@@ -122,7 +118,7 @@ func testFlushReachesOldDescriptors(t *testing.T, mode string) {
 		t.Fatalf("%d calls for what is cached", n)
 	}
 	harness.Put(t, m.InSource("key.cipher"), harness.Seal(t, l, "another version")) // the old one is only open any more
-	if got := harness.Read(t, m.Path("key")); mode == "checked" && got != "another version" {
+	if got := harness.Read(t, m.Path("key")); mode == "open=checked" && got != "another version" {
 		t.Fatalf("reads the old version: %q", got)
 	}
 	harness.WaitRead(t, m.Path("key"), "another version") // fast: once inotify has told
@@ -165,11 +161,11 @@ func resident(t *testing.T, page []byte) bool {
 }
 
 // A flood of flushes is no flood of calls.
-func TestFlushIsLimited(t *testing.T) { inEachMode(t, testFlushIsLimited) }
+func TestFlushIsLimited(t *testing.T) { harness.EachModeAtOnce(t, testFlushIsLimited) }
 
 func testFlushIsLimited(t *testing.T, mode string) {
 	l := harness.NewLab(t)
-	m := harness.Mount(t, l, "", "ttl=1h", "open="+mode)
+	m := harness.Mount(t, l, "", "ttl=1h", mode)
 	harness.Put(t, m.InSource("a.cipher"), harness.Seal(t, l, "secret"))
 	begun := time.Now()
 	refused, last := 0, ""
@@ -191,7 +187,7 @@ func testFlushIsLimited(t *testing.T, mode string) {
 }
 
 // A flush while the service hangs ends, and so does one while files load.
-func TestFlushWhileLoading(t *testing.T) {
+func TestFlushEndsWhileTheServiceHangs(t *testing.T) {
 	l := harness.NewLab(t)
 	m := harness.Mount(t, l, "", "timeout=3s")
 	harness.Put(t, m.InSource("slow.cipher"), harness.Seal(t, l, "slow"))

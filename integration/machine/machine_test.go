@@ -8,7 +8,7 @@ import (
 )
 
 // A machine boots, runs units and programs, and leaves nothing.
-func TestMachine(t *testing.T) {
+func TestMachineBootsAndLeavesNothing(t *testing.T) {
 	if os.Geteuid() != 0 && os.Getenv("CI") == "" {
 		t.Skip("SKIPPED, NOT TESTED: a machine can be booted by root only")
 	}

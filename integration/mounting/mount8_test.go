@@ -38,7 +38,7 @@ var mountForms = []struct {
 
 // However it is said: it mounts, serves, is safe and private, can be neither
 // remounted nor mounted again, and ends with umount(8).
-func TestMountCommand(t *testing.T) {
+func TestMountCommandServesAndIsPrivate(t *testing.T) {
 	l := harness.NewLab(t)
 	with := harness.NewGuest(t, l, "mount.kmsfs", "mount.fuse.kmsfs")
 	without := harness.NewGuest(t, l)
@@ -98,7 +98,7 @@ func TestMountCommand(t *testing.T) {
 }
 
 // What fails is said on stderr, with mount(8)'s exit codes, and leaves nothing.
-func TestMountCommandFails(t *testing.T) {
+func TestMountCommandThatFailsLeavesNothing(t *testing.T) {
 	l := harness.NewLab(t)
 	with := harness.NewGuest(t, l, "mount.kmsfs", "mount.fuse.kmsfs")
 	without := harness.NewGuest(t, l)
@@ -159,7 +159,7 @@ func TestMountCommandFails(t *testing.T) {
 }
 
 // mount -N mounts in another namespace, whose paths count.
-func TestMountOtherNamespace(t *testing.T) {
+func TestMountTakesThePathsOfAnotherNamespace(t *testing.T) {
 	l := harness.NewLab(t)
 	m := harness.NewGuest(t, l, "mount.kmsfs")
 	other := harness.NewGuest(t, l, "mount.kmsfs")
@@ -176,7 +176,7 @@ func TestMountOtherNamespace(t *testing.T) {
 }
 
 // A dead mount is replaced also when mount(8) asks.
-func TestMountCommandReplacesDead(t *testing.T) {
+func TestMountCommandReplacesADeadMount(t *testing.T) {
 	l := harness.NewLab(t)
 	m := harness.NewGuest(t, l, "mount.kmsfs")
 	for range 2 {
@@ -204,7 +204,7 @@ func TestMountCommandReplacesDead(t *testing.T) {
 
 // A mount that is called off while it begins ends with everything it started,
 // whichever process hears of it.
-func TestMountCalledOff(t *testing.T) {
+func TestMountCalledOffEndsWhatItStarted(t *testing.T) {
 	l := harness.NewLab(t)
 	m := harness.NewGuest(t, l, "mount.kmsfs")
 	// Reading the ca_file waits for ever: nobody speaks for its file system.
@@ -290,7 +290,7 @@ func origin(pid int) (parent int, environ string) {
 // kmsfs umount ends a mount in every place that has it: here, through a bind
 // mount, and in a mount namespace that was made meanwhile. Its neighbour lives
 // on.
-func TestUmountEverywhere(t *testing.T) {
+func TestUmountEndsAMountEverywhere(t *testing.T) {
 	l := harness.NewLab(t)
 	m := harness.NewGuest(t, l)
 	m.Must(t, "mkdir", "/srv/other", "/srv/bind")
@@ -354,7 +354,7 @@ cat /srv/mnt/a; cat <&9; cat /srv/bind/a; cat /srv/other/a; echo; read go`)
 }
 
 // shared, and private otherwise, is the mount's propagation.
-func TestPropagation(t *testing.T) {
+func TestSharedIsThePropagationOfTheMount(t *testing.T) {
 	l := harness.NewLab(t)
 	m := harness.NewGuest(t, l)
 	for _, parent := range []string{"--make-shared", "--make-private"} {
@@ -375,7 +375,7 @@ func TestPropagation(t *testing.T) {
 }
 
 // systemd makes sound units of lines in /etc/fstab.
-func TestFstabGenerator(t *testing.T) {
+func TestFstabMakesSoundUnits(t *testing.T) {
 	const generator = "/lib/systemd/system-generators/systemd-fstab-generator"
 	dir := t.TempDir()
 	harness.Put(t, dir+"/fstab", `/etc/nginx/certs /run/certs kmsfs _netdev,nofail,region=cn-hangzhou 0 0
@@ -416,7 +416,7 @@ func TestFstabGenerator(t *testing.T) {
 }
 
 // The README's lines work as they stand, but for the paths.
-func TestReadmeMount(t *testing.T) {
+func TestReadmeMountLinesWork(t *testing.T) {
 	m := newUser(t, "mount.kmsfs")
 	here := strings.NewReplacer("/etc/nginx/certs", "/srv/src", "/run/certs", "/srv/mnt", "region=cn-hangzhou", m.Options())
 	mountLine, rest, _ := strings.Cut(here.Replace(harness.ReadmeBlock(t, "mount")), "\n")

@@ -11,7 +11,7 @@ import (
 )
 
 // A mount needs no working directory unless it is told of a relative path.
-func TestMountWithoutWorkingDirectory(t *testing.T) {
+func TestMountNeedsNoWorkingDirectory(t *testing.T) {
 	harness.NeedMount(t)
 	l := harness.NewLab(t)
 	source, point, gone := t.TempDir(), t.TempDir(), t.TempDir()

@@ -53,7 +53,7 @@ func expectFailure(t *testing.T, what string, o harness.Outcome, code int, says,
 }
 
 // Another user than root mounts, reads what is hers alone, and unmounts.
-func TestUserMount(t *testing.T) {
+func TestUserMountsReadsAndUnmounts(t *testing.T) {
 	m := newUser(t)
 	for _, control := range []bool{false, true} {
 		if control {
@@ -91,7 +91,7 @@ func TestUserMount(t *testing.T) {
 }
 
 // kmsfs umount of a user's mount ends it where somebody else holds it, too.
-func TestUserUmountEverywhere(t *testing.T) {
+func TestUserUmountEndsAMountEverywhere(t *testing.T) {
 	m := newUser(t)
 	m.Must(t, "mount", "-t", "fusectl", "none", "/sys/fs/fuse/connections")
 	if o := mountAs(t, m); o.Code != 0 {
@@ -111,7 +111,7 @@ func TestUserUmountEverywhere(t *testing.T) {
 }
 
 // A dead mount of hers is replaced.
-func TestUserReplacesDead(t *testing.T) {
+func TestUserReplacesADeadMount(t *testing.T) {
 	m := newUser(t)
 	for range 2 {
 		if o := mountAs(t, m); o.Code != 0 {
@@ -139,7 +139,7 @@ func TestUserReplacesDead(t *testing.T) {
 
 // Who else may read is said by allow_other, and by the modes; /etc/fuse.conf
 // says whether she may say it.
-func TestUserAllowOther(t *testing.T) {
+func TestUserAllowsOthersWhereFuseConfSaysSo(t *testing.T) {
 	m := newUser(t)
 	expectFailure(t, "without user_allow_other", mountAs(t, m, "allow_other"), 1,
 		"fusermount3: option allow_other only allowed if 'user_allow_other' is set in /etc/fuse.conf", "write the line user_allow_other into /etc/fuse.conf")
@@ -165,7 +165,7 @@ func TestUserAllowOther(t *testing.T) {
 }
 
 // Where she cannot mount she is told why, in one line, and what to change.
-func TestUserCannotMount(t *testing.T) {
+func TestUserIsToldWhySheCannotMount(t *testing.T) {
 	m := newUser(t)
 	command := []string{"kmsfs", "mount", "-o", m.Options(), "/srv/alice/src"}
 	expectFailure(t, "a mountpoint of root", m.RunAs(t, harness.UserNumber, append(command, "/srv/mnt")...), 1,
@@ -187,7 +187,7 @@ func TestUserCannotMount(t *testing.T) {
 
 // fusermount3 gets nothing of our environment, neither to mount nor to
 // unmount: credentials may be in it.
-func TestUserEnvironment(t *testing.T) {
+func TestFusermountGetsNothingOfTheEnvironment(t *testing.T) {
 	m := newUser(t)
 	const spy = "#!/bin/sh\nenv > /srv/alice/env\nexit 1\n"
 	undo := replace(t, m, "/usr/bin/fusermount3", spy)
@@ -220,7 +220,7 @@ func TestUserEnvironment(t *testing.T) {
 
 // In a user namespace of her own she is root, and needs no fusermount3; the
 // mount is seen only there.
-func TestUserNamespace(t *testing.T) {
+func TestUserNamespaceNeedsNoFusermount(t *testing.T) {
 	m := newUser(t)
 	undo := replace(t, m, "/usr/bin/fusermount3", "#!/bin/sh\nexit 1\n")
 	o := m.RunAs(t, harness.UserNumber, "unshare", "--user", "--map-root-user", "--mount", "sh", "-ec", `
@@ -242,7 +242,7 @@ grep -c fuse.kmsfs /proc/self/mountinfo || :`, "sh", m.Options())
 }
 
 // A line with user in /etc/fstab lets her mount and unmount through mount(8).
-func TestUserFstab(t *testing.T) {
+func TestUserMountsByALineInFstab(t *testing.T) {
 	m := newUser(t, "mount.kmsfs")
 	m.Put(t, "/etc/fstab", "/srv/alice/src /srv/alice/mnt kmsfs noauto,user,"+m.Options()+" 0 0\n", 0o644)
 	if o := m.RunAs(t, harness.UserNumber, "mount", "/srv/alice/mnt"); o.Code != 0 {
@@ -258,7 +258,7 @@ func TestUserFstab(t *testing.T) {
 }
 
 // Root gives the files to whom it names.
-func TestOwnersByName(t *testing.T) {
+func TestFilesBelongToWhomRootNames(t *testing.T) {
 	m := newUser(t, "mount.kmsfs")
 	for _, c := range []struct {
 		options, looks string

@@ -18,7 +18,7 @@ import (
 
 // Without /dev/fuse the message says so. The device is hidden in a mount
 // namespace of its own.
-func TestNoFuseDevice(t *testing.T) {
+func TestNoFuseDeviceIsSaid(t *testing.T) {
 	harness.NeedMount(t)
 	l := harness.NewLab(t)
 	src, mnt := t.TempDir(), t.TempDir()
@@ -32,7 +32,7 @@ func TestNoFuseDevice(t *testing.T) {
 
 // The ordinary way: the command returns when the mount answers, the process
 // behind it holds nothing of the caller's, and umount ends it.
-func TestBackground(t *testing.T) {
+func TestBackgroundHoldsNothingOfItsCaller(t *testing.T) {
 	harness.NeedMount(t)
 	l := harness.NewLab(t)
 	src, mnt, log := t.TempDir(), t.TempDir(), filepath.Join(t.TempDir(), "log")
@@ -84,7 +84,7 @@ func TestBackground(t *testing.T) {
 // A mountpoint may be named in any way: relative, through links, with odd
 // characters; and a mount whose process was killed can still be told and
 // unmounted.
-func TestMountpointNames(t *testing.T) {
+func TestMountpointMayBeNamedInAnyWay(t *testing.T) {
 	harness.NeedMount(t)
 	l := harness.NewLab(t)
 	source, dir := t.TempDir(), t.TempDir()
@@ -142,7 +142,7 @@ func TestMountpointNames(t *testing.T) {
 
 // Nobody has to read the log: opens go on when its reader has stopped, and
 // the mount when it has gone.
-func TestNobodyReadsTheLog(t *testing.T) {
+func TestUnreadLogStopsNobody(t *testing.T) {
 	harness.NeedMount(t)
 	l := harness.NewLab(t)
 	source, point := t.TempDir(), t.TempDir()
@@ -182,7 +182,7 @@ func TestNobodyReadsTheLog(t *testing.T) {
 }
 
 // A signal unmounts, also while files are open, and the process ends.
-func TestSignals(t *testing.T) {
+func TestSignalUnmountsAndEnds(t *testing.T) {
 	l := harness.NewLab(t)
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		for _, busy := range []bool{false, true} {
@@ -212,7 +212,7 @@ func TestSignals(t *testing.T) {
 
 // Under the names that mount(8) calls, only options say where the service is,
 // and the exit codes are mount(8)'s.
-func TestHelperNames(t *testing.T) {
+func TestHelperNamesHaveTheCodesOfMount8(t *testing.T) {
 	harness.NeedMount(t)
 	l := harness.NewLab(t)
 	src, mnt := t.TempDir(), t.TempDir()

@@ -56,7 +56,7 @@ func errorText(err error) string {
 }
 
 // After the TTL no page can be read, also when nobody is left to drop it.
-func TestFastAfterKill(t *testing.T) {
+func TestFastReadsNothingAfterTTLAndKill(t *testing.T) {
 	l := harness.NewLab(t)
 	m := harness.Mount(t, l, "", "open=fast", "ttl=2s")
 	harness.Put(t, m.InSource("a.cipher"), harness.Seal(t, l, "short-lived"))
@@ -84,7 +84,7 @@ func TestFastAfterKill(t *testing.T) {
 
 // Whatever way a file is replaced, the new version shows whole: in open=checked
 // at the next open, in open=fast soon.
-func TestReplacedInAnyWay(t *testing.T) { harness.EachMode(t, testReplacedInAnyWay) }
+func TestReplacedInAnyWayShowsWhole(t *testing.T) { harness.EachMode(t, testReplacedInAnyWay) }
 
 func testReplacedInAnyWay(t *testing.T, mode string) {
 	l := harness.NewLab(t)

@@ -13,7 +13,7 @@ import (
 
 // Five thousand readers of five hundred cold files cost five hundred calls, at
 // the rate that the account has, and nobody gets an error.
-func TestThunderingHerd(t *testing.T) {
+func TestThunderingHerdCostsACallPerFile(t *testing.T) {
 	harness.NeedMount(t)
 	l := harness.NewLab(t)
 	const files, readers = 500, 5000

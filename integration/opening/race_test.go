@@ -18,7 +18,7 @@ import (
 
 // Replacements and reads race. Whatever a reader gets is one version, whole,
 // with the size that fstat says; no reader gets an error.
-func TestReplaceRaces(t *testing.T) {
+func TestReplaceRacesShowOneVersionWhole(t *testing.T) {
 	harness.EachMode(t, func(t *testing.T, mode string) {
 		l := harness.NewLab(t)
 		var plain, blobs []string

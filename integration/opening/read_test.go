@@ -65,7 +65,7 @@ func TestWhiteSpaceAroundCiphertext(t *testing.T) {
 }
 
 // Two hundred readers of a cold file cost one call.
-func TestSingleFlight(t *testing.T) {
+func TestReadersOfAColdFileCostOneCall(t *testing.T) {
 	harness.EachMode(t, func(t *testing.T, mode string) {
 		l := harness.NewLab(t)
 		m := harness.Mount(t, l, "", mode)
@@ -93,7 +93,7 @@ func TestSingleFlight(t *testing.T) {
 
 // The TTL ends what is cached: a later open asks the service again, and so
 // does an old descriptor.
-func TestTTL(t *testing.T) {
+func TestOldDescriptorAsksAgainAfterTTL(t *testing.T) {
 	harness.EachMode(t, func(t *testing.T, mode string) {
 		l := harness.NewLab(t)
 		m := harness.Mount(t, l, "", mode, "ttl=1s")
@@ -125,7 +125,7 @@ func TestTTL(t *testing.T) {
 
 // A replaced file is served whole and new at the next open, longer or
 // shorter, within the TTL; a descriptor opened before keeps its own version.
-func TestReplaced(t *testing.T) {
+func TestReplacedFileIsServedAtTheNextOpen(t *testing.T) {
 	harness.EachMode(t, func(t *testing.T, mode string) {
 		l := harness.NewLab(t)
 		m := harness.Mount(t, l, "", mode, "ttl=1h")
@@ -161,7 +161,7 @@ func TestReplaced(t *testing.T) {
 // A stat begun 10 ms after a rename shows the new inode, time and size, also
 // right after a listing, whose entries the kernel may keep for a second. On a
 // busy machine a push may come later now and then, but never that second.
-func TestStatAfterRename(t *testing.T) {
+func TestStatAfterRenameIsOfTheNewFile(t *testing.T) {
 	l := harness.NewLab(t)
 	m := harness.Mount(t, l, "")
 	sizes := []int64{5, 500}
@@ -202,7 +202,7 @@ func TestStatAfterRename(t *testing.T) {
 }
 
 // Ways to open that walk no path still get the current bytes.
-func TestPinnedOpens(t *testing.T) {
+func TestPinnedOpensGetTheCurrentBytes(t *testing.T) {
 	l := harness.NewLab(t)
 	m := harness.Mount(t, l, "", "ttl=1h")
 	first, second := harness.Seal(t, l, "first version"), harness.Seal(t, l, "the second version")
@@ -256,7 +256,7 @@ func TestPinnedOpens(t *testing.T) {
 }
 
 // Every change is refused, and says why.
-func TestReadOnly(t *testing.T) {
+func TestEveryChangeIsRefused(t *testing.T) {
 	l := harness.NewLab(t)
 	m := harness.Mount(t, l, "")
 	harness.Put(t, m.InSource("a.cipher"), harness.Seal(t, l, "secret"))
@@ -290,7 +290,7 @@ func TestReadOnly(t *testing.T) {
 }
 
 // A private and a shared mapping read the file.
-func TestMmap(t *testing.T) {
+func TestMappingsReadTheFile(t *testing.T) {
 	harness.EachMode(t, func(t *testing.T, mode string) {
 		l := harness.NewLab(t)
 		m := harness.Mount(t, l, "", mode)

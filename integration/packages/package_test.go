@@ -64,7 +64,7 @@ func TestPackageIsReproducible(t *testing.T) {
 }
 
 // The package is installed, used and purged, and leaves what was there.
-func TestPackage(t *testing.T) {
+func TestPackageIsInstalledUsedAndPurged(t *testing.T) {
 	h := harness.BootHost(t)
 	h.Put(t, "/root/kmsfs.deb", harness.Read(t, makeDeb(t, "v1.2.3")))
 	// Whatever this machine lacks of the dependencies is not in question here.
@@ -123,7 +123,7 @@ echo "${COMPREPLY[@]}"`)
 }
 
 // The manual pages are in order, and say what --help and the table say.
-func TestManual(t *testing.T) {
+func TestManualSaysWhatHelpSays(t *testing.T) {
 	harness.Program(t, "man")
 	dir := t.TempDir()
 	for _, page := range []string{"kmsfs.1", "mount.kmsfs.8"} {

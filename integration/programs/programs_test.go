@@ -40,7 +40,7 @@ type programRun struct {
 
 // Real programs see a real file: what a program prints, writes and exits with
 // on the mount is what it does on a tmpfs that holds the same files.
-func TestPrograms(t *testing.T) {
+func TestProgramsSeeARealFile(t *testing.T) {
 	harness.NeedMount(t)
 	all := slices.Concat(textPrograms, metadataPrograms, copyPrograms, shellPrograms, languagePrograms, secretPrograms, serverPrograms, systemCalls)
 	harness.EachMode(t, func(t *testing.T, mode string) {

@@ -39,7 +39,7 @@ func gcore(t testing.TB, pid int, dir string) string {
 
 // A core that root makes of the running process lacks the arena. What else it
 // has are the buffers that are in memory outside the arena, too.
-func TestCanaryInCoreByRoot(t *testing.T) {
+func TestCanaryIsInNoCoreByRoot(t *testing.T) {
 	harness.NeedMount(t)
 	l := harness.NewLab(t)
 	dir := memoryDir(t, "512m")
@@ -103,7 +103,7 @@ func catchCores(t testing.TB) func(pid int) string {
 
 // A crash leaves no core, even where the kernel pipes cores into a program
 // whatever the limits say, and even those of set-user-id programs.
-func TestCanaryInCoreOfCrash(t *testing.T) {
+func TestCanaryIsInNoCoreOfACrash(t *testing.T) {
 	harness.NeedMount(t)
 	l := harness.NewLab(t)
 	coreOf := catchCores(t)

@@ -54,7 +54,7 @@ func planted(t testing.TB, dir string) canary {
 
 // Everything that kmsfs and the emulator write, they write to one file system:
 // no plaintext is on it, not even in blocks that are free again.
-func TestCanaryOnDisk(t *testing.T) {
+func TestCanaryIsNotOnDisk(t *testing.T) {
 	harness.NeedMount(t)
 	dir := t.TempDir()
 	file, unmount := image(t, dir)
@@ -124,7 +124,7 @@ func TestCanaryOnDisk(t *testing.T) {
 }
 
 // The demonstration makes its private key without writing it anywhere.
-func TestCanaryOnDiskOfDemo(t *testing.T) {
+func TestCanaryOfDemoIsNotOnDisk(t *testing.T) {
 	harness.NeedMount(t)
 	d := harness.NewDemoRun(t)
 	dir := filepath.Join(d.Top, "tmp")

@@ -63,7 +63,7 @@ func TestProcessIsProtected(t *testing.T) {
 
 // A limit on locked memory costs a warning and some of the cache, and never the
 // process: 200 readers of 200 files at once are served.
-func TestLimitOfLockedMemory(t *testing.T) {
+func TestLimitOfLockedMemoryCostsNoReader(t *testing.T) {
 	harness.NeedMount(t)
 	l := harness.NewLab(t)
 	source, plain := t.TempDir(), t.TempDir()

@@ -108,7 +108,7 @@ func controlled(t testing.TB, c canary) {
 }
 
 // A plaintext is in the arena while it lives, and nowhere after it.
-func TestCanaryInMemory(t *testing.T) {
+func TestCanaryIsInTheArenaOnly(t *testing.T) {
 	const ttl = 2 * time.Second
 	l := harness.NewLab(t)
 	m := harness.Mount(t, l, "", "ttl="+ttl.String())
@@ -180,7 +180,7 @@ func spotless(t testing.TB, l *lab.Lab, m *harness.Mounted, canaries ...canary) 
 }
 
 // What was evicted, and what was refused, is not kept either.
-func TestCanaryEvictedOrRefused(t *testing.T) {
+func TestCanaryEvictedOrRefusedIsGone(t *testing.T) {
 	l := harness.NewLab(t)
 	m := harness.Mount(t, l, "", "cache_size=64KiB", "timeout=1s")
 	c := newCanary()

@@ -80,7 +80,7 @@ func statusOf(t testing.TB, pid int, name string) (kb int) {
 
 // No page of kmsfs is ever swapped out; without the right to lock all of its
 // memory, none of the arena is.
-func TestCanaryInSwap(t *testing.T) {
+func TestCanaryIsNeverSwappedOut(t *testing.T) {
 	harness.NeedMount(t)
 	l := harness.NewLab(t)
 	file := swapFile(t)

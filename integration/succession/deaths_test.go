@@ -102,7 +102,7 @@ func uninterruptible(pid int) bool {
 
 // Whatever a server dies of, its readers wait for the next one, and what it
 // says last has no plaintext.
-func TestServerDies(t *testing.T) {
+func TestReadersWaitWhateverAServerDiesOf(t *testing.T) {
 	signal := func(s syscall.Signal) func(*testing.T, int) {
 		return func(t *testing.T, server int) {
 			if err := syscall.Kill(server, s); err != nil {
@@ -185,7 +185,7 @@ func outOfMemory(t *testing.T, pid int) {
 
 // A call that is under way at a hand-over is made once more, and not again:
 // its opener waits for no third one.
-func TestReloadDuringCall(t *testing.T) {
+func TestReloadRepeatsACallOnce(t *testing.T) {
 	harness.EachMode(t, func(t *testing.T, mode string) {
 		l := harness.NewLab(t)
 		source := t.TempDir()

@@ -88,7 +88,7 @@ func TestDescriptorsOutliveTheServer(t *testing.T) {
 }
 
 // The holder is small, keeps nothing, and dumps no core.
-func TestHolder(t *testing.T) {
+func TestHolderIsSmallAndMayDie(t *testing.T) {
 	l := harness.NewLab(t)
 	source := t.TempDir()
 	harness.Put(t, source+"/a.cipher", harness.Seal(t, l, "a"))
@@ -128,7 +128,7 @@ func TestHolder(t *testing.T) {
 
 // Something that kills every server ends the mount with an error, never with
 // readers that hang.
-func TestTooManyDeaths(t *testing.T) {
+func TestTooManyDeathsEndTheMount(t *testing.T) {
 	l := harness.NewLab(t)
 	source := t.TempDir()
 	harness.Put(t, source+"/a.cipher", harness.Seal(t, l, "a"))

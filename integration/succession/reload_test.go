@@ -13,7 +13,7 @@ import (
 
 // A reload makes the process another program under the same pid, and an open
 // descriptor stays valid.
-func TestReload(t *testing.T) {
+func TestReloadKeepsPIDAndDescriptors(t *testing.T) {
 	harness.EachMode(t, func(t *testing.T, mode string) {
 		l := harness.NewLab(t)
 		source := t.TempDir()
@@ -83,7 +83,7 @@ func TestFastSuccessorDropsPages(t *testing.T) {
 }
 
 // A program that somebody else could have put there is not run.
-func TestReloadOfUnsafeProgram(t *testing.T) {
+func TestReloadRunsNoUnsafeProgram(t *testing.T) {
 	l := harness.NewLab(t)
 	dir := t.TempDir()
 	program := filepath.Join(dir, "kmsfs")

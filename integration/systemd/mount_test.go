@@ -14,7 +14,7 @@ func mountUnit(more string, h *harness.Host, options ...string) string {
 }
 
 // A .mount starts, serves, fails and ends as systemd expects of it.
-func TestSystemdMount(t *testing.T) {
+func TestMountUnitStartsServesAndEnds(t *testing.T) {
 	h := harness.BootKmsfs(t)
 	h.Put(t, "/srv/certs/a.cipher", harness.Seal(t, h.Lab, "the secret"))
 	const unit = "run-certs.mount"
@@ -106,7 +106,7 @@ func TestSystemdMount(t *testing.T) {
 }
 
 // An automount point mounts at the first access, and again after it was idle.
-func TestSystemdAutomount(t *testing.T) {
+func TestAutomountMountsAtTheFirstAccess(t *testing.T) {
 	h := harness.BootKmsfs(t)
 	h.Put(t, "/srv/certs/a.cipher", harness.Seal(t, h.Lab, "the secret"))
 	h.Unit(t, "run-certs.mount", mountUnit("", h))
@@ -148,7 +148,7 @@ func TestSystemdAutomount(t *testing.T) {
 }
 
 // nginx pulls the mount of its key, and neither starts nor stays without it.
-func TestSystemdRequiresMount(t *testing.T) {
+func TestNginxNeedsTheMountOfItsKey(t *testing.T) {
 	h := harness.BootKmsfs(t)
 	cert := h.NewKey(t, "/srv/certs", "/etc/nginx/cert.pem")
 	h.Unit(t, "run-certs.mount", mountUnit("", h))

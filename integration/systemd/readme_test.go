@@ -55,7 +55,7 @@ func serves(t *testing.T, h *harness.Host, cert string) {
 	}
 }
 
-func TestReadmeService(t *testing.T) {
+func TestReadmeServiceWorks(t *testing.T) {
 	h := harness.BootKmsfs(t)
 	h.Put(t, "/root/.aliyun/config.json", harness.Read(t, h.Path("/etc/kmsfs/config.json")))
 	cert := h.NewKey(t, "/etc/nginx/certs", "/etc/nginx/cert.pem")
@@ -116,7 +116,7 @@ func TestReadmeService(t *testing.T) {
 	}
 }
 
-func TestReadmeMounts(t *testing.T) {
+func TestReadmeMountUnitsWork(t *testing.T) {
 	h := harness.BootKmsfs(t)
 	cert := h.NewKey(t, "/etc/nginx/certs", "/etc/nginx/cert.pem")
 	nginxConf(t, h)

@@ -11,7 +11,7 @@ import (
 
 // kmsfs@NAME.service serves what its file describes, says how it is, and is
 // watched.
-func TestSystemdService(t *testing.T) {
+func TestServiceServesAndIsWatched(t *testing.T) {
 	h := harness.BootKmsfs(t)
 	h.Put(t, "/srv/certs/name-of-a-file.cipher", harness.Seal(t, h.Lab, "the secret"))
 	const unit = "kmsfs@certs.service"
@@ -135,7 +135,7 @@ func TestSystemdService(t *testing.T) {
 
 // A service that mounts by itself refuses what would make its mount invisible
 // to everybody else.
-func TestSystemdInvisible(t *testing.T) {
+func TestServiceRefusesAMountNobodySees(t *testing.T) {
 	h := harness.BootKmsfs(t)
 	h.Must(t, "mkdir", "-p", "/srv/certs", "/srv/mnt")
 	start := "/usr/bin/kmsfs mount --foreground -o " + h.Options(harness.CredentialsOption) + " /srv/certs /srv/mnt"
@@ -157,7 +157,7 @@ func TestSystemdInvisible(t *testing.T) {
 }
 
 // systemd has nothing to say against the units.
-func TestSystemdVerify(t *testing.T) {
+func TestUnitsPassSystemdsChecks(t *testing.T) {
 	h := harness.BootKmsfs(t)
 	units, err := filepath.Glob(harness.Repository("packaging/systemd/*"))
 	if err != nil || len(units) == 0 {

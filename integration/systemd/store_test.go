@@ -85,7 +85,7 @@ func succeeds(t *testing.T, h *harness.Host, old string) {
 	h.Until(t, storing, "served by a successor", func() bool { now := server(h); return now != "" && now != old })
 }
 
-func TestSystemdStore(t *testing.T) {
+func TestServiceKeepsItsMountThroughDeaths(t *testing.T) {
 	h := harness.BootKmsfs(t)
 	want := map[string]string{}
 	for i := range 6 {

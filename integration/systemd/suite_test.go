@@ -20,17 +20,17 @@ import (
 // notAsService are the tests of a mount that say nothing of a service's, and
 // why. Every other one has to pass there.
 var notAsService = map[string]string{
-	"TestCanaryInCoreOfCrash":     "the process gets an environment that asks for a core",
-	"TestCanaryInSwap":            "one of its two processes runs without a capability that no service has",
-	"TestProcessIsProtected":      "the process runs without a capability that no service has",
-	"TestLimitOfLockedMemory":     "the process runs under limits that the unit does not set",
-	"TestHoardedPlainFiles":       "a limit is set on the running process, which takes a capability that is not to be had everywhere",
-	"TestReloadOfUnsafeProgram":   "the process runs another program than the installed one",
-	"TestOverSource":              "a service does not mount over its own source, see TestSystemdService",
-	"TestFastAfterKill":           "a killed service has a successor, see TestSystemdStore",
-	"TestCrashEndsReads":          "a killed service has a successor, see TestSystemdStore",
-	"TestCrashEndsSplice":         "a killed service has a successor, see TestSystemdStore",
-	"TestControlSocketAfterCrash": "a killed service has a successor, see TestSystemdStore",
+	"TestCanaryIsInNoCoreOfACrash":            "the process gets an environment that asks for a core",
+	"TestCanaryIsNeverSwappedOut":             "one of its two processes runs without a capability that no service has",
+	"TestProcessIsProtected":                  "the process runs without a capability that no service has",
+	"TestLimitOfLockedMemoryCostsNoReader":    "the process runs under limits that the unit does not set",
+	"TestHoardedPlainFilesStopNobody":         "a limit is set on the running process, which takes a capability that is not to be had everywhere",
+	"TestReloadRunsNoUnsafeProgram":           "the process runs another program than the installed one",
+	"TestMountOverItsSourceShowsThePlaintext": "a service does not mount over its own source, see TestServiceServesAndIsWatched",
+	"TestFastReadsNothingAfterTTLAndKill":     "a killed service has a successor, see TestServiceKeepsItsMountThroughDeaths",
+	"TestCrashEndsReads":                      "a killed service has a successor, see TestServiceKeepsItsMountThroughDeaths",
+	"TestCrashEndsSplice":                     "a killed service has a successor, see TestServiceKeepsItsMountThroughDeaths",
+	"TestDeadSocketGoesWithItsMount":          "a killed service has a successor, see TestServiceKeepsItsMountThroughDeaths",
 }
 
 // mountTest is a test that mounts, and the theme it belongs to.
@@ -116,7 +116,7 @@ func reach(users map[string][]string, names ...string) map[string]bool {
 
 // The service's sandbox takes nothing away from what a root process does: the
 // tests of a mount pass there as well, with the unit as it is shipped.
-func TestSystemdSuite(t *testing.T) {
+func TestServicePassesTheTestsOfAMount(t *testing.T) {
 	harness.NeedMount(t)
 	tests := mountTests(t)
 	for name, why := range notAsService {

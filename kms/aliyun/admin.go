@@ -21,12 +21,12 @@ func (c *Client) CreateKey(ctx context.Context, description string) (json.RawMes
 	if description != "" {
 		form["Description"] = description
 	}
-	return c.administer(ctx, operation{action: action, form: form}, keyMetadata, func(client *sdkkms.Client) error {
+	return c.administer(ctx, operation{action: action, form: form, send: func(client *sdkkms.Client) error {
 		r := sdkkms.CreateCreateKeyRequest()
 		r.FormParams = form
 		_, err := client.CreateKey(r)
 		return err
-	})
+	}}, keyMetadata)
 }
 
 // CreateAlias gives a key the name alias (alias/…) and returns the service's
@@ -41,19 +41,18 @@ func (c *Client) CreateAlias(ctx context.Context, alias, keyID string) (json.Raw
 		return nil, err
 	}
 	form := map[string]string{"AliasName": alias, "KeyId": keyID}
-	return c.administer(ctx, operation{action: action, form: form}, nil, func(client *sdkkms.Client) error {
+	return c.administer(ctx, operation{action: action, form: form, send: func(client *sdkkms.Client) error {
 		r := sdkkms.CreateCreateAliasRequest()
 		r.FormParams = form
 		_, err := client.CreateAlias(r)
 		return err
-	})
+	}}, nil)
 }
 
 // administer runs an operation whose answer holds no secret and is passed on as
 // it is, if check has nothing against it.
-func (c *Client) administer(ctx context.Context, op operation, check func([]byte) error, send func(*sdkkms.Client) error) (json.RawMessage, error) {
+func (c *Client) administer(ctx context.Context, op operation, check func([]byte) error) (json.RawMessage, error) {
 	var answer json.RawMessage
-	op.send = send
 	op.accept = func(body []byte) (scrub.Picked, error) {
 		seen, err := scrub.Pick(body, "RequestId")
 		switch {

@@ -25,10 +25,11 @@ func ParseKeys(keys []string) (ids, aliases []string, err error) {
 				return nil, nil, fmt.Errorf("%q is not an ARN of a key", k)
 			}
 		}
+		alias := strings.HasPrefix(name, "alias/")
 		switch {
-		case name == "" || name == "alias/" || strings.ContainsAny(name, " \t\r\n") || strings.Contains(name, "/") && !strings.HasPrefix(name, "alias/"):
+		case name == "" || name == "alias/" || strings.ContainsAny(name, " \t\r\n") || strings.Contains(name, "/") && !alias:
 			return nil, nil, fmt.Errorf("%q is not a key id, an ARN or an alias", k)
-		case strings.HasPrefix(name, "alias/"):
+		case alias:
 			aliases = append(aliases, name)
 		default:
 			ids = append(ids, name)

@@ -81,7 +81,8 @@ func (c *Client) within(ctx context.Context, op operation, to destination, key c
 	case ctx.Err() != nil:
 		return ended(ctx, op.action, !x.connected.Load())
 	case bounded.Err() != nil:
-		return &kms.Error{Class: kms.ErrTransient, Action: op.action, Detail: "timed out after " + c.timeout.String(), Unreached: !x.connected.Load()}
+		late := "timed out after " + c.timeout.String()
+		return &kms.Error{Class: kms.ErrTransient, Action: op.action, Detail: late, Unreached: !x.connected.Load()}
 	}
 	return err
 }
@@ -111,7 +112,9 @@ func ended(ctx context.Context, action string, unreached bool) error {
 // try sends one request with an SDK client of its own, because a client is not
 // safe for concurrent use. Its error is always a *kms.Error of ours: whatever
 // text the SDK or a panic may hold is dropped here.
-func (c *Client) try(ctx context.Context, op operation, to destination, key credentials.AccessKey, transport http.RoundTripper) (x *exchange, err error) {
+func (c *Client) try(
+	ctx context.Context, op operation, to destination, key credentials.AccessKey, transport http.RoundTripper,
+) (x *exchange, err error) {
 	x = &exchange{ctx: ctx, op: op, endpoint: to.endpoint, transport: transport}
 	x.secrets = slices.AppendSeq([]string{key.AccessKeyID, key.AccessKeySecret, key.SecurityToken}, maps.Values(op.form))
 	defer func() {
@@ -127,7 +130,8 @@ func (c *Client) try(ctx context.Context, op operation, to destination, key cred
 	case x.failure != nil:
 		return x, x.failure
 	case err != nil:
-		return x, &kms.Error{Class: kms.ErrBadAnswer, Action: op.action, Status: x.status, Detail: "the SDK could not make the request or read the answer"}
+		why := "the SDK could not make the request or read the answer"
+		return x, &kms.Error{Class: kms.ErrBadAnswer, Action: op.action, Status: x.status, Detail: why}
 	}
 	return x, nil
 }

@@ -60,7 +60,8 @@ func (c *Client) Decrypt(ctx context.Context, blob kms.Blob, ec kms.EncryptionCo
 		return nil, doubted(blob, err)
 	}
 	if from := blobs.Moved(blob, d.Origin); from != "" {
-		d.Notes = []kms.Note{{Kind: "moved", Text: fmt.Sprintf("the ciphertext names key version %s, the service answered with %s: a migrated key?", from, d.KeyVersionID)}}
+		d.Notes = []kms.Note{{Kind: "moved", Text: fmt.Sprintf(
+			"the ciphertext names key version %s, the service answered with %s: a migrated key?", from, d.KeyVersionID)}}
 	}
 	return &d, nil
 }
@@ -70,7 +71,8 @@ func (c *Client) Decrypt(ctx context.Context, blob kms.Blob, ec kms.EncryptionCo
 // all.
 func doubted(blob kms.Blob, err error) error {
 	e, ok := errors.AsType[*kms.Error](err)
-	if !ok || blob.KeyVersionID != "" || blobs.VersionHead(blob) != "" || !errors.Is(e, kms.ErrKeyState) && !errors.Is(e, kms.ErrBadCiphertext) {
+	named := blob.KeyVersionID != "" || blobs.VersionHead(blob) != ""
+	if !ok || named || !errors.Is(e, kms.ErrKeyState) && !errors.Is(e, kms.ErrBadCiphertext) {
 		return err
 	}
 	doubtful := *e

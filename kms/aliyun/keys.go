@@ -19,12 +19,12 @@ func (c *Client) ListKeys(ctx context.Context, page, size int) (json.RawMessage,
 	if err != nil {
 		return nil, err
 	}
-	return c.administer(ctx, operation{action: action, form: form, repeatable: true}, nil, func(client *sdkkms.Client) error {
+	return c.administer(ctx, operation{action: action, form: form, repeatable: true, send: func(client *sdkkms.Client) error {
 		r := sdkkms.CreateListKeysRequest()
 		r.FormParams = form
 		_, err := client.ListKeys(r)
 		return err
-	})
+	}}, nil)
 }
 
 // ListAliases returns one page of all aliases, verbatim; page and size are as
@@ -35,12 +35,12 @@ func (c *Client) ListAliases(ctx context.Context, page, size int) (json.RawMessa
 	if err != nil {
 		return nil, err
 	}
-	return c.administer(ctx, operation{action: action, form: form, repeatable: true}, nil, func(client *sdkkms.Client) error {
+	return c.administer(ctx, operation{action: action, form: form, repeatable: true, send: func(client *sdkkms.Client) error {
 		r := sdkkms.CreateListAliasesRequest()
 		r.FormParams = form
 		_, err := client.ListAliases(r)
 		return err
-	})
+	}}, nil)
 }
 
 // ListAliasesByKeyID returns one page of a key's aliases, verbatim; page and
@@ -55,12 +55,12 @@ func (c *Client) ListAliasesByKeyID(ctx context.Context, keyID string, page, siz
 		return nil, err
 	}
 	form["KeyId"] = keyID
-	return c.administer(ctx, operation{action: action, form: form, repeatable: true}, nil, func(client *sdkkms.Client) error {
+	return c.administer(ctx, operation{action: action, form: form, repeatable: true, send: func(client *sdkkms.Client) error {
 		r := sdkkms.CreateListAliasesByKeyIdRequest()
 		r.FormParams = form
 		_, err := client.ListAliasesByKeyId(r)
 		return err
-	})
+	}}, nil)
 }
 
 // DescribeKey returns what the service says of a key, verbatim.
@@ -94,16 +94,19 @@ func (c *Client) DisableKey(ctx context.Context, keyID string) (json.RawMessage,
 	})
 }
 
+// sendForm makes the SDK send one request with a form.
+type sendForm func(*sdkkms.Client, map[string]string) error
+
 // onKey runs an operation that has a key for its only parameter and may be
 // repeated.
-func (c *Client) onKey(ctx context.Context, action, keyID string, check func([]byte) error, send func(*sdkkms.Client, map[string]string) error) (json.RawMessage, error) {
+func (c *Client) onKey(ctx context.Context, action, keyID string, check func([]byte) error, send sendForm) (json.RawMessage, error) {
 	if err := checkKeyID(action, keyID); err != nil {
 		return nil, err
 	}
 	form := map[string]string{"KeyId": keyID}
-	return c.administer(ctx, operation{action: action, form: form, repeatable: true}, check, func(client *sdkkms.Client) error {
+	return c.administer(ctx, operation{action: action, form: form, repeatable: true, send: func(client *sdkkms.Client) error {
 		return send(client, form)
-	})
+	}}, check)
 }
 
 func pageForm(action string, page, size int) (map[string]string, error) {

@@ -13,7 +13,8 @@ var catalogue = []apiError{
 	{http.StatusBadRequest, "MissingParameter", "A parameter is needed but not provided.", false},
 	{http.StatusBadRequest, "InvalidParameter", "The specified parameter is invalid.", false},
 	{http.StatusBadRequest, "IncompleteSignature", "The request signature does not conform to Aliyun standards.", false},
-	{http.StatusBadRequest, "IllegalTimestamp", `The input parameter "Timestamp" that is mandatory for processing this request is not supplied.`, false},
+	{http.StatusBadRequest, "IllegalTimestamp",
+		`The input parameter "Timestamp" that is mandatory for processing this request is not supplied.`, false},
 	{http.StatusBadRequest, "Rejected.LimitExceeded", "The request was rejected because a limit is exceeded.", false},
 	{http.StatusBadRequest, "Rejected.UnsupportedOperation", "Unsupported operation.", false},
 	{http.StatusBadRequest, "UnsupportedOperation", "Unsupported operation.", false},
@@ -43,7 +44,8 @@ var catalogue = []apiError{
 	{http.StatusConflict, "Rejected.Enabled", "The request was rejected because the key state is Enabled.", false},
 	{http.StatusConflict, "Rejected.PendingDeletion", "The request was rejected because the key state is PendingDeletion.", false},
 	{http.StatusConflict, "Rejected.PendingImport", "The request was rejected because the key state is PendingImport.", false},
-	{http.StatusConflict, "Rejected.StateModifiedFailed", "The request was rejected because the key state does not allow this change.", false},
+	{http.StatusConflict, "Rejected.StateModifiedFailed",
+		"The request was rejected because the key state does not allow this change.", false},
 	{http.StatusConflict, "Rejected.ResourceExist", "The resource already exists.", false},
 	{http.StatusConflict, "Rejected.ResourceInDeleteWindow", "The resource is about to be deleted.", false},
 	{http.StatusTooManyRequests, "Rejected.Throttling", "QPS Limit Exceeded", false},
@@ -64,7 +66,8 @@ var catalogue = []apiError{
 	{http.StatusNotFound, "InvalidApi.NotFound", "Specified api is not found,please check your url and method.", true},
 	{http.StatusNotFound, "InvalidProduct.NotFound", "Specified product is not found.", true},
 	{http.StatusNotFound, "InvalidProtocol.NeedSsl", "Your request is denied as lack of ssl protect.", true},
-	{http.StatusNotFound, "InvalidRegionId", "The specified region does not exist.", true}, // the Location service's (its status was not seen)
+	// The Location service's; its status was not seen.
+	{http.StatusNotFound, "InvalidRegionId", "The specified region does not exist.", true},
 
 	// What the gateway says of security tokens: codes known from other
 	// products, neither documented nor seen for KMS.

@@ -80,8 +80,9 @@ func parseFault(r io.Reader) (fault, error) {
 		return f, errors.New("tls is not \"cut\"")
 	}
 	var ends []string
+	statusAlone := f.Status != 0 && f.Raw == nil && !f.Close && f.TLS == ""
 	for name, given := range map[string]bool{
-		"close": f.Close, "tls": f.TLS != "", "raw": f.Raw != nil, "code": f.Code != "" || f.Message != "" || f.Status != 0 && f.Raw == nil && !f.Close && f.TLS == "",
+		"close": f.Close, "tls": f.TLS != "", "raw": f.Raw != nil, "code": f.Code != "" || f.Message != "" || statusAlone,
 	} {
 		if given {
 			ends = append(ends, name)

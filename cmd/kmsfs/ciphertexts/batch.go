@@ -169,7 +169,12 @@ func (b *batch) hopeless(err error) bool {
 		b.unserved++
 		return b.unserved >= encryptAtOnce || b.gate.Stats().Breaker != gate.BreakerClosed
 	}
-	return errors.Is(err, kms.ErrAuthentication) || errors.Is(err, kms.ErrConfiguration) || errors.Is(err, kms.ErrDenied) || errors.Is(err, kms.ErrKeyState)
+	for _, ofAll := range []error{kms.ErrAuthentication, kms.ErrConfiguration, kms.ErrDenied, kms.ErrKeyState} {
+		if errors.Is(err, ofAll) {
+			return true
+		}
+	}
+	return false
 }
 
 // erase removes the line that says how far the run is.

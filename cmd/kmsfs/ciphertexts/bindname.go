@@ -30,7 +30,8 @@ func contextFor(s *options.Settings, root, file string) (kms.EncryptionContext, 
 	}
 	rel, err := filepath.Rel(dir, path)
 	if err != nil || !filepath.IsLocal(rel) {
-		return nil, ui.Usagef("bind name: %s is not below %s", ui.Quote(file), ui.Quote(root)).Hint("--source is the directory that will be mounted")
+		return nil, ui.Usagef("bind name: %s is not below %s", ui.Quote(file), ui.Quote(root)).
+			Hint("--source is the directory that will be mounted")
 	}
 	ec, err := s.Context.Bind(strings.TrimSuffix(rel, source.Suffix))
 	if err != nil {

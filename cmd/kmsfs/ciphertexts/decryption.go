@@ -55,7 +55,8 @@ func (d *Decryption) Run(ctx context.Context, file string) error {
 		if file != "-" && !strings.HasSuffix(file, source.Suffix) {
 			return f.Hint("is %s meant?", ui.Quote(file+source.Suffix))
 		}
-		return f.Hint("the file must hold one CiphertextBlob and nothing else: aliyun kms Encrypt … | jq -rj .CiphertextBlob >%s", fileArgument(file))
+		return f.Hint("the file must hold one CiphertextBlob and nothing else: "+
+			"aliyun kms Encrypt … | jq -rj .CiphertextBlob >%s", fileArgument(file))
 	}
 	by, err := d.Connect()
 	if err != nil {

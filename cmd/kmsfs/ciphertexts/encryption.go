@@ -115,9 +115,11 @@ func (e *Encryption) check(secret []byte, longest int) error {
 	case sealed:
 		return errSealed
 	case len(secret) > longest:
-		return ui.Failf("longer than %d bytes", longest).Hint("the service encrypts no more than that in one piece; split the file, or keep only its secret part here")
+		return ui.Failf("longer than %d bytes", longest).
+			Hint("the service encrypts no more than that in one piece; split the file, or keep only its secret part here")
 	case e.Encoding != kms.Base64 && !utf8.Valid(secret):
-		return ui.Failf("not UTF-8 text").Hint("the service takes text only; encrypt with --encoding base64, and mount with the option encoding=base64")
+		return ui.Failf("not UTF-8 text").
+			Hint("the service takes text only; encrypt with --encoding base64, and mount with the option encoding=base64")
 	}
 	return nil
 }

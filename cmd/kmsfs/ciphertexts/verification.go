@@ -86,7 +86,8 @@ func (v *Verification) Run(ctx context.Context, dir string) (err error) {
 	}
 	progress("")
 	if v.exposed > 0 {
-		v.warn(fmt.Sprintf("verify %s: %d of them hold a secret that was never encrypted: it lies on the disk in the open", ui.Quote(v.dir), v.exposed))
+		v.warn(fmt.Sprintf("verify %s: %d of them hold a secret that was never encrypted: it lies on the disk in the open",
+			ui.Quote(v.dir), v.exposed))
 	}
 	for _, hint := range v.hints {
 		fmt.Fprintf(v.Err, "hint: %s\n", hint)

@@ -38,9 +38,11 @@ func (p endpoint) call(mnt string, r Request) (Response, error) {
 	conn, err := p.dial()
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return Response{}, fail(errors.New("the process that served it has died")).Hint("kmsfs umount %s, then mount it again", ui.Quote(mnt))
+		return Response{}, fail(errors.New("the process that served it has died")).
+			Hint("kmsfs umount %s, then mount it again", ui.Quote(mnt))
 	case errors.Is(err, os.ErrNotExist):
-		return Response{}, fail(errors.New("it has no control socket here")).Hint("its log says why; a process that has ended has none either, and so has a mount from another container")
+		return Response{}, fail(errors.New("it has no control socket here")).
+			Hint("its log says why; a process that has ended has none either, and so has a mount from another container")
 	case errors.Is(err, os.ErrPermission):
 		return Response{}, fail(syscall.EACCES).Hint("run as root or as the user who mounted it")
 	case err != nil:

@@ -89,7 +89,8 @@ func (s *Status) Print(w io.Writer, now time.Time) error {
 	c, k := s.Cache, s.KMS
 	line("mount", "%s on %s, open=%s", s.Source, s.Mountpoint, s.Open)
 	line("process", "%d, version %s, up %v", s.PID, s.Version, span(s.UptimeSeconds))
-	line("cache", "%d files, %s of %s, ttl %v, stale %v", c.Entries, bytesOf(c.Bytes), bytesOf(c.MaxBytes), span(s.TTLSeconds), span(s.StaleSeconds))
+	line("cache", "%d files, %s of %s, ttl %v, stale %v",
+		c.Entries, bytesOf(c.Bytes), bytesOf(c.MaxBytes), span(s.TTLSeconds), span(s.StaleSeconds))
 	line("reads", "%d hits, %d misses, %d served stale", c.Hits, c.Misses, c.StaleServed)
 	line("loads", "%d, %d ahead of expiry, %d failed, %d refused", c.Loads, c.Refreshes, c.LoadErrors, s.Refusals)
 	line("KMS calls", "%d, %d repeated, %d throttled, %d unanswered", k.Calls, k.Retries, k.Throttled, k.Unanswered)
@@ -99,7 +100,8 @@ func (s *Status) Print(w io.Writer, now time.Time) error {
 	}
 	line("breaker", "%s, opened %d times", breaker, k.BreakerOpened)
 	for _, e := range s.Errors {
-		line("last "+strings.ReplaceAll(ui.OneLine(e.Class), "_", " "), "%v ago, %d in all: %s: %s", span(now.Sub(e.Last).Seconds()), e.Count, e.Path, e.Text)
+		class := strings.ReplaceAll(ui.OneLine(e.Class), "_", " ")
+		line("last "+class, "%v ago, %d in all: %s: %s", span(now.Sub(e.Last).Seconds()), e.Count, e.Path, e.Text)
 		if e.Hint != "" {
 			line("hint", "%s", e.Hint)
 		}

@@ -103,7 +103,8 @@ func private(dir *os.File, owner int) error {
 		return err
 	}
 	if int(st.Uid) != owner || st.Mode&0o077 != 0 {
-		return fmt.Errorf("%s has owner %d and mode %04o; it must be owned by %d with mode 0700", ui.Quote(dir.Name()), st.Uid, st.Mode&0o7777, owner)
+		return fmt.Errorf("%s has owner %d and mode %04o; it must be owned by %d with mode 0700",
+			ui.Quote(dir.Name()), st.Uid, st.Mode&0o7777, owner)
 	}
 	return nil
 }

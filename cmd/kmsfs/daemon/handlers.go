@@ -87,9 +87,11 @@ func (h *handlers) status() *control.Status {
 	s := &control.Status{
 		Mountpoint: ui.ASCIIName(h.Point), Source: ui.ASCIIName(h.Source), PID: os.Getpid(), Version: h.Version,
 		Started: h.started.UTC(), UptimeSeconds: seconds(time.Since(h.started)),
-		Open: h.Mode(), TTLSeconds: seconds(h.TTL), RefreshSeconds: seconds(h.Refresh), StaleSeconds: seconds(h.Stale), TimeoutSeconds: seconds(h.Timeout),
+		Open: h.Mode(), TTLSeconds: seconds(h.TTL), RefreshSeconds: seconds(h.Refresh), StaleSeconds: seconds(h.Stale),
+		TimeoutSeconds: seconds(h.Timeout),
 		Cache: control.CacheStatus{
-			Entries: c.Entries, Stale: c.Stale, StaleServed: c.StaleServed, Refreshes: c.Refreshes, Loading: c.Loading, Bytes: c.Bytes, MaxBytes: c.Max,
+			Entries: c.Entries, Stale: c.Stale, StaleServed: c.StaleServed, Refreshes: c.Refreshes, Loading: c.Loading,
+			Bytes: c.Bytes, MaxBytes: c.Max,
 			Hits: c.Hits, Misses: c.Misses, Loads: c.Loads, LoadErrors: c.LoadErrors, Remembered: c.Remembered,
 			Evicted: c.Evictions, Expired: c.Expired, Purged: c.Purged, Wiped: c.Wiped,
 		},
@@ -101,7 +103,9 @@ func (h *handlers) status() *control.Status {
 		Errors: []control.ErrorStatus{}, Warnings: append([]string{}, h.warnings.inForce()...),
 	}
 	for _, f := range failures {
-		s.Errors = append(s.Errors, control.ErrorStatus{Class: f.Class, Count: f.Count, Last: f.At.UTC(), Path: f.Path, RequestID: f.RequestID, Text: f.Text, Hint: f.Hint})
+		s.Errors = append(s.Errors, control.ErrorStatus{
+			Class: f.Class, Count: f.Count, Last: f.At.UTC(), Path: f.Path, RequestID: f.RequestID, Text: f.Text, Hint: f.Hint,
+		})
 		if f.Class == kms.ClassName(kms.ErrDenied) || f.Class == kms.ClassName(kms.ErrKeyState) {
 			s.Refusals += f.Count
 		}

@@ -42,8 +42,9 @@ type daemon struct {
 	gate       atomic.Pointer[gate.Gate]
 	plaintexts *cache.Cache
 	files      *fs.FS
-	ended      <-chan struct{} // nobody has it mounted any more
-	undo       []func()        // done by close, the last first
+	closer     *supervise.Closer // nil while somebody else would start a successor
+	ended      <-chan struct{}   // nobody has it mounted any more
+	undo       []func()          // done by close, the last first
 }
 
 // Serve mounts and answers until the filesystem is unmounted or a signal
@@ -75,6 +76,9 @@ func Serve(ctx context.Context, c Config, ready *supervise.Readiness, in supervi
 	}
 	if d.ended, err = d.files.Mount(); err != nil {
 		return &MountError{err}
+	}
+	if in.Alone() {
+		d.startCloser()
 	}
 	if ctx.Err() != nil {
 		return errors.Join(ui.Failf("mount: ended by a signal before it was ready"), d.end())
@@ -178,7 +182,7 @@ func (d *daemon) run(ctx context.Context, stop context.CancelFunc, hup <-chan os
 	handOver := func(to *supervise.Program) {
 		defer to.Close()
 		d.log.Info("handing over", "mountpoint", d.Point, "pid", os.Getpid())
-		d.log.Error("serving on: " + supervise.Reexec(to, d.files, d.quiescence(), d.Directory, d.in).Error())
+		d.log.Error("serving on: " + supervise.Reexec(to, handed{d.files, d.closer}, d.quiescence(), d.Directory, d.in).Error())
 	}
 	orphaned := d.in.Orphaned()
 	var alone <-chan time.Time
@@ -186,6 +190,7 @@ func (d *daemon) run(ctx context.Context, stop context.CancelFunc, hup <-chan os
 		select {
 		case <-d.ended:
 			d.log.Info("unmounted", "mountpoint", d.Point)
+			d.closer.Stop()
 			return nil
 		case <-hup:
 			if ui.IsTerminal(d.Stderr) { // the terminal has gone
@@ -202,11 +207,13 @@ func (d *daemon) run(ctx context.Context, stop context.CancelFunc, hup <-chan os
 		case successor := <-asked.successions:
 			d.log.Info("ended; its successor answers", "mountpoint", d.Point)
 			quiet := d.files.Quiesce(successionPatience)
+			d.closer.Stop() // the successor answers
 			d.leave()
 			supervise.ReportStopped(successor, !quiet)
 			return nil
 		case <-orphaned:
 			orphaned = nil
+			d.startCloser()
 			if d.in.Service {
 				alone = time.After(supervise.OrphanPatience)
 				d.log.Info("its holder has ended; serving on until the next one takes over", "mountpoint", d.Point, "for", supervise.OrphanPatience)
@@ -216,8 +223,7 @@ func (d *daemon) run(ctx context.Context, stop context.CancelFunc, hup <-chan os
 		case <-alone:
 			d.log.Error("the mount ends: nobody has taken over", "mountpoint", d.Point)
 			d.files.Dismiss()
-			d.files.Quiesce(d.quiescence())
-			d.leave()
+			d.quiesceAndLeave()
 			return nil
 		case <-ctx.Done():
 		}
@@ -226,8 +232,7 @@ func (d *daemon) run(ctx context.Context, stop context.CancelFunc, hup <-chan os
 	if d.in.Service {
 		d.log.Info("ended by a signal", "mountpoint", d.Point)
 		d.files.Dismiss()
-		d.files.Quiesce(d.quiescence()) // exit waits for what is being notified, too
-		d.leave()
+		d.quiesceAndLeave()
 		return nil
 	}
 	stop() // a second signal ends the process at once
@@ -261,6 +266,22 @@ func (d *daemon) rehearse(ready *supervise.Readiness) error {
 // which the kernel is told nothing. It answers meanwhile.
 const successionPatience = time.Second
 
+// startCloser starts who ends the connection if this process cannot: nobody would
+// start a successor.
+func (d *daemon) startCloser() {
+	d.closer = supervise.NewCloser(d.files.Lifeline(), d.Point, d.warnings.warn)
+	d.closer.Start()
+}
+
+// quiesceAndLeave is leave before this process ends, which waits for what is being
+// notified, too.
+func (d *daemon) quiesceAndLeave() {
+	if d.files.Quiesce(d.quiescence()) {
+		defer d.closer.Stop()
+	}
+	d.leave()
+}
+
 // leave ends the serving and leaves what is under way as it is: it would be
 // answered with an error, and a successor begins it anew.
 func (d *daemon) leave() {
@@ -269,11 +290,32 @@ func (d *daemon) leave() {
 	}
 }
 
+// handed is the filesystem when it is handed over: the successor has a closer of
+// its own.
+type handed struct {
+	*fs.FS
+	closer *supervise.Closer
+}
+
+// Stop implements supervise.Session.
+func (h handed) Stop(patience time.Duration) bool {
+	h.closer.Stop()
+	return h.FS.Stop(patience)
+}
+
+// Restart implements supervise.Session.
+func (h handed) Restart() {
+	h.closer.Start()
+	h.FS.Restart()
+}
+
 // end unmounts after a signal. Files that are still open do not keep the
 // process: with it ends the connection, and their readers get an error.
 func (d *daemon) end() error {
 	d.files.Dismiss() // who waits for a plaintext gets an error now, so that nothing else has to wait for that
-	d.files.Quiesce(d.quiescence())
+	if d.files.Quiesce(d.quiescence()) {
+		defer d.closer.Stop()
+	}
 	err := d.files.Unmount(false)
 	if errors.Is(err, errors.ErrUnsupported) {
 		d.log.Warn("ended; who mounted it must unmount it", "mountpoint", d.Point)
@@ -312,7 +354,8 @@ func rememberFor(err error) time.Duration {
 // either.
 func troubleOf(err error) cache.Trouble {
 	switch {
-	case errors.Is(err, kms.ErrTransient), errors.Is(err, kms.ErrAuthentication), errors.Is(err, kms.ErrConfiguration), errors.Is(err, cache.ErrLate):
+	case errors.Is(err, cache.ErrLate),
+		errors.Is(err, kms.ErrTransient), errors.Is(err, kms.ErrAuthentication), errors.Is(err, kms.ErrConfiguration):
 		return cache.Unavailable
 	case errors.Is(err, kms.ErrDenied), errors.Is(err, kms.ErrKeyState), errors.Is(err, kms.ErrBadCiphertext):
 		return cache.Refused

@@ -41,7 +41,8 @@ func Client(s *options.Settings, getenv func(string) string, log *slog.Logger) (
 		AllowEmulator: s.AllowEmulator, Credentials: source, Log: log, Repeat: func(ctx context.Context) error { return repeat(ctx, s) },
 	})
 	if errors.Is(err, aliyun.ErrBadRegion) && region == "" {
-		return nil, ui.Failf("choose endpoint: no region").Hint("set ALIBABA_CLOUD_REGION_ID, for example to cn-hangzhou, or give --region or --endpoint")
+		return nil, ui.Failf("choose endpoint: no region").
+			Hint("set ALIBABA_CLOUD_REGION_ID, for example to cn-hangzhou, or give --region or --endpoint")
 	}
 	return c, err
 }

@@ -31,43 +31,65 @@ type Row struct {
 
 // Table has the options in the order in which they are listed.
 var Table = []Row{
-	{"region", "REGION", "", "region of the keys (else ALIBABA_CLOUD_REGION_ID)", true, text(func(s *Settings) *string { return &s.Region })},
-	{"endpoint", "HOST[:PORT]", "", "address of the service, if not the region's public one", true, text(func(s *Settings) *string { return &s.Endpoint })},
+	{"region", "REGION", "", "region of the keys (else ALIBABA_CLOUD_REGION_ID)", true,
+		text(func(s *Settings) *string { return &s.Region })},
+	{"endpoint", "HOST[:PORT]", "", "address of the service, if not the region's public one", true,
+		text(func(s *Settings) *string { return &s.Endpoint })},
 	{"ca_file", "PEM", "", "trust only the certificates in this file", true, text(func(s *Settings) *string { return &s.CAFile })},
 	{"vpc", "", "", "use the region's VPC endpoint", true, boolean(func(s *Settings) *bool { return &s.VPC })},
-	{"allow_emulator", "", "", "accept the certificate of the KMS emulator", false, boolean(func(s *Settings) *bool { return &s.AllowEmulator })},
+	{"allow_emulator", "", "", "accept the certificate of the KMS emulator", false,
+		boolean(func(s *Settings) *bool { return &s.AllowEmulator })},
 	{"profile", "NAME", "", "profile of the credentials file", true, text(func(s *Settings) *string { return &s.Profile })},
-	{"credentials_file", "FILE", "", "absolute path of a config.json or an ini file with credentials", true, text(func(s *Settings) *string { return &s.Credentials.File })},
+	{"credentials_file", "FILE", "", "absolute path of a config.json or an ini file with credentials", true,
+		text(func(s *Settings) *string { return &s.Credentials.File })},
 	{"ram_role", "NAME", "", "use the RAM role of this ECS instance", true, text(func(s *Settings) *string { return &s.RAMRole })},
-	{"credential_process", "allow|refuse", "refuse", "whether a profile may run a command for credentials", true, choice("allow", "refuse", func(s *Settings) *bool { return &s.AllowProcess })},
+	{"credential_process", "allow|refuse", "refuse", "whether a profile may run a command for credentials", true,
+		choice("allow", "refuse", func(s *Settings) *bool { return &s.AllowProcess })},
 	{"keys", "KEY[;KEY]", "", "serve only what these keys encrypted: ids, ARNs or aliases", false, keyList},
 	{"encryption_context", "NAME=VALUE[;…]", "", "encryption context of all files", true, encryptionContext},
-	{"bind", "name|nothing", "nothing", "add each file's name to its encryption context", true, choice("name", "nothing", func(s *Settings) *bool { return &s.BindNames })},
-	{"encoding", "raw|base64|auto", "raw", "what is encrypted: the secret as it is, base64 of it, or base64 where that is a PEM's", true, encoding},
+	{"bind", "name|nothing", "nothing", "add each file's name to its encryption context", true,
+		choice("name", "nothing", func(s *Settings) *bool { return &s.BindNames })},
+	{"encoding", "raw|base64|auto", "raw", "what is encrypted: the secret as it is, base64 of it, or base64 where that is a PEM's", true,
+		encoding},
 	{"qps", "N", "50", "calls per second to the service, at most", false, perSecond},
-	{"timeout", "DURATION", "10s", "how long an open may take", true, duration(time.Second, 5*time.Minute, func(s *Settings) *time.Duration { return &s.Timeout })},
-	{"ttl", "DURATION", "60s", "how long a plaintext is kept after it was asked for", false, duration(time.Second, 24*time.Hour, func(s *Settings) *time.Duration { return &s.TTL })},
-	{"refresh", "DURATION", "15s", "decrypt files in use anew so long before their ttl ends; 0: never", false, duration(0, 24*time.Hour, func(s *Settings) *time.Duration { return &s.Refresh })},
-	{"stale", "DURATION", "0s", "how long past its ttl a plaintext may serve while KMS gives no answer", false, duration(0, 24*time.Hour, func(s *Settings) *time.Duration { return &s.Stale })},
-	{"cache_size", "SIZE", "64MiB", "how much plaintext is kept", false, size(64<<10, 16<<30, func(s *Settings) *int64 { return &s.CacheSize })},
-	{"require_mlock", "", "", "refuse to start when memory cannot be locked", false, boolean(func(s *Settings) *bool { return &s.RequireMlock })},
+	{"timeout", "DURATION", "10s", "how long an open may take", true,
+		duration(time.Second, 5*time.Minute, func(s *Settings) *time.Duration { return &s.Timeout })},
+	{"ttl", "DURATION", "60s", "how long a plaintext is kept after it was asked for", false,
+		duration(time.Second, 24*time.Hour, func(s *Settings) *time.Duration { return &s.TTL })},
+	{"refresh", "DURATION", "15s", "decrypt files in use anew so long before their ttl ends; 0: never", false,
+		duration(0, 24*time.Hour, func(s *Settings) *time.Duration { return &s.Refresh })},
+	{"stale", "DURATION", "0s", "how long past its ttl a plaintext may serve while KMS gives no answer", false,
+		duration(0, 24*time.Hour, func(s *Settings) *time.Duration { return &s.Stale })},
+	{"cache_size", "SIZE", "64MiB", "how much plaintext is kept", false,
+		size(64<<10, 16<<30, func(s *Settings) *int64 { return &s.CacheSize })},
+	{"require_mlock", "", "", "refuse to start when memory cannot be locked", false,
+		boolean(func(s *Settings) *bool { return &s.RequireMlock })},
 	{"file_mode", "MODE", "0400", "permissions of files", false, mode(func(s *Settings) *uint32 { return &s.FileMode })},
 	{"dir_mode", "MODE", "0500", "permissions of directories", false, mode(func(s *Settings) *uint32 { return &s.DirMode })},
-	{"uid", "USER", strconv.Itoa(os.Geteuid()), "owner of everything, by name or number", false, owner("user", userNumber, func(s *Settings) *uint32 { return &s.UID })},
-	{"gid", "GROUP", strconv.Itoa(os.Getegid()), "group of everything, by name or number", false, owner("group", groupNumber, func(s *Settings) *uint32 { return &s.GID })},
-	{"allow_other", "", "", "let other users in, as far as the permissions do", false, boolean(func(s *Settings) *bool { return &s.AllowOther })},
-	{"shared", "", "", "share the mount with later mount namespaces (else it is private)", false, boolean(func(s *Settings) *bool { return &s.Shared })},
+	{"uid", "USER", strconv.Itoa(os.Geteuid()), "owner of everything, by name or number", false,
+		owner("user", userNumber, func(s *Settings) *uint32 { return &s.UID })},
+	{"gid", "GROUP", strconv.Itoa(os.Getegid()), "group of everything, by name or number", false,
+		owner("group", groupNumber, func(s *Settings) *uint32 { return &s.GID })},
+	{"allow_other", "", "", "let other users in, as far as the permissions do", false,
+		boolean(func(s *Settings) *bool { return &s.AllowOther })},
+	{"shared", "", "", "share the mount with later mount namespaces (else it is private)", false,
+		boolean(func(s *Settings) *bool { return &s.Shared })},
 	{"nonempty", "", "", "mount over a directory that is not empty", false, boolean(func(s *Settings) *bool { return &s.Nonempty })},
-	{"plain", "show|hide", "hide", "files without the suffix .cipher", false, choice("show", "hide", func(s *Settings) *bool { return &s.Plain })},
-	{"open", "checked|fast", "checked", "checked: every open is checked and logged; fast: the kernel caches", false, choice("fast", "checked", func(s *Settings) *bool { return &s.Fast })},
-	{"log_file", "FILE", "", "append the log to a file (else stderr in the foreground, syslog in the background)", false, text(func(s *Settings) *string { return &s.LogFile })},
+	{"plain", "show|hide", "hide", "files without the suffix .cipher", false,
+		choice("show", "hide", func(s *Settings) *bool { return &s.Plain })},
+	{"open", "checked|fast", "checked", "checked: every open is checked and logged; fast: the kernel caches", false,
+		choice("fast", "checked", func(s *Settings) *bool { return &s.Fast })},
+	{"log_file", "FILE", "", "append the log to a file (else stderr in the foreground, syslog in the background)", false,
+		text(func(s *Settings) *string { return &s.LogFile })},
 }
 
 // standard options of mount(8) and libfuse that say what kmsfs does anyway, or
 // nothing to it. The opposite of what it insists on (rw, suid, dev, exec) is
 // accepted because "defaults" expands to it, and overridden.
-var standard = []string{"ro", "rw", "nosuid", "suid", "nodev", "dev", "noexec", "exec", "noatime", "relatime", "nodiratime",
-	"default_permissions", "defaults", "auto", "noauto", "_netdev", "nofail", "user", "nouser", "users", "owner", "group", "async", "private"}
+var standard = []string{
+	"ro", "rw", "nosuid", "suid", "nodev", "dev", "noexec", "exec", "noatime", "relatime", "nodiratime", "async", "private",
+	"default_permissions", "defaults", "auto", "noauto", "_netdev", "nofail", "user", "nouser", "users", "owner", "group",
+}
 
 // Defaults returns settings as if no option had been given.
 func Defaults() (*Settings, error) {
@@ -149,7 +171,8 @@ func (s *Settings) AddFlags(flags *pflag.FlagSet, mount bool, more ...string) {
 		}
 	}
 	if !mount {
-		flags.BoolVarP(&s.Verbose, "verbose", "v", false, "warn of an unusual endpoint, ca_file or proxy, and of a credentials file that others can read")
+		flags.BoolVarP(&s.Verbose, "verbose", "v", false,
+			"warn of an unusual endpoint, ca_file or proxy, and of a credentials file that others can read")
 	}
 }
 

@@ -24,6 +24,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -82,10 +83,11 @@ type server struct {
 	process
 	program *Program
 	pid     int
-	late    <-chan time.Time // when it should have answered
-	ready   chan bool        // true when it answers, false when it ended before
-	answers bool             // or has done so
-	overdue bool             // killed because it did not
+	line    atomic.Pointer[session.Lifeline] // nil: not known yet
+	late    <-chan time.Time                 // when it should have answered
+	ready   chan bool                        // true when it answers, false when it ended before
+	answers bool                             // or has done so
+	overdue bool                             // killed because it did not
 	exited  chan error
 	stderr  bytes.Buffer
 }
@@ -156,6 +158,7 @@ func (h *holder) begin(device *os.File, signals <-chan os.Signal) (*server, erro
 	}
 	if err == nil {
 		h.line, err = takeLifeline(take)
+		first.line.Store(h.line)
 	}
 	return first, err
 }

@@ -24,7 +24,7 @@ type fakeProcess struct {
 
 func (p *fakeProcess) Signal(s os.Signal) error { p.signals = append(p.signals, s); return nil }
 func (p *fakeProcess) Wait() error              { return <-p.end }
-func (p *fakeProcess) FirstThreadEnded() bool   { return p.headless() }
+func (p *fakeProcess) Stranded() bool           { return p.headless() }
 
 var errKilled = errors.New("signal: killed")
 
@@ -204,7 +204,10 @@ func TestReap(t *testing.T) {
 			t.Error(err)
 		}
 		begun := time.Now()
-		briefly := &fakeProcess{end: make(chan error, 1), headless: func() bool { return time.Since(begun) == time.Second }}
+		briefly := &fakeProcess{end: make(chan error, 1), headless: func() bool {
+			since := time.Since(begun) - time.Second
+			return since >= 0 && since < 3*lastLook
+		}}
 		time.AfterFunc(time.Hour, func() { briefly.end <- nil })
 		if err := (&server{process: briefly}).reap(); err != nil || time.Since(begun) != time.Hour || len(briefly.signals) > 0 {
 			t.Errorf("%v after %v, %v", err, time.Since(begun), briefly.signals)

@@ -42,6 +42,10 @@ type Inheritance struct {
 	Service    bool // of systemd, whose next holder takes over from this server
 }
 
+// Alone tells that nobody has ever stood by to start a successor if this process
+// is killed.
+func (in Inheritance) Alone() bool { return in.holder == nil }
+
 // names of the descriptors, besides those of the lifeline.
 const (
 	holderName = "holder"

@@ -137,12 +137,21 @@ func (h *holder) run(program *Program, l legacy) (*server, error) {
 		return nil, ui.Failf("start the server: %w", err)
 	}
 	s.pid = cmd.Process.Pid
+	s.line.Store(h.line)
 	ready := s.ready
+	heard := make(chan struct{})
 	go func() {
 		n, _ := read.Read(make([]byte, 1))
 		read.Close()
 		ready <- n == 1
-		s.exited <- s.reap()
+		close(heard)
+	}()
+	go func() {
+		err := s.reap()
+		if err != errUnending { // which keeps its end of the pipe
+			<-heard
+		}
+		s.exited <- err
 	}()
 	return s, nil
 }

@@ -110,7 +110,8 @@ func ComplainOnce(w io.Writer, err error, given map[string]bool) {
 	}
 }
 
-const giveCredentials = "set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET in the environment, or configure a profile with aliyun configure; on an ECS instance with a role, unset ALIBABA_CLOUD_ECS_METADATA_DISABLED"
+const giveCredentials = "set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET in the environment, " +
+	"or configure a profile with aliyun configure; on an ECS instance with a role, unset ALIBABA_CLOUD_ECS_METADATA_DISABLED"
 
 // hints are what to do about an error that does not bring a hint itself, the
 // first one that fits.
@@ -125,8 +126,10 @@ var hints = []struct {
 	{credentials.ErrBadSource, "choose one of profile or credentials_file, and ram_role; a path must be absolute"},
 	{credentials.ErrUnsafeFile, "the file and its directories must belong to root or to you, and nobody else may write to them: chmod 600"},
 	{credentials.ErrProcessRefused, "if that command is to run, with the rights of kmsfs: credential_process=allow"},
-	{credentials.ErrUnsupportedMode, "modes that work: AK, StsToken, RamRoleArn, ChainableRamRoleArn, EcsRamRole, OIDC, CredentialsURI, CloudSSO, OAuth, External"},
-	{scrub.ErrTestOnlyCA, "this is the certificate of the KMS emulator; if that is what you want, mount with -o allow_emulator, or set KMSFS_ALLOW_EMULATOR=1 for the other commands"},
+	{credentials.ErrUnsupportedMode, "modes that work: AK, StsToken, RamRoleArn, ChainableRamRoleArn, EcsRamRole, OIDC, " +
+		"CredentialsURI, CloudSSO, OAuth, External"},
+	{scrub.ErrTestOnlyCA, "this is the certificate of the KMS emulator; if that is what you want, " +
+		"mount with -o allow_emulator, or set KMSFS_ALLOW_EMULATOR=1 for the other commands"},
 	{aliyun.ErrUnsafeEnvironment, "unset the variable: it would print secrets"},
 	{aliyun.ErrBadRegion, "a region looks like cn-hangzhou; set ALIBABA_CLOUD_REGION_ID or give --region"},
 	{aliyun.ErrBadEndpoint, "an endpoint looks like kms.cn-hangzhou.aliyuncs.com or 127.0.0.1:8443"},

@@ -24,13 +24,15 @@ var forms = []struct {
 	{regexp.MustCompile(`^age-encryption\.org/|^-----begin age `), "an age file, which this version does not read", false},
 	{regexp.MustCompile(`(?m)^age-secret-key-1`), "a private key of age, which is no ciphertext: an open key lies on the disk", true},
 	{regexp.MustCompile(`^-----begin pgp private key`), "a private key of PGP, which KMS has not encrypted", false},
-	{regexp.MustCompile(`(?s)^putty-user-key-file-.*\nencryption: none`), "a private key of PuTTY that was never encrypted: an open key lies on the disk", true},
+	{regexp.MustCompile(`(?s)^putty-user-key-file-.*\nencryption: none`),
+		"a private key of PuTTY that was never encrypted: an open key lies on the disk", true},
 	{regexp.MustCompile(`^putty-user-key-file-`), "a private key of PuTTY under a passphrase; KMS has not encrypted it", false},
 	{regexp.MustCompile(`^-----begin pgp `), "a PGP message, which is not for KMS", false},
 	{regexp.MustCompile(`^version https://git-lfs`), "a pointer of git-lfs, in place of the file: git lfs pull", false},
 	{regexp.MustCompile(`^\$ansible_vault`), "a file of ansible-vault, which is not for KMS", false},
 	{regexp.MustCompile(`(?s)^\{.*"sops"\s*:`), "a file of SOPS, which is not for KMS Decrypt", false},
-	{regexp.MustCompile(`(?s)^\{.*"plaintext"\s*:`), "a JSON answer with the plaintext in it: a secret lies on the disk in the open; of GenerateDataKey's answer " + kept, true},
+	{regexp.MustCompile(`(?s)^\{.*"plaintext"\s*:`),
+		"a JSON answer with the plaintext in it: a secret lies on the disk in the open; of GenerateDataKey's answer " + kept, true},
 	{regexp.MustCompile(`(?s)^\{.*"ciphertextblob"\s*:`), "a whole JSON answer of the aliyun command or an SDK; " + kept, false},
 	{regexp.MustCompile(`(?s)^\{.*"(code|errorcode)"\s*:`), "a JSON answer that says why a call failed", false},
 	{regexp.MustCompile(`^[{[]`), "JSON, without a CiphertextBlob", false},
@@ -39,11 +41,15 @@ var forms = []struct {
 	{regexp.MustCompile(`^<<<<<<< `), "a conflict that git has left in the file", false},
 	{regexp.MustCompile(`^<nil>$`), "a word in place of a CiphertextBlob, as programs print what is not there", false},
 	{regexp.MustCompile(`(?s)^<`), "XML or HTML", false},
-	{regexp.MustCompile(`(?s)^"?(error|errorcode|sdk\.|usage)\b.*(errorcode|sdk\.|requestid|aliyun)`), "an error message of the aliyun command, in place of its answer", false},
-	{regexp.MustCompile(`^error: |^(-?[a-z]*sh|jq|curl|aliyun|python3?): |traceback \(most recent`), "an error message of a command, in place of its output", false},
-	{regexp.MustCompile(`^["']?ciphertextblob["']?\s*[:=]`), "a line that names its CiphertextBlob, as YAML does; keep only the value", false},
+	{regexp.MustCompile(`(?s)^"?(error|errorcode|sdk\.|usage)\b.*(errorcode|sdk\.|requestid|aliyun)`),
+		"an error message of the aliyun command, in place of its answer", false},
+	{regexp.MustCompile(`^error: |^(-?[a-z]*sh|jq|curl|aliyun|python3?): |traceback \(most recent`),
+		"an error message of a command, in place of its output", false},
+	{regexp.MustCompile(`^["']?ciphertextblob["']?\s*[:=]`),
+		"a line that names its CiphertextBlob, as YAML does; keep only the value", false},
 	{regexp.MustCompile(`(?s)^[-+| ]*ciphertextblob\b`), "a table of the aliyun command (--output); " + kept, false},
-	{regexp.MustCompile(`^(null|none|undefined|true|false)$`), "a word in place of a CiphertextBlob, as jq prints what is not there", false},
+	{regexp.MustCompile(`^(null|none|undefined|true|false)$`),
+		"a word in place of a CiphertextBlob, as jq prints what is not there", false},
 	{regexp.MustCompile(`(?s)ciphertextblob`), "a text around a CiphertextBlob; " + kept, false},
 	{regexp.MustCompile(`^cipher-`), "a configuration of Nacos under its name; keep only the CiphertextBlob", false},
 }
@@ -182,7 +188,11 @@ func plainPEM(text []byte) *kms.NotCiphertext {
 	open, locked := privateKeys(text)
 	switch {
 	case open:
-		return &kms.NotCiphertext{Reason: "a private key that was never encrypted: an open key lies on the disk; encrypt it with kmsfs encrypt, remove this file, and consider the key known", Exposed: true}
+		return &kms.NotCiphertext{
+			Reason: "a private key that was never encrypted: an open key lies on the disk; " +
+				"encrypt it with kmsfs encrypt, remove this file, and consider the key known",
+			Exposed: true,
+		}
 	case locked:
 		return &kms.NotCiphertext{Reason: "a private key under a passphrase; KMS has not encrypted it"}
 	case bytes.HasPrefix(text, []byte("-----BEGIN AGE")), bytes.HasPrefix(text, []byte("-----BEGIN PGP")):
@@ -203,10 +213,10 @@ func privateKeys(text []byte) (open, locked bool) {
 		rest := text[m[0]:]
 		block, _ := pem.Decode(rest)
 		switch {
-		case bytes.HasPrefix(rest, []byte("-----BEGIN ENCRYPTED")), block != nil && strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED"):
+		case bytes.HasPrefix(rest, []byte("-----BEGIN ENCRYPTED")):
 			locked = true
-		case block != nil && bytes.HasPrefix(block.Bytes, opensshMagic) && !bytes.HasPrefix(block.Bytes[len(opensshMagic):], []byte("\x00\x00\x00\x04none")):
-			locked = true // its cipher has a name
+		case block != nil && (strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED") || opensshCipher(block.Bytes)):
+			locked = true
 		default:
 			open = true
 		}
@@ -215,6 +225,13 @@ func privateKeys(text []byte) (open, locked bool) {
 		}
 	}
 	return open, locked
+}
+
+// opensshCipher says that the bytes are a key of OpenSSH under a cipher that has a
+// name.
+func opensshCipher(der []byte) bool {
+	rest, openssh := bytes.CutPrefix(der, opensshMagic)
+	return openssh && !bytes.HasPrefix(rest, []byte("\x00\x00\x00\x04none"))
 }
 
 var (
@@ -293,7 +310,9 @@ func severalLines(text []byte) *kms.NotCiphertext {
 	case blobs > 1:
 		return &kms.NotCiphertext{Reason: fmt.Sprintf("%d blobs, one in a line; a file holds one", blobs)}
 	case beginsBlob(lines[0]) && base64s == n && (n == 3 || n == 4):
-		return &kms.NotCiphertext{Reason: fmt.Sprintf("an envelope of %d lines, as the vendor's samples write it, which this version does not read", n)}
+		return &kms.NotCiphertext{
+			Reason: fmt.Sprintf("an envelope of %d lines, as the vendor's samples write it, which this version does not read", n),
+		}
 	case blobs == 1 && blanks && base64s == len(lines):
 		return &kms.NotCiphertext{Reason: "wrapped base64 with blanks at the ends of its lines"}
 	case blobs == 1:

@@ -55,7 +55,8 @@ func Echo(status int, code string) http.HandlerFunc {
 		r.ParseForm()
 		Answering(status, JSON(map[string]any{
 			"Code": code, "RequestId": RequestID, "HostId": "https://canaryhost/",
-			"Message":            "Specified signature is not matched with our calculation. server string to sign is:POST&%2F&" + r.Form.Encode() + Plaintext,
+			"Message": "Specified signature is not matched with our calculation. server string to sign is:POST&%2F&" +
+				r.Form.Encode() + Plaintext,
 			"Recommend":          "https://api.aliyun.com/troubleshoot?" + r.Form.Encode(),
 			"AccessDeniedDetail": map[string]any{"AuthAction": "canary" + r.Form.Encode()},
 		}))(w, r)

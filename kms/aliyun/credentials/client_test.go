@@ -215,7 +215,8 @@ func TestInstanceRegion(t *testing.T) {
 		}
 		m.KMS(w, r)
 	})
-	c, err := aliyun.New(aliyun.Config{Credentials: instanceSource(t), Timeout: 30 * time.Second})
+	lent := instanceSource(t)
+	c, err := aliyun.New(aliyun.Config{Credentials: lent, Timeout: 30 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -230,7 +231,7 @@ func TestInstanceRegion(t *testing.T) {
 		t.Errorf("no region: %v, hint %q", err, e.Hint)
 	}
 	i.SetRegion("cn-test")
-	time.Sleep(credentials.FailurePause)
+	lent.PassPause()
 	var wg sync.WaitGroup
 	for range 50 {
 		wg.Go(func() {

@@ -7,4 +7,10 @@ var (
 	ErrDry   = errDry
 )
 
-const FailurePause = failurePause
+// PassPause is a failurePause that has passed: who failed is asked again.
+func (s *Source) PassPause() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.notYet = s.notYet.Add(-failurePause)
+	s.where.ended = s.where.ended.Add(-failurePause)
+}

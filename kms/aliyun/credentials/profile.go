@@ -202,7 +202,8 @@ func (p profile) oauth() (libraryProvider, error) {
 }
 
 // signInEnded tells what to do, for nothing but a person can.
-const signInEnded = "the sign-in that the profile holds has ended; sign in again with the aliyun command (kmsfs does not renew it, which would mean writing to the file)"
+const signInEnded = "the sign-in that the profile holds has ended; sign in again with the aliyun command " +
+	"(kmsfs does not renew it, which would mean writing to the file)"
 
 func signedIn(token string, expires int64) bool {
 	return token != "" && expires > time.Now().Unix()

@@ -39,7 +39,8 @@ func (f finder) profileFile(path, name string) (link, error) {
 		return link{}, fmt.Errorf("%s: %w", l.name, err)
 	}
 	if file.mode.Perm()&0o044 != 0 && !f.fromSystemd(file.path) {
-		l.warnings = []string{fmt.Sprintf("%s can be read by others (mode %04o); it should have mode 0600", strconv.Quote(path), file.mode.Perm())}
+		l.warnings = []string{fmt.Sprintf("%s can be read by others (mode %04o); it should have mode 0600",
+			strconv.Quote(path), file.mode.Perm())}
 	}
 	return l, nil
 }
@@ -64,7 +65,9 @@ func (f finder) readProfile(path, name string) (readable, trusted, error) {
 	}
 	defer clear(file.content)
 	var r readable
-	if text := bytes.TrimPrefix(bytes.TrimLeft(file.content, " \t\r\n"), []byte("\ufeff")); bytes.HasPrefix(bytes.TrimLeft(text, " \t\r\n"), []byte("{")) {
+	const blank = " \t\r\n"
+	text := bytes.TrimPrefix(bytes.TrimLeft(file.content, blank), []byte("\ufeff"))
+	if bytes.HasPrefix(bytes.TrimLeft(text, blank), []byte("{")) {
 		r, err = f.fromJSON(text, name)
 	} else {
 		r, err = f.fromINI(file.content, cmp.Or(name, "default"))

@@ -77,7 +77,11 @@ func (f finder) assumeWithOIDC(id identity, r role) (libraryProvider, error) {
 // oidcFromEnv is the role that a pod is given by its service account (RRSA). It
 // is configured when all three parts are.
 func (f finder) oidcFromEnv() (link, error) {
-	id := identity{f.Getenv("ALIBABA_CLOUD_OIDC_PROVIDER_ARN"), f.Getenv("ALIBABA_CLOUD_OIDC_TOKEN"), f.Getenv("ALIBABA_CLOUD_OIDC_TOKEN_FILE")}
+	id := identity{
+		providerARN: f.Getenv("ALIBABA_CLOUD_OIDC_PROVIDER_ARN"),
+		token:       f.Getenv("ALIBABA_CLOUD_OIDC_TOKEN"),
+		file:        f.Getenv("ALIBABA_CLOUD_OIDC_TOKEN_FILE"),
+	}
 	arn := f.Getenv("ALIBABA_CLOUD_ROLE_ARN")
 	if arn == "" || id.providerARN == "" || id.token == "" && id.file == "" {
 		return link{}, nil

@@ -166,7 +166,7 @@ func TestOIDC(t *testing.T) {
 	if err := os.WriteFile(path, []byte("third"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(failurePause)
+	s.PassPause()
 	lends(t, "there now", s, mint)
 }
 

@@ -19,6 +19,10 @@ type Verdict struct {
 	Hint    string
 }
 
+func notSetUp(detail, hint string) Verdict {
+	return Verdict{Class: kms.ErrConfiguration, Detail: detail, Hint: hint}
+}
+
 // codes is the documented error table of the API, the gateway's codes, and
 // those of the clients in the field. A key that ends in a dot stands for all
 // codes that start with it.
@@ -49,22 +53,22 @@ var codes = map[string]Verdict{
 
 	// How the account, its instance and the endpoint are set up. Nothing of it
 	// is about a ciphertext, so nothing may be purged or called damaged.
-	"Rejected.UnsupportedOperation":     {Class: kms.ErrConfiguration, Detail: "not possible through this endpoint, or with this kind of key", Hint: hintSwitch},
-	"UnsupportedOperation":              {Class: kms.ErrConfiguration, Detail: "not possible through this endpoint, or with this kind of key", Hint: hintSwitch},
-	MissingOfOldImage:                   {Class: kms.ErrConfiguration, Detail: "the instance asks for a parameter of its old protocol", Hint: hintImage},
-	"Forbidden.DKMSInstance":            {Class: kms.ErrConfiguration, Detail: "the KMS instance does not serve this call", Hint: hintInstance},
-	"Forbidden.DKMSInstanceNotAllowed":  {Class: kms.ErrConfiguration, Detail: "the KMS instance does not serve this call", Hint: hintInstance},
-	"InDebt":                            {Class: kms.ErrConfiguration, Detail: "the account has an overdue payment", Hint: hintDebt},
-	"Forbidden.InDebt":                  {Class: kms.ErrConfiguration, Detail: "the account has an overdue payment", Hint: hintDebt},
-	"Forbidden.InDebtOverdue":           {Class: kms.ErrConfiguration, Detail: "the account has an overdue payment", Hint: hintDebt},
-	"Forbidden.KmsServiceNotEnabled":    {Class: kms.ErrConfiguration, Detail: "KMS is not activated for this account", Hint: hintService},
-	"Forbidden.UserNotEnabled":          {Class: kms.ErrConfiguration, Detail: "KMS is not activated for this account", Hint: hintService},
-	"Forbidden.ProhibitedByRiskControl": {Class: kms.ErrConfiguration, Detail: "the account is under risk control", Hint: hintAccount},
-	"Forbidden.UbsmsInvalid":            {Class: kms.ErrConfiguration, Detail: "the account's business status forbids KMS", Hint: hintAccount},
-	"Forbidden.UbsmsInvalid.":           {Class: kms.ErrConfiguration, Detail: "the account's business status forbids KMS", Hint: hintAccount},
-	"InvalidApi.NotFound":               {Class: kms.ErrConfiguration, Detail: "the endpoint does not know this action", Hint: hintEndpoint},
-	"InvalidProduct.NotFound":           {Class: kms.ErrConfiguration, Detail: "the endpoint is not a KMS", Hint: hintEndpoint},
-	"InvalidVersion":                    {Class: kms.ErrConfiguration, Detail: "the endpoint does not know this API version", Hint: hintEndpoint},
+	"Rejected.UnsupportedOperation":     notSetUp("not possible through this endpoint, or with this kind of key", hintSwitch),
+	"UnsupportedOperation":              notSetUp("not possible through this endpoint, or with this kind of key", hintSwitch),
+	MissingOfOldImage:                   notSetUp("the instance asks for a parameter of its old protocol", hintImage),
+	"Forbidden.DKMSInstance":            notSetUp("the KMS instance does not serve this call", hintInstance),
+	"Forbidden.DKMSInstanceNotAllowed":  notSetUp("the KMS instance does not serve this call", hintInstance),
+	"InDebt":                            notSetUp("the account has an overdue payment", hintDebt),
+	"Forbidden.InDebt":                  notSetUp("the account has an overdue payment", hintDebt),
+	"Forbidden.InDebtOverdue":           notSetUp("the account has an overdue payment", hintDebt),
+	"Forbidden.KmsServiceNotEnabled":    notSetUp("KMS is not activated for this account", hintService),
+	"Forbidden.UserNotEnabled":          notSetUp("KMS is not activated for this account", hintService),
+	"Forbidden.ProhibitedByRiskControl": notSetUp("the account is under risk control", hintAccount),
+	"Forbidden.UbsmsInvalid":            notSetUp("the account's business status forbids KMS", hintAccount),
+	"Forbidden.UbsmsInvalid.":           notSetUp("the account's business status forbids KMS", hintAccount),
+	"InvalidApi.NotFound":               notSetUp("the endpoint does not know this action", hintEndpoint),
+	"InvalidProduct.NotFound":           notSetUp("the endpoint is not a KMS", hintEndpoint),
+	"InvalidVersion":                    notSetUp("the endpoint does not know this API version", hintEndpoint),
 
 	// Known, and not allowed.
 	"Forbidden.NoPermission": {Class: kms.ErrDenied},
@@ -110,7 +114,9 @@ func Rejected(err error) bool {
 	if !errors.As(err, &e) || e.Class != kms.ErrAuthentication {
 		return false
 	}
-	for _, about := range []string{"InvalidAccessKeyId", "InvalidSecurityToken", "MissingSecurityToken", "Forbidden.AccessKey", "SignatureDoesNotMatch"} {
+	for _, about := range []string{
+		"InvalidAccessKeyId", "InvalidSecurityToken", "MissingSecurityToken", "Forbidden.AccessKey", "SignatureDoesNotMatch",
+	} {
 		if strings.HasPrefix(e.Code, about) {
 			return true
 		}
@@ -131,7 +137,8 @@ var families = []struct {
 }{
 	{"indebt", "InDebt"}, {"overdue", "InDebt"}, {"arrear", "InDebt"},
 	{"notenabled", "Forbidden.KmsServiceNotEnabled"}, {"notopen", "Forbidden.KmsServiceNotEnabled"},
-	{"notactiv", "Forbidden.KmsServiceNotEnabled"}, {"notsubscri", "Forbidden.KmsServiceNotEnabled"}, {"notpurchas", "Forbidden.KmsServiceNotEnabled"},
+	{"notactiv", "Forbidden.KmsServiceNotEnabled"}, {"notsubscri", "Forbidden.KmsServiceNotEnabled"},
+	{"notpurchas", "Forbidden.KmsServiceNotEnabled"},
 	{"dkmsinstance", "Forbidden.DKMSInstance"}, {"kmsinstance", "Forbidden.DKMSInstance"},
 }
 
@@ -197,6 +204,7 @@ func byStatus(action string, status int, code string) (detail string, class erro
 	if code != "" {
 		detail = "" // the code says it better
 	}
+	ofKMS := strings.HasPrefix(code, "Forbidden.") || strings.HasPrefix(code, "Rejected.")
 	switch {
 	case status == http.StatusTooManyRequests, status == http.StatusRequestTimeout, status >= 500:
 		return detail, kms.ErrTransient
@@ -206,7 +214,7 @@ func byStatus(action string, status int, code string) (detail string, class erro
 		return detail, kms.ErrBadAnswer
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
 		return detail, kms.ErrDenied
-	case (status == http.StatusNotFound || status == http.StatusConflict) && !namesNoKey[action] && (strings.HasPrefix(code, "Forbidden.") || strings.HasPrefix(code, "Rejected.")):
+	case (status == http.StatusNotFound || status == http.StatusConflict) && !namesNoKey[action] && ofKMS:
 		// All documented 404 and 409 of these actions are about a key, and
 		// begin like that.
 		return detail, kms.ErrKeyState

@@ -107,12 +107,12 @@ func TestRestoredNodeIsCounted(t *testing.T) {
 	source := t.TempDir()
 	putBlob(t, filepath.Join(source, "a.cipher"), "")
 	f := unmounted(t, source)
-	f.cfg.Fast, f.resumed = true, true
+	f.mode, f.resumed = newMode(f, true), true
 	n, _, err := f.find("", "a")
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := f.known(about(rootID), n.id)
+	h := f.resolve(about(rootID), n.id)
 	if h == nil || h.kept.Load() == nil || f.nodes.kept != h.kept.Load().weight() {
 		t.Fatalf("found %v, %d bytes are kept", h, f.nodes.kept)
 	}
@@ -120,7 +120,7 @@ func TestRestoredNodeIsCounted(t *testing.T) {
 	if f.nodes.kept != 0 || f.nodes.get(n.id) != nil {
 		t.Errorf("after FORGET %d bytes are kept", f.nodes.kept)
 	}
-	if f.known(about(rootID), n.id+1) != nil {
+	if f.resolve(about(rootID), n.id+1) != nil {
 		t.Error("an id that stands for nothing is found")
 	}
 }
@@ -148,7 +148,7 @@ func TestOpenDuringLongSearch(t *testing.T) {
 		if status := open(gaveUp); status != fuse.EINTR {
 			t.Errorf("who gave up hears %v", status)
 		}
-		f.told.take(7)
+		f.mode.(*checked).staleRetry.take(7)
 		begun := time.Now()
 		if status := open(nil); status != fuse.Status(syscall.ESTALE) || time.Since(begun) != searchPatience {
 			t.Errorf("%v after %v", status, time.Since(begun))

@@ -1,4 +1,4 @@
-package fs
+package invalidate
 
 import (
 	"errors"
@@ -8,17 +8,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// clockset calls after each time that the wall clock jumped, which it also
+// Clock calls after each time that the wall clock jumped, which it also
 // does when a suspended machine wakes up or a frozen one thaws. Timers run on
 // a clock that knows of neither.
-type clockset struct{ file *os.File }
+type Clock struct{ file *os.File }
 
-func newClockset(call func()) (*clockset, error) {
+// WatchClock begins to call.
+func WatchClock(call func()) (*Clock, error) {
 	fd, err := unix.TimerfdCreate(unix.CLOCK_REALTIME, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK)
 	if err != nil {
 		return nil, err
 	}
-	c := &clockset{os.NewFile(uintptr(fd), "clock watch")} // pollable: Close ends Read
+	c := &Clock{os.NewFile(uintptr(fd), "clock watch")} // pollable: Close ends Read
 	if err := c.arm(); err != nil {
 		c.file.Close()
 		return nil, err
@@ -39,7 +40,7 @@ func newClockset(call func()) (*clockset, error) {
 	return c, nil
 }
 
-func (c *clockset) arm() error {
+func (c *Clock) arm() error {
 	never := unix.ItimerSpec{Value: unix.Timespec{Sec: math.MaxInt32}}
 	rc, err := c.file.SyscallConn()
 	if err != nil {
@@ -53,4 +54,5 @@ func (c *clockset) arm() error {
 	return err
 }
 
-func (c *clockset) close() { c.file.Close() }
+// Close ends it.
+func (c *Clock) Close() { c.file.Close() }

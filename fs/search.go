@@ -13,66 +13,25 @@ import (
 	"github.com/kmsfs/kmsfs/fs/source"
 )
 
-// takeOver serves on where a predecessor stopped or died: it answers what is
-// under way, and drops the pages whose end nobody waits for any more.
-func (f *FS) takeOver() {
-	f.resumed = true
-	paged := f.session.LeftPaged()
-	f.pages.Inherit(paged)
-	n := f.session.Serve()
-	go f.pages.DropInherited()
-	f.cfg.Log.Info("successor took over", "mountpoint", audit.Printable(f.cfg.Mount.Point), "under_way", n, "paged", len(paged))
-}
-
-// Quiesce waits until nothing is being notified to the kernel, and lets nothing
-// be from then on. It is called, while requests are still answered, before
-// anything that a thread must not keep from ending: exec, exit. It returns false
-// after the time given; then nothing has changed. Restart takes it back.
-func (f *FS) Quiesce(patience time.Duration) bool { return f.notifications.Quiesce(patience) }
-
-// Stop ends the serving for a successor: nothing is lost, and nothing is
-// unmounted. What was not answered within the time given is in the journal;
-// then it returns false, and an answer may still be given.
-func (f *FS) Stop(patience time.Duration) bool {
-	defer f.audit.Flush()
-	return f.session.Stop(patience, f.nodes.fileIDs())
-}
-
-// Dismiss ends all loads with an error, and every later one: the end is near, and
-// there is no successor.
-func (f *FS) Dismiss() { f.cfg.Cache.Close() }
-
-// Abandon leaves what is under way after a Stop to a successor: from now on
-// nothing is answered any more, and no plaintext is in use.
-func (f *FS) Abandon() {
-	f.session.Abandon()
-	f.audit.Flush()
-}
-
-// Restart serves on after a Quiesce, and a Stop, that no successor followed.
-func (f *FS) Restart() {
-	f.session.Restart()
-	f.notifications.Open()
-}
-
-// known returns a node that the kernel has, also one that only a predecessor
-// gave it: ids follow from what they stand for, so a walk over the source
-// finds it again. It returns nil for what is gone from the source, replaced
-// files above all.
-func (f *FS) known(r *session.Request, id uint64) *node {
+// resolve returns a node that the kernel has, also one one that only a predecessor
+// gave it. That may take long, and decrypt: ids follow from what they stand for, so
+// a walk over the whole source finds it again, and where the size is not known it
+// is asked for. It returns nil for what is gone from the source, replaced files
+// above all.
+func (f *FS) resolve(r *session.Request, id uint64) *node {
 	if n := f.nodes.get(id); n != nil || !f.resumed {
 		return n
 	}
 	return f.searched(r.Context(), id)
 }
 
-// searched is known for a node that is not in the table.
+// searched is resolve for a node that is not in the table.
 func (f *FS) searched(ctx context.Context, id uint64) *node {
 	n := f.search.find(f, ctx, id)
 	if n == nil {
 		return nil
 	}
-	if n.kind == source.ModeFile && n.size == unknownSize && f.cfg.Fast {
+	if n.kind == source.ModeFile && n.size == unknownSize && f.mode.opensAtLookup() {
 		found, c, err := f.lookFile(n.rel)
 		if err != nil || found.id != id || f.learnSize(ctx, found, c) != nil {
 			return nil
@@ -82,7 +41,7 @@ func (f *FS) searched(ctx context.Context, id uint64) *node {
 	return f.nodes.restore(n)
 }
 
-// unknown is the answer when known has found nothing.
+// unknown is the answer when resolve has found nothing.
 func unknown(r *session.Request) fuse.Status {
 	if r.GaveUp() {
 		return fuse.EINTR // before the search had ended
@@ -188,30 +147,30 @@ func (f *FS) walk(dir string, found map[uint64]*node) {
 // reopen makes the handle of a descriptor that a predecessor opened: its
 // number is that of its version, whose bytes are in the source unless it was
 // replaced since.
-func (f *FS) reopen(r *session.Request, in *fuse.ReadIn) *handle {
-	if !f.resumed {
+func (m *checked) reopen(r *session.Request, in *fuse.ReadIn) *handle {
+	if !m.resumed {
 		return nil
 	}
-	n := f.known(r, in.Fh)
+	n := m.resolve(r, in.Fh)
 	if n == nil || n.kind != source.ModeFile {
 		return nil
 	}
 	if n.plain {
-		if f.openPlain(n, in.Pid, true, &audit.Open{Caller: audit.Caller{UID: in.Uid}}, new(fuse.OpenOut)).Ok() {
-			return f.handles.get(in.Fh) // what is there now, if it is still the same
+		if m.openPlain(n, in.Pid, true, &audit.Open{Caller: audit.Caller{UID: in.Uid}}, new(fuse.OpenOut)).Ok() {
+			return m.handles.get(in.Fh) // what is there now, if it is still the same
 		}
 		return nil
 	}
-	found, c, err := f.lookFile(n.rel)
+	found, c, err := m.lookFile(n.rel)
 	if err != nil || found.id != in.Fh || c.err() != nil {
 		return nil
 	}
-	h, err := f.handleFor(n.rel, c.kind)
+	h, err := m.handleFor(n.rel, c.kind)
 	if err != nil {
 		return nil
 	}
 	h.inherited = true
-	return f.handles.restore(in.Fh, h)
+	return m.handles.restore(in.Fh, h)
 }
 
 // restore enters a handle under the number that a predecessor gave it.
@@ -235,11 +194,11 @@ func (t *handles) forget(id uint64) {
 	}
 }
 
-// openKnown is known for an OPEN. ESTALE would bring the kernel back with a
+// resolveSoon is resolve for an OPEN. ESTALE would bring the kernel back with a
 // node that we know, but it walks the path again only once in an open(2), and
 // a predecessor may have used that up, or another one will die before we are
 // asked again. So it is the answer only where the search takes long.
-func (f *FS) openKnown(r *session.Request, in *fuse.OpenIn, retry bool) *node {
+func (f *FS) resolveSoon(r *session.Request, in *fuse.OpenIn, retry bool) *node {
 	if n := f.nodes.get(in.NodeId); n != nil || !f.resumed {
 		return n
 	}

@@ -1,0 +1,70 @@
+package session
+
+import (
+	"math"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// That a process answers is said by a lock on the journal. It belongs to a thread
+// with descriptors of its own, so the kernel takes it back with that thread: at
+// once, also from a process that is killed while another thread of it waits in
+// the kernel for an answer. Such a process cannot end, what it has open stays
+// open, and its parent hears nothing; but the lock is free.
+//
+// A program that takes the place of another one (exec) has to take the lock
+// anew.
+
+// attend takes the lock until left is closed. Without it, whoever has to find
+// out looks at the process itself.
+func (j *journal) attend(left <-chan struct{}) {
+	taken := make(chan struct{})
+	go func() {
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() { // it never ends, and its descriptors are shown as those of the process
+			j.attend(left) // by another one, while this one is in use
+			runtime.UnlockOSThread()
+			close(taken)
+			return
+		}
+		// The thread is never unlocked: it ends with its goroutine.
+		fd := uint(j.file.Fd())
+		// No other descriptor, for it would stay open with this thread.
+		err := unix.CloseRange(0, fd-1, unix.CLOSE_RANGE_UNSHARE)
+		if err == nil {
+			if err = unix.CloseRange(fd+1, math.MaxInt32, 0); err == nil {
+				unix.FcntlFlock(uintptr(fd), unix.F_SETLK, attendance(unix.F_WRLCK))
+			}
+		}
+		close(taken)
+		<-left
+	}()
+	<-taken
+}
+
+// attendance is the lock: of the first byte.
+func attendance(kind int16) *unix.Flock_t { return &unix.Flock_t{Type: kind, Len: 1} }
+
+// AttendedBy is the process that answers, or 0 if none says so.
+func (l *Lifeline) AttendedBy() (pid int) {
+	lock := attendance(unix.F_RDLCK)
+	if unix.FcntlFlock(l.Journal.Fd(), unix.F_GETLK, lock) != nil || lock.Type == unix.F_UNLCK {
+		return 0
+	}
+	return int(lock.Pid)
+}
+
+// AwaitUnattended waits for a moment at which no process says that it answers.
+func (l *Lifeline) AwaitUnattended() error {
+	fd := l.Journal.Fd()
+	for {
+		err := unix.FcntlFlock(fd, unix.F_SETLKW, attendance(unix.F_RDLCK))
+		if err == nil {
+			return unix.FcntlFlock(fd, unix.F_SETLK, attendance(unix.F_UNLCK))
+		}
+		if err != unix.EINTR {
+			return err
+		}
+	}
+}
