@@ -89,8 +89,9 @@ bench: ## kmsfs beside tmpfs, loopback, gocryptfs and a server in C, as root, in
 bench-packages: ## the benchmarks of the packages
 	go test -run '^$$' -bench . -benchmem ./...
 
-soak: ## 500 kills and 100 upgrades under load; then the tests of cache and client in random order, for SOAK_SECONDS (180)
+soak: ## 500 kills and 100 upgrades under load, 300 rounds of all that can happen to a mount; then cache and client for SOAK_SECONDS (180)
 	KMSFS_SOAK=1 go test -count=1 -timeout 20m -v -run 'TestServer(Killed|Upgraded)UnderLoad' ./integration/succession
+	KMSFS_SOAK=1 go test -count=1 -timeout 60m -v ./integration/churn
 	@set -e; end=$$(($$(date +%s) + $(SOAK_SECONDS))); while [ $$(date +%s) -lt $$end ]; do \
 		CGO_ENABLED=1 go test -race -count=1 -shuffle=on -timeout 5m $(SOAK_PACKAGES); \
 	done

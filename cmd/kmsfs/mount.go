@@ -5,21 +5,16 @@ import (
 	"errors"
 	"log/slog"
 	"os"
-	"path/filepath"
-	"strings"
-	"syscall"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"github.com/kmsfs/kmsfs/cache/secmem"
-	"github.com/kmsfs/kmsfs/cmd/kmsfs/control"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/daemon"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/keyservice"
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/mountpoint"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/options"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/supervise"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
-	"github.com/kmsfs/kmsfs/fs/mount"
 	"github.com/kmsfs/kmsfs/kms/aliyun/blobs"
 )
 
@@ -82,7 +77,7 @@ func (m *mounting) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if m.directory, err = m.workingDirectory(); err != nil {
+	if m.directory, err = mountpoint.WorkingDirectory(m.source, m.point, m.CAFile, m.LogFile); err != nil {
 		return err
 	}
 	if in.Line != nil {
@@ -150,118 +145,31 @@ func (m *mounting) connect(log *slog.Logger) (*daemon.KeyService, error) {
 	return &daemon.KeyService{Decrypter: decrypter, Gate: gate, Warnings: client.Warnings(), Close: client.Close}, nil
 }
 
-// workingDirectory is where the command line was written. One that has been
-// removed is none, and is needed only for a relative path: without one, the
-// processes of the mount find each other's paths from the root.
-func (m *mounting) workingDirectory() (string, error) {
-	directory, err := os.Getwd()
-	if err == nil {
-		return directory, nil
-	}
-	for _, path := range []string{m.source, m.point, m.CAFile, m.LogFile} {
-		if path != "" && !filepath.IsAbs(path) {
-			return "", ui.Failf("find %s: the working directory: %w", ui.Quote(path), errors.Unwrap(err)).
-				Hint("the directory has been removed; change to another one, or give absolute paths")
-		}
-	}
-	return "/", nil
+// absolute finds the place again that an earlier process has mounted with this
+// device.
+func (m *mounting) absolute(device *os.File) error {
+	place, err := mountpoint.Standing(mountpoint.Place{Source: m.source, Point: m.point}, device)
+	m.source, m.point, m.device = place.Source, place.Point, place.Device
+	return err
 }
 
-// absolute makes the paths independent of the working directory, and touches
-// none that leads through a mount which only waits for us.
-func (m *mounting) absolute(device *os.File) (err error) {
-	if m.source, err = filepath.Abs(m.source); err != nil {
-		return ui.Failf("open source %s: %w", ui.Quote(m.source), err)
-	}
-	if strings.HasPrefix(m.point, mount.DevFD) && device != nil {
-		mounts, err := mount.Of(device)
-		if err != nil || len(mounts) == 0 {
-			return ui.Failf("take over %s: nothing is mounted with it (%w)", ui.Quote(m.point), err)
-		}
-		m.device, m.point = device, mounts[len(mounts)-1].Point
-	} else if strings.HasPrefix(m.point, mount.DevFD) {
-		return nil // a rehearsal, without the device
-	} else if m.point, err = mount.RealPoint(m.point); err != nil {
-		return ui.Failf("open mountpoint: %w", ui.PlainPath(err))
-	}
-	return nil
-}
-
-// resolve checks what can be checked without doing anything, and makes the
-// paths independent of the working directory.
+// resolve finds the place, and checks what can be checked without doing anything.
 func (m *mounting) resolve() error {
 	if m.Fast && m.DirectIO {
 		return ui.Usagef("read options: direct_io and open=fast exclude each other").
 			Hint("open=checked keeps nothing in the kernel, which is what direct_io means")
 	}
-	source, err := filepath.Abs(m.source)
-	if err != nil {
-		return ui.Failf("open source %s: %w", ui.Quote(m.source), err)
-	}
-	src, err := os.Stat(source)
-	if err != nil {
-		return ui.Failf("open source: %w", ui.PlainPath(err)).Hint("SRC is the directory with the *.cipher files")
-	}
-	if !src.IsDir() {
-		return ui.Failf("open source %s: not a directory", ui.Quote(m.source)).Hint("SRC is the directory with the *.cipher files")
-	}
-	device, point, err := mount.HandedIn(m.point)
+	place, err := mountpoint.Resolve(mountpoint.Place{Source: m.source, Point: m.point}, m.Nonempty, m.p.getenv)
 	if err != nil {
 		return err
 	}
-	if device != nil {
-		m.source, m.point, m.device = source, point, device
-		return nil
-	}
-	point, err = mount.RealPoint(m.point)
-	if err != nil {
-		return ui.Failf("open mountpoint: %w", ui.PlainPath(err)).Hint("create the directory first: mkdir -p %s", ui.Quote(m.point))
-	}
-	if there, ok, err := mount.At(point); err != nil {
-		return err
-	} else if ok && there.Type == mount.Type && errors.Is(unix.Statfs(point, new(unix.Statfs_t)), syscall.ENOTCONN) {
-		control.Sweep(there, m.p.getenv)
-		if err := mount.Unmount(point, true); err != nil { // its process has died
-			return err
-		}
-	} else if ok && there.Type == mount.Type {
-		return ui.Failf("mount %s: kmsfs is mounted there already", ui.Quote(m.point)).Hint("kmsfs umount %s", ui.Quote(m.point))
-	}
-	mnt, err := os.Stat(point)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		return ui.Failf("open mountpoint: %w", ui.PlainPath(err)).Hint("create the directory first: mkdir -p %s", ui.Quote(m.point))
-	case err != nil:
-		return ui.Failf("open mountpoint: %w", ui.PlainPath(err))
-	case !mnt.IsDir():
-		return ui.Failf("open mountpoint %s: not a directory", ui.Quote(m.point))
-	}
-	if !m.Nonempty && !os.SameFile(src, mnt) {
-		if empty, err := isEmpty(point); err != nil {
-			return ui.Failf("open mountpoint: %w", ui.PlainPath(err))
-		} else if !empty {
-			return ui.Failf("mount %s: the directory is not empty", ui.Quote(m.point)).
-				Hint("its files would be hidden; choose another mountpoint, or mount with -o nonempty")
-		}
-	}
-	if err := unix.Access("/dev/fuse", unix.R_OK|unix.W_OK); err == syscall.EACCES && os.Geteuid() != 0 {
-		return ui.Failf("open /dev/fuse: %w", err).
-			Hint("other users than root may open it when its mode is 0666, as udev makes it: chmod 0666 /dev/fuse")
-	} else if err != nil {
-		return ui.Failf("open /dev/fuse: %w", err).Hint("load the module with: modprobe fuse; in a container, pass the device in")
-	}
-	m.source, m.point = source, point
-	return m.seenByHost()
+	m.source, m.point, m.device = place.Source, place.Point, place.Device
+	return nil
 }
 
-func isEmpty(dir string) (bool, error) {
-	d, err := os.Open(dir)
-	if err != nil {
-		return false, err
-	}
-	defer d.Close()
-	names, _ := d.Readdirnames(1)
-	return len(names) == 0, nil
+// explainMount adds what to do about a mount that failed.
+func (m *mounting) explainMount(err error) error {
+	return mountpoint.Explain(err, m.device != nil, m.Shared)
 }
 
 // exactly demands the named arguments.

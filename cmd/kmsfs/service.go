@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kmsfs/kmsfs/cache/secmem"
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/mountpoint"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/options"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/supervise"
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
@@ -42,22 +43,22 @@ func (m *mounting) runService(ctx context.Context, door string) error {
 	if err != nil {
 		return err
 	}
-	if m.directory, err = m.workingDirectory(); err != nil {
+	if m.directory, err = mountpoint.WorkingDirectory(m.source, m.point, m.CAFile, m.LogFile); err != nil {
 		return err
 	}
+	device := in.Device
 	switch {
 	case in.Line != nil:
-		m.device = in.Line.Device
-	case in.Device != nil:
-		m.device = in.Device
-	default:
+		device = in.Line.Device
+	case device == nil:
 		if err := secmem.ProtectProcess(); err != nil {
 			return err
 		}
 		return supervise.HoldService(m.succession(), door, func() (string, error) { return mount.RealPoint(m.point) }, m.p.getenv)
 	}
-	if err := m.absolute(m.device); err != nil {
+	if err := m.absolute(device); err != nil {
 		return err
 	}
+	m.device = device // mounted by another process, which will unmount
 	return m.serve(ctx, supervise.InheritReadiness(false), in)
 }

@@ -34,7 +34,7 @@ const (
 // and what is to be served again is. KMSFS_SEED repeats a run, KMSFS_ROUNDS says
 // how many rounds it has, and KMSFS_CHURN (as in service/fast) and KMSFS_HAPPENS
 // (as in SIGKILL) are expressions for some of them.
-func TestChurn(t *testing.T) {
+func TestNobodyHangs(t *testing.T) {
 	harness.NeedMount(t)
 	seed := uint64(time.Now().UnixNano())
 	if text := os.Getenv("KMSFS_SEED"); text != "" {

@@ -1,7 +1,9 @@
 package succession_test
 
 import (
+	"errors"
 	"io"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -52,6 +54,24 @@ func TestStopWhileDropping(t *testing.T) {
 		}
 		if got := reader.Hear(); got == "s" {
 			t.Errorf("the reader got %q", got)
+		}
+	})
+}
+
+// A kill at such a moment ends the server, too, and the reader with an error at
+// once: no other process will answer, and none is needed to end the wait.
+func TestKillWhileDroppingEndsInTime(t *testing.T) {
+	harness.EachMode(t, func(t *testing.T, mode string) {
+		l := harness.NewLab(t)
+		m := harness.Mount(t, l, "", mode)
+		reader := dropping(t, l, m)
+		begun := time.Now()
+		m.Kill(t)
+		if got := reader.Hear(); got != "SIGBUS" || time.Since(begun) > 2*time.Second {
+			t.Errorf("the reader got %q after %v", got, time.Since(begun))
+		}
+		if _, err := os.Lstat(m.Path("another")); !errors.Is(err, syscall.ENOTCONN) {
+			t.Errorf("the mount has not ended: %v", err)
 		}
 	})
 }

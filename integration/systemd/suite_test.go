@@ -30,6 +30,7 @@ var notAsService = map[string]string{
 	"TestFastReadsNothingAfterTTLAndKill":     "a killed service has a successor, see TestServiceKeepsItsMountThroughDeaths",
 	"TestCrashEndsReads":                      "a killed service has a successor, see TestServiceKeepsItsMountThroughDeaths",
 	"TestCrashEndsSplice":                     "a killed service has a successor, see TestServiceKeepsItsMountThroughDeaths",
+	"TestKillWhileDroppingEndsInTime":         "a killed service has a successor, see TestServiceKeepsItsMountThroughDeaths",
 	"TestDeadSocketGoesWithItsMount":          "a killed service has a successor, see TestServiceKeepsItsMountThroughDeaths",
 }
 

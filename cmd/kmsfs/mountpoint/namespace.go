@@ -1,4 +1,4 @@
-package main
+package mountpoint
 
 import (
 	"os"
@@ -9,9 +9,9 @@ import (
 // seenByHost refuses to mount where nobody would see it: systemd gives a
 // service with PrivateTmp=, ProtectSystem= and the like a mount namespace of
 // its own, and the service would run and be of no use.
-func (m *mounting) seenByHost() error {
+func seenByHost(point string, getenv func(string) string) error {
 	// Somebody else who unshares knows what it is for.
-	started := m.p.getenv("INVOCATION_ID") != "" && os.Getppid() == 1 || m.p.getenv("NOTIFY_SOCKET") != ""
+	started := getenv("INVOCATION_ID") != "" && os.Getppid() == 1 || getenv("NOTIFY_SOCKET") != ""
 	if !started {
 		return nil
 	}
@@ -23,7 +23,7 @@ func (m *mounting) seenByHost() error {
 	if err != nil || own == host {
 		return nil // systemd's is readable by root only
 	}
-	return ui.Failf("mount %s: this service has a mount namespace of its own, nobody else would see the mount", ui.Quote(m.point)).
+	return ui.Failf("mount %s: this service has a mount namespace of its own, nobody else would see the mount", ui.Quote(point)).
 		Hint("remove PrivateTmp=, PrivateMounts=, PrivateDevices=, ProtectSystem=, ProtectHome=, ProtectKernel…=, " +
 			"ProtectControlGroups=, ProtectProc= and ReadOnlyPaths= from the unit; kmsfs@.service is a sandbox that works")
 }

@@ -1,4 +1,4 @@
-package main
+package mountpoint
 
 import (
 	"errors"
@@ -12,16 +12,17 @@ import (
 	"github.com/kmsfs/kmsfs/fs/mount"
 )
 
-// explainMount adds what to do about a mount that failed.
-func (m *mounting) explainMount(err error) error {
-	if missing, ok := errors.AsType[*mount.OptionError](err); ok && m.device != nil {
+// Explain adds what to do about a mount that failed. handedIn: somebody else has
+// mounted.
+func Explain(err error, handedIn, shared bool) error {
+	if missing, ok := errors.AsType[*mount.OptionError](err); ok && handedIn {
 		return ui.Failf("%w", err).Hint("whoever mounts it must give it %s; "+
 			"in /etc/fstab add: ro,nosuid,nodev,noexec,default_permissions", missing.Option)
 	}
 	f := ui.Failf("%w", err)
 	text := err.Error()
 	switch unprivileged, _ := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0); {
-	case errors.Is(err, syscall.EPERM) && m.Shared && os.Geteuid() != 0:
+	case errors.Is(err, syscall.EPERM) && shared && os.Geteuid() != 0:
 		return f.Hint("only root may make a mount shared")
 	case errors.Is(err, syscall.EPERM):
 		return f.Hint("mounting needs CAP_SYS_ADMIN")
