@@ -34,7 +34,7 @@ func ownCopy(t *testing.T, l *lab.Lab) (other *lab.Lab, program string) {
 
 // A program that cannot serve takes nothing over: a reload says so and changes
 // nothing, and after a crash the program that ran before runs again.
-func TestUnfitProgram(t *testing.T) {
+func TestUnfitProgramTakesNothingOver(t *testing.T) {
 	replace := func(program, content string) error {
 		if err := os.Remove(program); err != nil {
 			return err
@@ -182,7 +182,7 @@ func away(t *testing.T, path string) (back func()) {
 }
 
 // A reload that would lack something is refused, and says what.
-func TestReloadThatLacksSomething(t *testing.T) {
+func TestReloadThatLacksSomethingIsRefused(t *testing.T) {
 	for name, lack := range lacks {
 		t.Run(name, func(t *testing.T) {
 			l, h, credentials, certificates := needs(t)
@@ -215,7 +215,7 @@ func TestReloadThatLacksSomething(t *testing.T) {
 
 // After a crash the mount is served on without what is missing: what needs nobody
 // who decrypts works at once, and the rest as soon as it is there again.
-func TestDeathThatLacksSomething(t *testing.T) {
+func TestServerThatLacksSomethingServesOn(t *testing.T) {
 	for name, lack := range lacks {
 		t.Run(name, func(t *testing.T) {
 			l, h, credentials, certificates := needs(t)
@@ -263,7 +263,7 @@ func TestDeathThatLacksSomething(t *testing.T) {
 }
 
 // Where its directory is gone the log goes on in the file that is open.
-func TestLogDirectoryMissing(t *testing.T) {
+func TestLogGoesOnWithoutItsDirectory(t *testing.T) {
 	l := harness.NewLab(t)
 	source := t.TempDir()
 	harness.Put(t, source+"/a.cipher", harness.Seal(t, l, "a secret"))

@@ -19,7 +19,7 @@ import (
 // chainPatience is how long anything may wait.
 const chainPatience = 10 * time.Second
 
-func TestSystemdReadsItself(t *testing.T) {
+func TestSystemdThatReadsTheMountNeverHangs(t *testing.T) {
 	h := harness.BootKmsfs(t)
 	h.Put(t, "/srv/certs/app.env.cipher", harness.Seal(t, h.Lab, "PW=hunter2\n"))
 	h.Serve(t, "certs", "/srv/certs", "/run/certs", "ttl=1s")
