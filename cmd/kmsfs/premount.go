@@ -186,7 +186,8 @@ func (m *mounting) apart() error {
 		return ui.Failf("open source: %w", ui.PlainPath(err))
 	}
 	if rel, err := filepath.Rel(m.point, source); err == nil && filepath.IsLocal(rel) {
-		return ui.Failf("mount %s: the source %s lies beneath it", ui.Quote(m.point), ui.Quote(m.source)).Hint("a service needs another MNT, such as /run/certs")
+		return ui.Failf("mount %s: the source %s lies beneath it", ui.Quote(m.point), ui.Quote(m.source)).
+			Hint("a service needs another MNT, such as /run/certs")
 	}
 	return nil
 }

@@ -84,7 +84,7 @@ func receive(conn *net.UnixConn) (*delivery, error) {
 	case word == bringsDevice && len(files) == 1:
 		return &delivery{conn: conn, device: files[0]}, nil
 	case word == bringsLifeline && len(files) == 4:
-		return &delivery{conn: conn, line: &session.Lifeline{Device: files[0], Journal: files[1], Source: files[2]}, leash: files[3]}, nil
+		return &delivery{conn: conn, line: lifelineOf(files), leash: files[3]}, nil
 	}
 	for _, f := range files {
 		f.Close()
@@ -109,6 +109,11 @@ func filesIn(rights []byte) (files []*os.File, err error) {
 		}
 	}
 	return files, nil
+}
+
+// lifelineOf is made of three files, as they are sent.
+func lifelineOf(files []*os.File) *session.Lifeline {
+	return &session.Lifeline{Device: files[0], Journal: files[1], Source: files[2]}
 }
 
 // answer says what has become of the delivery: it is served, or why not.

@@ -275,6 +275,7 @@ func (h *holder) succession(dead *server, cause error) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.log.Warn(fmt.Sprintf("server died (%v), successor took over", cause), "mountpoint", h.Point, "died", dead.pid, "pid", next.pid, "said", said)
+	h.log.Warn(fmt.Sprintf("server died (%v), successor took over", cause),
+		"mountpoint", h.Point, "died", dead.pid, "pid", next.pid, "said", said)
 	return next, nil
 }

@@ -165,14 +165,9 @@ func takeLifeline(socket *os.File) (*session.Lifeline, error) {
 	if err != nil {
 		return nil, ui.Failf("start in the background: %w", err)
 	}
-	messages, err := unix.ParseSocketControlMessage(rights[:n])
-	if err != nil || len(messages) != 1 {
+	files, err := filesIn(rights[:n])
+	if err != nil || len(files) != 3 {
 		return nil, ui.Failf("start in the background: the server gave no descriptors")
 	}
-	fds, err := unix.ParseUnixRights(&messages[0])
-	if err != nil || len(fds) != 3 {
-		return nil, ui.Failf("start in the background: the server gave no descriptors")
-	}
-	file := func(i int, name string) *os.File { return os.NewFile(uintptr(fds[i]), name) }
-	return &session.Lifeline{Device: file(0, session.DeviceName), Journal: file(1, session.JournalName), Source: file(2, session.SourceName)}, nil
+	return lifelineOf(files), nil
 }

@@ -81,7 +81,7 @@ func TakeLifeline(conn *net.UnixConn) (line *session.Lifeline, leash *os.File, e
 		}
 		return nil, nil, err
 	}
-	return &session.Lifeline{Device: files[0], Journal: files[1], Source: files[2]}, leash, nil
+	return lifelineOf(files), leash, nil
 }
 
 // AwaitPredecessor makes the server before this one stop, and returns when it

@@ -37,7 +37,8 @@ func Reexec(program *Program, s Session, quiescence time.Duration, directory str
 	in.program = program.Path
 	numbers := map[string]int{}
 	for name, f := range map[string]*os.File{
-		session.DeviceName: line.Device, session.JournalName: line.Journal, session.SourceName: line.Source, holderName: in.holder, logName: in.Log,
+		session.DeviceName: line.Device, session.JournalName: line.Journal, session.SourceName: line.Source,
+		holderName: in.holder, logName: in.Log,
 	} {
 		if f != nil {
 			numbers[name] = int(f.Fd())

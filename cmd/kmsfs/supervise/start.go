@@ -86,7 +86,8 @@ func (h *holder) unfit(p *Program, why string) {
 	h.bad = p.id
 	p.Close()
 	if h.log != nil {
-		h.log.Warn("the program on disk cannot take over; the one that ran before is run again", "mountpoint", h.Point, "program", p.Path, "because", why)
+		h.log.Warn("the program on disk cannot take over; the one that ran before is run again",
+			"mountpoint", h.Point, "program", p.Path, "because", why)
 	}
 }
 
