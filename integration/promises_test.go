@@ -31,7 +31,7 @@ var promises = []struct {
 	{"nothing hangs",
 		[]string{"A reader who gives up (Ctrl-C) is let go at once", "no read takes longer than timeout", "readers get an error and do not hang", "While KMS cannot be reached, opens fail at once after the first",
 			"tried again until timeout, then ETIMEDOUT \"Connection timed out\" or EIO \"Input/output error\""},
-		[]string{"integration/churn.TestChurn", "integration/failure.TestMountNeedsNoNetwork", "integration/failure.TestInterruptedReaderIsLetGoAtOnce",
+		[]string{"integration/churn.TestNobodyHangs", "integration/failure.TestMountNeedsNoNetwork", "integration/failure.TestInterruptedReaderIsLetGoAtOnce",
 			"integration/failure.TestHangingServiceBlocksNobodyElse", "integration/failure.TestHangingFaultsBlockNobodyElse", "integration/failure.TestHangingServiceLeavesNoGoroutine",
 			"integration/failure.TestReaderWaitsForTheFirstFilesOfAnOutageOnly", "integration/lifetime.TestFlushEndsWhileTheServiceHangs",
 			"integration/succession.TestTooManyDeathsEndTheMount", "integration/hostile.TestSpecialFilesNeitherBlockNorShow", "integration/hostile.TestLeasedFileFailsAtOnce"}},
