@@ -57,7 +57,7 @@ func TestNobodyHangs(t *testing.T) {
 	}
 	t.Cleanup(func() { unix.Unmount(control, unix.MNT_DETACH) })
 	var all []*churn
-	for _, how := range []string{"foreground", "background"} {
+	for _, how := range []string{"foreground", "background", "service"} {
 		var h *harness.Host
 		for n, mode := range []string{"checked", "fast"} {
 			name := how + "/" + mode
