@@ -20,6 +20,7 @@ var BinDir string
 func Main(m *testing.M) { os.Exit(testMain(m)) }
 
 func testMain(m *testing.M) int {
+	becomeChild()
 	root, err := os.MkdirTemp("", "kmsfs-test-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
