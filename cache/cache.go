@@ -64,11 +64,25 @@ type Loaded struct {
 	Since Instant
 }
 
-// Loader fetches one plaintext. It must return soon after ctx ends. After a
-// purge it is called again, and then the first call may still be on its way
-// out. One that hit is kept for
-// the reload, so it must hold neither plaintext nor a Lease.
-type Loader func(ctx context.Context) (Loaded, error)
+// Loader fetches one plaintext. Load must return soon after ctx ends. After a purge
+// it is called again, and then the first call may still be on its way out. A Loader
+// whose Get was a hit is kept for the reload, so it must hold neither plaintext nor
+// a Lease.
+type Loader interface {
+	Load(ctx context.Context) (Loaded, error)
+}
+
+// Joiner is a Loader that wants to know who waits for its load: Join is told of the
+// Loader of another Get, before that one waits. It must not call the cache.
+type Joiner interface {
+	Join(waiting Loader)
+}
+
+// LoaderFunc is a Loader that is a function.
+type LoaderFunc func(ctx context.Context) (Loaded, error)
+
+// Load implements Loader.
+func (f LoaderFunc) Load(ctx context.Context) (Loaded, error) { return f(ctx) }
 
 // Config has no zero value that means anything except where it says so.
 type Config struct {
@@ -97,15 +111,12 @@ type Config struct {
 	// Judge says what the failure of a load means for the plaintext that
 	// is there. It must not call the cache. nil: Failed, whatever it is.
 	Judge func(error) Trouble
-	// Joined is told, before anybody waits, that the caller of one context
-	// now waits for the load that runs under another. nil: nobody is.
-	Joined func(load, caller context.Context)
 }
 
 // Cache is safe for use by many goroutines.
 //
 // LOCK ORDER: Cache.mu, then the arena's own lock. Nothing of the caller's (a
-// Loader, Remember, Judge, Joined) runs under Cache.mu, and nobody waits under it.
+// Loader, a Joiner, Remember, Judge) runs under Cache.mu, and nobody waits under it.
 //
 // INVARIANT: kept holds exactly the fresh, ageing and stale entries, loading the
 // loading ones; expiry and groups hold what kept holds. An entry leaves kept
@@ -123,7 +134,6 @@ type Cache struct {
 	memory      *secmem.Arena
 	remember    func(error) time.Duration
 	judge       func(error) Trouble
-	joined      func(load, caller context.Context)
 	spread      func(time.Duration) time.Duration // a random part of it
 	loads       sync.WaitGroup
 
@@ -165,7 +175,6 @@ func New(cfg Config) (*Cache, error) {
 		memory:      cfg.Memory,
 		remember:    cfg.Remember,
 		judge:       cfg.Judge,
-		joined:      cfg.Joined,
 		spread:      rand.N[time.Duration],
 		clock:       newClock(),
 		loading:     make(map[Key]*entry),
@@ -219,7 +228,7 @@ func (c *Cache) Get(ctx context.Context, k Key, load Loader) (*Lease, error) {
 			c.mu.Unlock()
 			return nil, failure
 		}
-		e, err := c.join(ctx, k, load, now)
+		e, other, err := c.join(ctx, k, load, now)
 		patience := forever
 		if kept != nil && e != nil {
 			patience = max(0, staleAfter-now.since(e.born))
@@ -228,8 +237,8 @@ func (c *Cache) Get(ctx context.Context, k Key, load Loader) (*Lease, error) {
 		if err != nil {
 			return nil, err
 		}
-		if c.joined != nil {
-			c.joined(e.ctx, ctx)
+		if other != nil {
+			other.Join(load)
 		}
 		lease, err := c.wait(ctx, e, patience)
 		if lease != nil || err != nil {

@@ -191,7 +191,7 @@ func TestRememberedFailuresAreBounded(t *testing.T) {
 
 func TestPanicInLoad(t *testing.T) {
 	c := open(t, Config{})
-	_, err := c.Get(t.Context(), key(1), func(context.Context) (Loaded, error) { panic("the plaintext") })
+	_, err := c.Get(t.Context(), key(1), LoaderFunc(func(context.Context) (Loaded, error) { panic("the plaintext") }))
 	if err == nil || bytes.Contains([]byte(err.Error()), []byte("plaintext")) {
 		t.Errorf("%v", err)
 	}

@@ -32,7 +32,8 @@ type entry struct {
 	key  Key
 	born Instant // from when its time counts: before the load began, then Loaded.Asked, or Loaded.Since if that is earlier
 	// began is when its load did.
-	began time.Time
+	began  time.Time
+	loader Loader // of the load, until it has ended
 
 	// Guarded by Cache.mu; err and bytes may be read without it by those
 	// who hold a lease, once done is closed.
@@ -51,7 +52,6 @@ type entry struct {
 	missed Instant       // when a load of the same key was last Unavailable
 	why    error         // that load's error
 
-	ctx    context.Context    // of the load
 	done   chan struct{}      // closed when the load has ended or was abandoned
 	cancel context.CancelFunc // of the load
 

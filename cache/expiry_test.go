@@ -33,10 +33,10 @@ func TestTTLIsHard(t *testing.T) {
 			if !realBoot {
 				new(machine).plugInto(c)
 			}
-			held := mustGet(t, c, key(1), func(context.Context) (Loaded, error) {
+			held := mustGet(t, c, key(1), LoaderFunc(func(context.Context) (Loaded, error) {
 				time.Sleep(5 * time.Second)
 				return Loaded{Plaintext: pattern(key(1), 100)}, nil
-			})
+			}))
 			time.Sleep(20 * time.Second)
 			if !has(t, c, key(1)) { // use does not stretch it
 				t.Error("dead too early")
@@ -215,11 +215,11 @@ func TestTheDeadGoFirst(t *testing.T) {
 		time.Sleep(30 * time.Second)
 		mustGet(t, c, key(2), give([]byte("x"))).Release()
 		has(t, c, key(1)) // the older one was used last
-		mustGet(t, c, key(3), func(context.Context) (Loaded, error) {
+		mustGet(t, c, key(3), LoaderFunc(func(context.Context) (Loaded, error) {
 			m.tamper(c, func(m *machine) { m.asleep = 30 * time.Second })
 			time.Sleep(2 * time.Millisecond)
 			return Loaded{Plaintext: []byte("x")}, nil
-		}).Release()
+		})).Release()
 		if s := c.Stats(); s.Evictions != 0 || s.Expired != 1 || !has(t, c, key(2)) {
 			t.Errorf("%+v", s)
 		}
@@ -262,14 +262,14 @@ func TestDerivedDiesWithItsSource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := open(t, Config{TTL: time.Minute})
 		new(machine).plugInto(c)
-		derive := func(ctx context.Context) (Loaded, error) {
+		derive := LoaderFunc(func(ctx context.Context) (Loaded, error) {
 			source, err := c.Get(ctx, key(1), give([]byte("data key")))
 			if err != nil {
 				return Loaded{}, err
 			}
 			defer source.Release()
 			return Loaded{Plaintext: []byte("body"), Since: source.Since()}, nil
-		}
+		})
 		mustGet(t, c, key(1), give([]byte("data key"))).Release()
 		time.Sleep(59 * time.Second)
 		mustGet(t, c, key(2), derive).Release()

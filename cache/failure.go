@@ -78,6 +78,7 @@ func (c *Cache) abandon(e *entry, err error) {
 	e.state, e.err = dead, err
 	e.cancel()
 	delete(c.loading, e.key)
+	e.loader = nil
 	close(e.done)
 }
 

@@ -15,11 +15,11 @@ func TestSingleFlight(t *testing.T) {
 	const callers = 200
 	var calls, served atomic.Int64
 	gate := make(chan struct{})
-	load := func(context.Context) (Loaded, error) {
+	load := LoaderFunc(func(context.Context) (Loaded, error) {
 		calls.Add(1)
 		<-gate
 		return Loaded{Plaintext: pattern(key(1), 1700)}, nil
-	}
+	})
 	var wg sync.WaitGroup
 	var in atomic.Int64
 	for range callers {
@@ -46,14 +46,14 @@ func TestSingleFlight(t *testing.T) {
 func TestCallerLeavesLoadGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := open(t, Config{})
-		load := func(ctx context.Context) (Loaded, error) {
+		load := LoaderFunc(func(ctx context.Context) (Loaded, error) {
 			select {
 			case <-time.After(5 * time.Second):
 				return Loaded{Plaintext: []byte("slow")}, nil
 			case <-ctx.Done():
 				return Loaded{}, ctx.Err()
 			}
-		}
+		})
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() { // the one who starts it
@@ -106,10 +106,10 @@ func TestLoadTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := open(t, Config{LoadTimeout: 3 * time.Second})
 		start := time.Now()
-		_, err := c.Get(t.Context(), key(1), func(ctx context.Context) (Loaded, error) {
+		_, err := c.Get(t.Context(), key(1), LoaderFunc(func(ctx context.Context) (Loaded, error) {
 			<-ctx.Done()
 			return Loaded{}, ctx.Err()
-		})
+		}))
 		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 3*time.Second {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
@@ -122,11 +122,11 @@ func TestLoadSlowerThanTTL(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := open(t, Config{TTL: time.Second, Remember: func(error) time.Duration { return time.Second }})
 		var calls atomic.Int64
-		load := func(context.Context) (Loaded, error) {
+		load := LoaderFunc(func(context.Context) (Loaded, error) {
 			calls.Add(1)
 			time.Sleep(3 * time.Second)
 			return Loaded{Plaintext: []byte("secret")}, nil
-		}
+		})
 		start := time.Now()
 		var wg sync.WaitGroup
 		for _, at := range []time.Duration{0, 500 * time.Millisecond, time.Second, 2 * time.Second, 3500 * time.Millisecond} {
@@ -152,13 +152,13 @@ func TestAskedAfterTheStart(t *testing.T) {
 			c := open(t, Config{TTL: 2 * time.Second})
 			m := new(machine)
 			m.plugInto(c)
-			load := func(context.Context) (Loaded, error) {
+			load := LoaderFunc(func(context.Context) (Loaded, error) {
 				time.Sleep(5 * time.Second)
 				asked := time.Now()
 				time.Sleep(time.Second)
 				m.tamper(c, func(x *machine) { x.asleep += asleep })
 				return Loaded{Plaintext: []byte("secret"), Asked: asked}, nil
-			}
+			})
 			l, err := c.Get(t.Context(), key(1), load)
 			if asleep > 0 {
 				if !errors.Is(err, ErrLate) {
@@ -187,10 +187,10 @@ func TestAskedAfterTheStart(t *testing.T) {
 func TestLoadSlowerThanTTLButNotStale(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := open(t, Config{TTL: time.Second, Stale: 10 * time.Second})
-		l, err := c.Get(t.Context(), key(1), func(context.Context) (Loaded, error) {
+		l, err := c.Get(t.Context(), key(1), LoaderFunc(func(context.Context) (Loaded, error) {
 			time.Sleep(3 * time.Second)
 			return Loaded{Plaintext: []byte("secret")}, nil
-		})
+		}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -205,12 +205,12 @@ func TestCloseDuringLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := open(t, Config{})
 		ended := false
-		load := func(ctx context.Context) (Loaded, error) {
+		load := LoaderFunc(func(ctx context.Context) (Loaded, error) {
 			<-ctx.Done()
 			time.Sleep(time.Second) // it takes its time
 			ended = true
 			return Loaded{Plaintext: []byte("late")}, nil
-		}
+		})
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			if _, err := c.Get(t.Context(), key(1), load); !errors.Is(err, ErrClosed) {

@@ -93,7 +93,7 @@ func (w *life) now() moment {
 }
 
 func (w *life) load(k int) Loader {
-	return func(ctx context.Context) (Loaded, error) {
+	return LoaderFunc(func(ctx context.Context) (Loaded, error) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		n := len(w.fetches)
@@ -127,7 +127,7 @@ func (w *life) load(k int) Loader {
 		}
 		f.good, w.last[k] = true, f
 		return Loaded{Plaintext: binary.BigEndian.AppendUint64([]byte{byte(k)}, uint64(n)), Group: fmt.Sprint(k)}, nil
-	}
+	})
 }
 
 func (w *life) wait(f func()) {

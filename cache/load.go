@@ -15,32 +15,34 @@ var (
 	errPurged   = errors.New("cache: ask again after a purge") // stays inside
 )
 
-// join finds or starts the load of k, and gives the caller a lease on it. It
-// runs under Cache.mu.
-func (c *Cache) join(ctx context.Context, k Key, load Loader, now Instant) (*entry, error) {
+// join finds or starts the load of k, and gives the caller a lease on it. other is
+// somebody else's Loader that runs it, if it wants to know. It runs under Cache.mu.
+func (c *Cache) join(ctx context.Context, k Key, load Loader, now Instant) (_ *entry, other Joiner, err error) {
 	if err := ctx.Err(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	c.stats.Misses++
 	e, found := c.loading[k]
-	if !found {
+	if found {
+		other, _ = e.loader.(Joiner)
+	} else {
 		e = c.start(ctx, k, load, now)
 	}
 	e.leases++
-	return e, nil
+	return e, other, nil
 }
 
 // start begins the load of k. Nobody is loading it.
 func (c *Cache) start(ctx context.Context, k Key, load Loader, now Instant) *entry {
-	e := &entry{key: k, born: now, began: c.clock.monotonic(now), done: make(chan struct{}), place: -1}
-	e.ctx, e.cancel = context.WithTimeout(context.WithoutCancel(ctx), c.loadTimeout)
+	e := &entry{key: k, born: now, began: c.clock.monotonic(now), done: make(chan struct{}), place: -1, loader: load}
+	ctx, e.cancel = context.WithTimeout(context.WithoutCancel(ctx), c.loadTimeout)
 	if len(c.loading) == 0 {
 		c.purges.forget()
 	}
 	c.loading[k] = e
 	c.stats.Loads++
 	seq := c.purges.seq
-	c.loads.Go(func() { c.load(e.ctx, e, seq, load) })
+	c.loads.Go(func() { c.load(ctx, e, seq, load) })
 	return e
 }
 
@@ -106,7 +108,7 @@ func (c *Cache) load(ctx context.Context, e *entry, seq uint64, load Loader) {
 		}
 		e.cancel()
 	}()
-	got, err = load(ctx)
+	got, err = load.Load(ctx)
 }
 
 // settle publishes what was loaded: to those who wait, and to later callers
@@ -135,6 +137,7 @@ func (c *Cache) settle(e *entry, got Loaded, seq uint64) error {
 		return nil
 	}
 	delete(c.loading, e.key)
+	e.loader = nil
 	e.bytes, e.cell = bytes, cell
 	e.group, e.origin = got.Group, got.Origin
 	now := c.look()

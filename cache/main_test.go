@@ -78,12 +78,12 @@ func checkPattern(t testing.TB, k Key, got []byte) {
 
 // loaderOf counts its calls.
 func loaderOf(calls *atomic.Int64, got Loaded, err error) Loader {
-	return func(context.Context) (Loaded, error) {
+	return LoaderFunc(func(context.Context) (Loaded, error) {
 		calls.Add(1)
 		got := got
 		got.Plaintext = bytes.Clone(got.Plaintext)
 		return got, err
-	}
+	})
 }
 
 func give(p []byte) Loader { return loaderOf(new(atomic.Int64), Loaded{Plaintext: p}, nil) }
@@ -101,7 +101,7 @@ func mustGet(t testing.TB, c *Cache, k Key, load Loader) *Lease {
 func has(t testing.TB, c *Cache, k Key) bool {
 	t.Helper()
 	absent := errors.New("absent")
-	l, err := c.Get(context.Background(), k, func(context.Context) (Loaded, error) { return Loaded{}, absent })
+	l, err := c.Get(context.Background(), k, LoaderFunc(func(context.Context) (Loaded, error) { return Loaded{}, absent }))
 	if errors.Is(err, absent) {
 		return false
 	}

@@ -230,14 +230,14 @@ func (m *model) get(t *testing.T, c *Cache, o op) error {
 	mustLoad := i < 0 && f == nil
 
 	loads := 0
-	l, err := c.Get(t.Context(), key(o.Key), func(context.Context) (Loaded, error) {
+	l, err := c.Get(t.Context(), key(o.Key), LoaderFunc(func(context.Context) (Loaded, error) {
 		loads++
 		time.Sleep(o.D)
 		if o.Fail {
 			return Loaded{}, errRefused
 		}
 		return Loaded{Plaintext: pattern(key(o.Key), o.Size), Group: fmt.Sprint(o.Key % 3)}, nil
-	})
+	}))
 	if loads == 1 != mustLoad || loads > 1 {
 		return fmt.Errorf("%d loads, error %v; must load: %v", loads, err, mustLoad)
 	}

@@ -13,9 +13,9 @@ import (
 func TestPurge(t *testing.T) {
 	c := open(t, Config{})
 	for i := range 6 {
-		mustGet(t, c, key(i), func(context.Context) (Loaded, error) {
+		mustGet(t, c, key(i), LoaderFunc(func(context.Context) (Loaded, error) {
 			return Loaded{Plaintext: []byte("x"), Group: fmt.Sprint(i % 2)}, nil
-		}).Release()
+		})).Release()
 	}
 	alive := func() (s string) {
 		for i := range 6 {
@@ -48,13 +48,13 @@ func TestRefuse(t *testing.T) {
 	mustGet(t, c, key(1), give([]byte("x"))).Release()
 	c.mu.Lock()
 	e, _ := c.kept.Peek(key(1))
-	e.again = &reload{t.Context(), func(context.Context) (Loaded, error) {
+	e.again = &reload{t.Context(), LoaderFunc(func(context.Context) (Loaded, error) {
 		c.Refuse(key(1))
 		if s := c.Stats(); s.Entries != 0 || s.Wiped != 1 || s.Loading != 1 {
 			t.Errorf("%+v", s)
 		}
 		return Loaded{}, errRefused
-	}}
+	})}
 	c.reload(e, c.look())
 	going := c.loading[key(1)]
 	c.mu.Unlock()
@@ -84,13 +84,13 @@ func TestPurgeDuringLoad(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := open(t, Config{})
 				disabled := false
-				load := func(ctx context.Context) (Loaded, error) {
+				load := LoaderFunc(func(ctx context.Context) (Loaded, error) {
 					if disabled {
 						return Loaded{}, errRefused
 					}
 					time.Sleep(time.Second) // deaf to ctx: the worst case
 					return Loaded{Plaintext: []byte("before the refusal"), Group: "g"}, nil
-				}
+				})
 				var wg sync.WaitGroup
 				for range 3 {
 					wg.Go(func() {
@@ -117,10 +117,10 @@ func TestPurgeOfAnotherGroupDuringLoad(t *testing.T) {
 		c := open(t, Config{})
 		c.PurgeGroup("g") // before the load: no matter
 		time.AfterFunc(time.Second, func() { c.PurgeGroup("other") })
-		mustGet(t, c, key(1), func(context.Context) (Loaded, error) {
+		mustGet(t, c, key(1), LoaderFunc(func(context.Context) (Loaded, error) {
 			time.Sleep(2 * time.Second)
 			return Loaded{Plaintext: []byte("x"), Group: "g"}, nil
-		}).Release()
+		})).Release()
 		if !has(t, c, key(1)) {
 			t.Error("not kept")
 		}
@@ -130,11 +130,11 @@ func TestPurgeOfAnotherGroupDuringLoad(t *testing.T) {
 func TestPurgeOverAndOver(t *testing.T) {
 	c := open(t, Config{})
 	calls := 0
-	_, err := c.Get(t.Context(), key(1), func(context.Context) (Loaded, error) {
+	_, err := c.Get(t.Context(), key(1), LoaderFunc(func(context.Context) (Loaded, error) {
 		calls++
 		c.PurgeGroup("g")
 		return Loaded{Plaintext: []byte("x"), Group: "g"}, nil
-	})
+	}))
 	if !errors.Is(err, ErrPurged) || calls != maxAttempts {
 		t.Errorf("%v after %d loads", err, calls)
 	}

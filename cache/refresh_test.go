@@ -70,7 +70,7 @@ func (s *service) load(ctx context.Context) (Loaded, error) {
 func (s *service) number(t *testing.T, c *Cache) (n byte, stale bool, took time.Duration, err error) {
 	t.Helper()
 	begun := time.Now()
-	l, err := c.Get(t.Context(), key(1), s.load)
+	l, err := c.Get(t.Context(), key(1), LoaderFunc(s.load))
 	if err != nil {
 		return 0, false, time.Since(begun), err
 	}
@@ -144,7 +144,7 @@ func TestReloadsSpread(t *testing.T) {
 		services := make([]*service, 100)
 		get := func() {
 			for i, s := range services {
-				mustGet(t, c, key(i), s.load).Release()
+				mustGet(t, c, key(i), LoaderFunc(s.load)).Release()
 			}
 		}
 		for i := range services {
@@ -229,21 +229,32 @@ func TestReloadIsTriedAgain(t *testing.T) {
 	})
 }
 
-// A reload is the single flight of its key, runs with the values of whoever
-// used the entry last, and is counted in by a purge.
+// named is a Loader that notes who waits for its load.
+type named struct {
+	*service
+	name   string
+	joined *[]string
+}
+
+func (n named) Load(ctx context.Context) (Loaded, error) { return n.load(ctx) }
+
+func (n named) Join(waiting Loader) {
+	*n.joined = append(*n.joined, waiting.(named).name+" waits for "+n.name)
+}
+
+// A reload is the single flight of its key, runs with the Loader of whoever used
+// the entry last, and is counted in by a purge.
 func TestReloadIsALoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		type who struct{}
 		var joined []string
-		c := open(t, Config{TTL: time.Minute, Refresh: 15 * time.Second, LoadTimeout: time.Minute,
-			Joined: func(load, caller context.Context) { joined = append(joined, load.Value(who{}).(string)) }})
+		c := open(t, Config{TTL: time.Minute, Refresh: 15 * time.Second, LoadTimeout: time.Minute})
 		var m machine
 		m.plugInto(c)
 		s := newService()
 		get := func(name string) {
-			ctx, cancel := context.WithCancel(context.WithValue(t.Context(), who{}, name))
+			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			l, err := c.Get(ctx, key(1), s.load)
+			l, err := c.Get(ctx, key(1), named{s, name, &joined})
 			if err != nil {
 				t.Error(err)
 				return
@@ -259,7 +270,7 @@ func TestReloadIsALoad(t *testing.T) {
 			t.Fatalf("%+v", st)
 		}
 		get("late")
-		if len(s.calls()) != 2 || fmt.Sprint(joined) != "[first user]" {
+		if len(s.calls()) != 2 || fmt.Sprint(joined) != "[late waits for user]" {
 			t.Errorf("%d calls, joined %v", len(s.calls()), joined)
 		}
 

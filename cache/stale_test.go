@@ -172,10 +172,10 @@ func TestStaleIsPurged(t *testing.T) {
 		"group": func(c *Cache) { c.PurgeGroup("g") },
 		"all":   func(c *Cache) { c.PurgeAll() },
 		"refused in the background": func(c *Cache) {
-			l, err := c.Get(context.Background(), key(1), func(context.Context) (Loaded, error) {
+			l, err := c.Get(context.Background(), key(1), LoaderFunc(func(context.Context) (Loaded, error) {
 				time.Sleep(2 * time.Second)
 				return Loaded{}, errRefused
-			})
+			}))
 			if err == nil {
 				l.Release()
 			}
@@ -213,7 +213,7 @@ func TestStaleLease(t *testing.T) {
 		s.number(t, c)
 		time.Sleep(70 * time.Second)
 		s.will(0, errAway)
-		l := mustGet(t, c, key(1), s.load)
+		l := mustGet(t, c, key(1), LoaderFunc(s.load))
 		if !l.Stale() || l.Hit() || l.Left() != 20*time.Second || !errors.Is(l.Trouble(), errAway) {
 			t.Errorf("stale %v, hit %v, %v left, %v", l.Stale(), l.Hit(), l.Left(), l.Trouble())
 		}
@@ -237,10 +237,10 @@ func TestStaleWhileTheFailureIsRemembered(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		loads := 0
 		for range 20 {
-			l := mustGet(t, c, key(1), func(context.Context) (Loaded, error) {
+			l := mustGet(t, c, key(1), LoaderFunc(func(context.Context) (Loaded, error) {
 				loads++
 				return Loaded{}, errAway
-			})
+			}))
 			if !l.Stale() {
 				t.Error("not stale")
 			}

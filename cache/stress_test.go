@@ -64,7 +64,7 @@ func stress(t *testing.T, c *Cache, rnd *rand.Rand, rounds int) {
 		if rnd.IntN(8) == 0 {
 			go cancel()
 		}
-		l, err := c.Get(ctx, k, func(ctx context.Context) (Loaded, error) {
+		l, err := c.Get(ctx, k, LoaderFunc(func(ctx context.Context) (Loaded, error) {
 			for range yields {
 				runtime.Gosched()
 			}
@@ -72,7 +72,7 @@ func stress(t *testing.T, c *Cache, rnd *rand.Rand, rounds int) {
 				return Loaded{}, errRefused
 			}
 			return Loaded{Plaintext: pattern(k, size), Group: fmt.Sprint(k[7] % 4)}, nil
-		})
+		}))
 		cancel()
 		switch {
 		case err == nil:

@@ -32,9 +32,9 @@ func TestWiped(t *testing.T) {
 					}
 					defer c.memory.Free(pin)
 					loaded := pattern(key(1), 1700)
-					l := mustGet(t, c, key(1), func(context.Context) (Loaded, error) {
+					l := mustGet(t, c, key(1), LoaderFunc(func(context.Context) (Loaded, error) {
 						return Loaded{Plaintext: loaded[:1600], Group: "g"}, nil
-					})
+					}))
 					inArena := l.Bytes()
 					if !allZero(loaded) {
 						t.Error("what the Loader brought was not wiped up to its capacity")
@@ -60,9 +60,9 @@ func TestWiped(t *testing.T) {
 func TestWipedAfterFailedLoad(t *testing.T) {
 	c := open(t, Config{})
 	half := pattern(key(1), 100)
-	_, err := c.Get(t.Context(), key(1), func(context.Context) (Loaded, error) {
+	_, err := c.Get(t.Context(), key(1), LoaderFunc(func(context.Context) (Loaded, error) {
 		return Loaded{Plaintext: half}, errRefused
-	})
+	}))
 	if err != errRefused || !allZero(half) {
 		t.Errorf("%v, wiped %v", err, allZero(half))
 	}

@@ -79,7 +79,7 @@ func setTimes(a *fuse.Attr, mtime, ctime int64) {
 }
 
 // GetAttr answers for exactly the version that was asked about, also when it
-// has been replaced: it must never be ESTALE for a known node, for that would
+// has been replaced: it must never be ESTALE for a known file, for that would
 // use up the one retry that the kernel gives an open.
 func (f *FS) GetAttr(r *session.Request, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
 	n := f.resolve(r, in.NodeId)
@@ -87,7 +87,10 @@ func (f *FS) GetAttr(r *session.Request, in *fuse.GetAttrIn, out *fuse.AttrOut) 
 		return unknown(r)
 	}
 	timeout, err := f.fillAttrAsking(kms.WithCaller(r.Context(), in.Uid), r, n, &out.Attr, true)
-	if err != nil {
+	switch {
+	case n.kind == source.ModeDir && leadsElsewhere(err): // asked for a walk through it, most likely
+		return f.walkAgain(r)
+	case err != nil:
 		return sourceStatus(err)
 	}
 	out.SetTimeout(timeout)

@@ -19,7 +19,8 @@ import (
 type checked struct {
 	*FS
 	looked     lookups
-	staleRetry staleRetry
+	staleRetry staleRetry // threads that were answered ESTALE at OPEN
+	staleWalk  staleRetry // before it, in an open(2) or in any other call
 }
 
 func (m *checked) opensAtLookup() bool           { return false }
@@ -28,6 +29,9 @@ func (m *checked) trustsLookup() bool            { return m.source.IsLocal() } /
 func (m *checked) listed(*node) time.Duration    { return nameTrust }
 func (m *checked) attrTrust(*node) time.Duration { return fileAttrTimeout }
 func (m *checked) shownSize(size int64) int64    { return size }
+
+func (m *checked) walksAgain(tid uint32) { m.staleWalk.remember(tid) }
+func (m *checked) walkEnds(tid uint32)   { m.staleRetry.take(tid) }
 
 func (m *checked) lookedUp(l looked, pushed bool) time.Duration {
 	if l.content.kind != nil {
@@ -44,6 +48,7 @@ func (m *checked) open(r *session.Request, in *fuse.OpenIn, out *fuse.OpenOut) f
 		return fuse.EROFS
 	}
 	at, retry := m.staleRetry.take(in.Pid)
+	_, walked := m.staleWalk.take(in.Pid)
 	n := m.resolveSoon(r, in, retry)
 	if n == nil {
 		m.staleRetry.remember(in.Pid)
@@ -62,7 +67,7 @@ func (m *checked) open(r *session.Request, in *fuse.OpenIn, out *fuse.OpenOut) f
 	if !retry {
 		at = rec.Begun.Add(-unrecognised)
 	}
-	o := &opening{checked: m, ctx: kms.WithCaller(r.Context(), in.Uid), node: n, tid: in.Pid, at: at, retry: retry}
+	o := &opening{checked: m, ctx: kms.WithCaller(r.Context(), in.Uid), node: n, tid: in.Pid, at: at, retry: retry, walked: walked}
 	status := o.run(rec)
 	if status == fuse.Status(syscall.EBADMSG) && o.ctx.Err() != nil {
 		status = fuse.EINTR // the caller gave up before the writer had finished
@@ -94,7 +99,10 @@ type opening struct {
 	// retry: this thread was answered ESTALE, at that instant.
 	retry bool
 	at    time.Time
-	fh    uint64
+	// walked: it was so a moment ago on its way, perhaps in this open(2): then the
+	// kernel walks no third time.
+	walked bool
+	fh     uint64
 }
 
 // unrecognised: a caller from another pid namespace has thread id 0. We cannot
@@ -162,12 +170,12 @@ func (o *opening) choose(found *node, err error, torn bool) (choice, content) {
 	case err == nil && found.tuple == o.node.tuple:
 		o.nodes.distrust(o.node.rel)
 	}
-	if !o.retry && o.staleRetry.remember(o.tid) {
+	if !o.retry && (!o.walked || err != nil) && o.staleRetry.remember(o.tid) {
 		return firstTry, content{}
 	}
 	then, ok := o.looked.since(o.node.id, o.at)
 	switch {
-	case ok && then.err() == nil && !torn && (err == nil || o.retry):
+	case ok && !o.walked && then.err() == nil && !torn && (err == nil || o.retry):
 		return lookedUp, then
 	case err == nil:
 		return pinned, content{}
@@ -206,12 +214,6 @@ func (o *opening) serve(n *node, c content, r *audit.Open) fuse.Status {
 		o.pages.ForgetAttr(o.node.id)
 	}
 	return fuse.OK
-}
-
-// leadsElsewhere: something else, or nothing, is where the file was when the
-// kernel looked it up. A walk from the root finds what it is.
-func leadsElsewhere(err error) bool {
-	return err == syscall.ENOENT || err == syscall.EINVAL || err == syscall.ELOOP || err == syscall.ENOTDIR
 }
 
 // read serves from the handle's own version. Past its TTL that is a new call to

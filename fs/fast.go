@@ -39,6 +39,10 @@ func (m *kernelOpens) trustsLookup() bool  { return m.trustsNames() }
 // be had names are trusted all the same, for a second.
 func (m *kernelOpens) trustsNames() bool { return m.cfg.Encoding == kms.Raw }
 
+// No OPEN follows that would have to know.
+func (m *kernelOpens) walksAgain(uint32) {}
+func (m *kernelOpens) walkEnds(uint32)   {}
+
 func (m *kernelOpens) lookedUp(l looked, _ bool) time.Duration {
 	if l.busy {
 		return 0

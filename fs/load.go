@@ -86,7 +86,7 @@ func (f *FS) keyOf(c kms.Ciphertext, ec kms.EncryptionContext) cache.Key {
 // be. ctx ends only this caller's wait. The cache keeps the loader of a file
 // in use, to decrypt it again ahead of time: it holds ciphertext only.
 func (f *FS) lease(ctx context.Context, h *handle) (*cache.Lease, error) {
-	lease, err := f.cfg.Cache.Get(ctx, h.key, func(ctx context.Context) (cache.Loaded, error) { return f.load(ctx, h) })
+	lease, err := f.cfg.Cache.Get(ctx, h.key, &loading{f, h, kms.CallersOf(ctx)})
 	if err != nil {
 		return nil, err
 	}
@@ -97,6 +97,23 @@ func (f *FS) lease(ctx context.Context, h *handle) (*cache.Lease, error) {
 		f.audit.Stale(h.rel, lease.Left(), lease.Trouble())
 	}
 	return lease, nil
+}
+
+// loading is what the cache loads a handle's version with.
+type loading struct {
+	*FS
+	h       *handle
+	callers *kms.Callers // for whom; nil: nobody in particular
+}
+
+// Load implements cache.Loader.
+func (l *loading) Load(ctx context.Context) (cache.Loaded, error) { return l.load(ctx, l.h) }
+
+// Join implements cache.Joiner: the load goes with the turn of each of its callers.
+func (l *loading) Join(waiting cache.Loader) {
+	if w, ok := waiting.(*loading); ok && l.callers != nil && w.callers != nil {
+		l.callers.AddCaller(w.callers.First())
+	}
 }
 
 // load opens a handle's version.

@@ -18,24 +18,38 @@ import (
 
 // look makes a node of what is at a source path now. For a file shown as its
 // plaintext the bytes are read, and content says what they are.
-func (f *FS) look(rel string) (*node, content, error) {
+func (f *FS) look(rel string) (n *node, c content, err error) {
+	for range 20 {
+		var kind uint32
+		if n, c, kind, err = f.lookOnce(rel); kind == 0 || !leadsElsewhere(err) {
+			break // else something else has taken its place between two looks at it
+		}
+	}
+	return n, c, err
+}
+
+// lookOnce also says which kind was there when nothing is by now; 0: nothing
+// was.
+func (f *FS) lookOnce(rel string) (*node, content, uint32, error) {
 	st, err := f.source.Stat(rel)
 	if err != nil {
-		return nil, content{}, err
+		return nil, content{}, 0, err
 	}
-	switch st.Mode & unix.S_IFMT {
+	kind := st.Mode & unix.S_IFMT
+	switch kind {
 	case source.ModeDir:
-		return &node{id: nodeID(source.ModeDir, rel, source.Tuple{}, content{}.hash), rel: rel, kind: source.ModeDir}, content{}, nil
+		return &node{id: nodeID(source.ModeDir, rel, source.Tuple{}, content{}.hash), rel: rel, kind: source.ModeDir}, content{}, kind, nil
 	case source.ModeLink:
 		n, err := f.lookLink(rel, &st)
-		return n, content{}, err
+		return n, content{}, kind, err
 	case source.ModeFile:
 		if !strings.HasSuffix(rel, source.Suffix) {
-			return plainNode(rel, &st), content{}, nil
+			return plainNode(rel, &st), content{}, kind, nil
 		}
-		return f.lookRegular(rel)
+		n, c, err := f.lookRegular(rel)
+		return n, c, kind, err
 	}
-	return nil, content{}, unix.ENOENT // special files are not shown
+	return nil, content{}, 0, unix.ENOENT // special files are not shown
 }
 
 // lookFile is look for what was a ciphertext file when it was last seen.
@@ -145,10 +159,28 @@ func (f *FS) Readlink(r *session.Request) ([]byte, fuse.Status) {
 		return nil, unknown(r)
 	}
 	text, err := f.readLink(n.rel)
-	if err != nil {
+	switch {
+	case leadsElsewhere(err):
+		return nil, f.walkAgain(r)
+	case err != nil:
 		return nil, sourceStatus(err)
 	}
 	return []byte(text), fuse.OK
+}
+
+// leadsElsewhere: something else, or nothing, is where a file or link was when
+// the kernel looked it up. A walk from the root finds what it is.
+func leadsElsewhere(err error) bool { return err == syscall.ENOENT || isOther(err) }
+
+// isOther: a file, a link or a directory is where something else was expected.
+func isOther(err error) bool {
+	return err == syscall.EINVAL || err == syscall.ELOOP || err == syscall.ENOTDIR
+}
+
+// walkAgain makes the kernel walk the path again.
+func (f *FS) walkAgain(r *session.Request) fuse.Status {
+	f.mode.walksAgain(r.Pid)
+	return fuse.Status(syscall.ESTALE)
 }
 
 var errLeaves = fmt.Errorf("link leads out of the mount: %w", syscall.EACCES)

@@ -24,11 +24,17 @@ func (f *FS) Lookup(r *session.Request, name string, out *fuse.EntryOut) fuse.St
 	}
 	watched := f.mode.trustsLookup() && f.names.Add(parent.id, parent.rel) // before the look: no change goes unseen
 	l, err := f.findWhole(r, parent.rel, name)
+	if err != nil {
+		f.mode.walkEnds(r.Pid)
+	}
 	if err == syscall.ENOENT && watched && !f.justChanged(parent) {
 		out.SetEntryTimeout(nameTrust) // and no node: there is none
 		return fuse.OK
 	}
-	if err != nil {
+	switch {
+	case isOther(err): // in place of the directory, whose name the kernel took for granted
+		return f.walkAgain(r)
+	case err != nil:
 		return sourceStatus(err)
 	}
 	if l.node.size == unknownSize && f.mode.opensAtLookup() {
@@ -42,7 +48,10 @@ func (f *FS) Lookup(r *session.Request, name string, out *fuse.EntryOut) fuse.St
 		}
 	}
 	n, status := f.enter(r, l.node, out)
-	if !status.Ok() {
+	switch {
+	case status == fuse.ENOENT: // a directory that something else has replaced since
+		return f.walkAgain(r)
+	case !status.Ok():
 		return status
 	}
 	if n.kind == source.ModeDir {

@@ -34,6 +34,12 @@ type mode interface {
 	// attrTrust is how long it may trust a file's attributes, and with them its
 	// pages.
 	attrTrust(n *node) time.Duration
+	// walksAgain is told that a thread is answered ESTALE: the kernel walks the
+	// path again, once, within the same call.
+	walksAgain(tid uint32)
+	// walkEnds is told that a walk of a thread has ended with an error: no OPEN
+	// follows in that call.
+	walkEnds(tid uint32)
 	// shownSize is the st_size of a file that holds so many bytes.
 	shownSize(size int64) int64
 }
@@ -43,7 +49,7 @@ func newMode(f *FS, fast bool) mode {
 	if fast {
 		return &kernelOpens{FS: f}
 	}
-	return &checked{FS: f, staleRetry: staleRetry{at: map[uint32]time.Time{}}}
+	return &checked{FS: f, staleRetry: newStaleRetry(time.Second), staleWalk: newStaleRetry(50 * time.Millisecond)}
 }
 
 // Open decides everything that can fail, where the kernel asks us.

@@ -32,9 +32,9 @@ func TestRefusedBeforePagesAreDated(t *testing.T) {
 			f.pages.Start(kernel, nil)
 			defer f.pages.Close()
 			lease := func(k cache.Key, group string) *cache.Lease {
-				l, err := f.cfg.Cache.Get(t.Context(), k, func(context.Context) (cache.Loaded, error) {
+				l, err := f.cfg.Cache.Get(t.Context(), k, cache.LoaderFunc(func(context.Context) (cache.Loaded, error) {
 					return cache.Loaded{Plaintext: []byte("x"), Group: group}, nil
-				})
+				}))
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -52,13 +52,14 @@ func (l *lookups) since(id uint64, after time.Time) (content, bool) {
 // Callers in a pid namespace that we cannot see have thread id 0 and are
 // never remembered.
 type staleRetry struct {
-	mu sync.Mutex
-	at map[uint32]time.Time
+	life time.Duration // how long after its ESTALE a thread's next OPEN counts as the retry
+	mu   sync.Mutex
+	at   map[uint32]time.Time
 }
 
-// staleRetryFor bounds how long after its ESTALE a thread's next OPEN counts as the
-// retry, and with it the size of the table.
-const staleRetryFor = time.Second
+func newStaleRetry(life time.Duration) staleRetry {
+	return staleRetry{life: life, at: map[uint32]time.Time{}}
+}
 
 // remember is called before ESTALE is answered. It returns false for a thread
 // that cannot be told from others: that one must not be.
@@ -70,7 +71,7 @@ func (t *staleRetry) remember(tid uint32) bool {
 	defer t.mu.Unlock()
 	if len(t.at) >= 1024 {
 		for k, at := range t.at {
-			if time.Since(at) > staleRetryFor {
+			if time.Since(at) > t.life {
 				delete(t.at, k)
 			}
 		}
@@ -85,7 +86,7 @@ func (t *staleRetry) take(tid uint32) (at time.Time, retry bool) {
 	defer t.mu.Unlock()
 	at, ok := t.at[tid]
 	delete(t.at, tid)
-	return at, ok && time.Since(at) <= staleRetryFor
+	return at, ok && time.Since(at) <= t.life
 }
 
 // writerGraceFor is how long a request waits for a file that is being

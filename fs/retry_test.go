@@ -6,19 +6,19 @@ import (
 )
 
 func TestStaleRetry(t *testing.T) {
-	retry := &staleRetry{at: map[uint32]time.Time{}}
+	retry := newStaleRetry(time.Second)
 	if _, ok := retry.take(7); ok {
 		t.Error("nobody was told")
 	}
 	retry.remember(7)
-	if at, ok := retry.take(7); !ok || time.Since(at) > staleRetryFor {
+	if at, ok := retry.take(7); !ok || time.Since(at) > retry.life {
 		t.Error("not remembered")
 	}
 	if _, ok := retry.take(7); ok {
 		t.Error("remembered twice")
 	}
 	for tid := range uint32(5000) {
-		retry.at[tid] = time.Now().Add(-2 * staleRetryFor)
+		retry.at[tid] = time.Now().Add(-2 * retry.life)
 	}
 	retry.remember(1)
 	if len(retry.at) != 1 {

@@ -12,16 +12,17 @@ type callerKey struct{}
 // who wait for it too. Whoever makes calls in turns reads them from the context
 // (CallersOf); nothing else is known of a caller.
 //
-// They travel as a value of a context, since that is all that a cache hands
-// from a question to the load which answers it.
+// They travel to the gate as a value of a context, through rooms that have no use
+// for them. Whoever shares a load among callers holds them and adds to them.
 //
 // LOCK ORDER: Callers.mu, then whatever a Waiter locks.
 //
-// INVARIANT: uids is never empty and names nobody twice; the first one started
-// the load.
+// INVARIANT: uids names nobody twice, and begins with first.
 // INVARIANT: waiting holds the load's waiters from the moment they stand in
 // line until Left.
 type Callers struct {
+	first uint32 // who started the load; never changes
+
 	mu      sync.Mutex // guards everything below
 	uids    []uint32
 	waiting []Waiter // one, unless a load began before its predecessor was out
@@ -36,7 +37,7 @@ type Waiter interface {
 // WithCaller says for whom the loads under ctx are made. It is a value, so it
 // survives context.WithoutCancel.
 func WithCaller(ctx context.Context, uid uint32) context.Context {
-	return context.WithValue(ctx, callerKey{}, &Callers{uids: []uint32{uid}})
+	return context.WithValue(ctx, callerKey{}, &Callers{first: uid, uids: []uint32{uid}})
 }
 
 // CallersOf is what WithCaller has put into a context, or nil.
@@ -45,27 +46,20 @@ func CallersOf(ctx context.Context) *Callers {
 	return c
 }
 
-// Join says that the caller of one context now waits for the load that runs
-// under another, which somebody else started. Both come from WithCaller. From
-// then on the load stands in both callers' lines and goes with whichever is
-// served first: who asks for a file that a flood asked for before must not
-// wait for the flood.
-func Join(load, caller context.Context) {
-	l, c := CallersOf(load), CallersOf(caller)
-	if l == nil || c == nil || l == c {
-		return
-	}
-	c.mu.Lock()
-	uid := c.uids[0]
-	c.mu.Unlock()
+// First is the uid that started the load.
+func (c *Callers) First() uint32 { return c.first }
 
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if slices.Contains(l.uids, uid) {
+// AddCaller says that one more uid waits for the load. From then on the load stands
+// in that uid's line, too, and goes with whichever is served first: who asks for a
+// file that a flood asked for before must not wait for the flood.
+func (c *Callers) AddCaller(uid uint32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if slices.Contains(c.uids, uid) {
 		return
 	}
-	l.uids = append(l.uids, uid)
-	for _, w := range l.waiting {
+	c.uids = append(c.uids, uid)
+	for _, w := range c.waiting {
 		w.AddCaller(uid)
 	}
 }

@@ -21,9 +21,10 @@ func (s *Session) Serve() (underWay int) {
 	return underWay
 }
 
-// resume answers what a predecessor has taken and not answered, or has answered without having cleared it: then the kernel does
-// not know the request any more and drops the second answer. Every request
-// may be done twice, for none changes anything.
+// resume answers what a predecessor has taken and not answered, or has answered
+// without having cleared it: then the kernel does not know the request any more
+// and drops the second answer. Every request may be done twice, for none changes
+// anything.
 func (s *Session) resume(left [][]byte) (found int) {
 	readers := make([]*reader, len(left))
 	for i, slot := range left {
@@ -52,13 +53,13 @@ func (s *Session) resume(left [][]byte) (found int) {
 	return found
 }
 
-// Stop ends the reading for a successor and loses nothing: a message that nobody has read
-// waits in the kernel, one that was read is answered or stays in the journal.
-// It returns true when all readers have ended, and false after the time given.
-// A reader that waits is woken by a message that we make the kernel send: it asks
-// for nothing of one of these files, of which it knows at least one.
-// Should that fail, it ends with the process; a message that it is reading at
-// that very moment is answered EIO by the kernel.
+// Stop ends the reading for a successor and loses nothing: a message that nobody
+// has read waits in the kernel, one that was read is answered or stays in the
+// journal. It returns true when all readers have ended, and false after the time
+// given. A reader that waits is woken by a message that we make the kernel send,
+// about one of these files that it knows. Should that fail, the reader ends with
+// the process; a message that it is reading at that very moment is answered EIO by
+// the kernel.
 func (s *Session) Stop(patience time.Duration, files []uint64) bool {
 	s.stopping.Store(true)
 	late := time.Now().Add(patience)

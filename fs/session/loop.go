@@ -90,6 +90,10 @@ func (s *Session) read(r *reader) {
 			s.cancelAll()
 			return
 		}
+		if n == 0 { // nobody is at the other end, which /dev/fuse does not say like this
+			s.cancelAll()
+			return
+		}
 		if r.n = n; n < headerSize {
 			continue
 		}

@@ -51,7 +51,7 @@ func TestHangingServiceLeavesNoGoroutine(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer memory.Close()
-	plaintexts, err := cache.New(cache.Config{TTL: time.Minute, MaxBytes: 1 << 20, LoadTimeout: 2 * time.Second, Memory: memory, Joined: kms.Join})
+	plaintexts, err := cache.New(cache.Config{TTL: time.Minute, MaxBytes: 1 << 20, LoadTimeout: 2 * time.Second, Memory: memory})
 	if err != nil {
 		t.Fatal(err)
 	}

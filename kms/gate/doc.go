@@ -10,7 +10,7 @@
 //     tokens out, and more slowly for some seconds after a throttled call.
 //   - A slot is the room for one call in flight. The queue hands slots out.
 //   - Those who wait stand in line by uid, and the uids take turns. A load that
-//     several uids wait for (kms.Join) stands in the lines of all of them.
+//     several uids wait for (kms.Callers) stands in the lines of all of them.
 //   - A verdict is what one attempt tells about the service: it answered, it
 //     throttled, it was silent, or nothing at all.
 //   - The breaker refuses calls while the service is silent, whichever the

@@ -139,15 +139,13 @@ func TestJoinLeavesTheFlood(t *testing.T) {
 		}()
 		synctest.Wait()
 		begun := time.Now()
-		kms.Join(load, kms.WithCaller(context.Background(), 0))
+		kms.CallersOf(load).AddCaller(0)
 		if err := <-done; err != nil || time.Since(begun) > 200*time.Millisecond {
 			t.Errorf("took %v: %v", time.Since(begun), err)
 		}
-		// Nothing to join, nobody to join for, and a load that is over.
-		kms.Join(context.Background(), load)
-		kms.Join(load, context.Background())
-		kms.Join(load, load)
-		kms.Join(load, kms.WithCaller(context.Background(), 7))
+		// The one who started it, and a load that is over.
+		kms.CallersOf(load).AddCaller(kms.CallersOf(load).First())
+		kms.CallersOf(load).AddCaller(7)
 		cancel()
 		wg.Wait()
 		idle(t, g)

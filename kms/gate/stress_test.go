@@ -39,7 +39,7 @@ func TestGateStress(t *testing.T) {
 			for i := range 200 {
 				load := kms.WithCaller(context.Background(), uid)
 				ctx, cancel := context.WithTimeout(load, time.Duration(rand.IntN(3000))*time.Microsecond)
-				wg.Go(func() { kms.Join(ctx, kms.WithCaller(ctx, uid+1)) })
+				wg.Go(func() { kms.CallersOf(ctx).AddCaller(uid + 1) })
 				_, err := g.Decrypt(ctx, kms.Blob{Text: fmt.Sprint(uid, i%7)}, nil)
 				if err != nil && !errors.Is(err, kms.ErrTransient) && !errors.Is(err, kms.ErrDenied) {
 					t.Errorf("%v", err)

@@ -127,7 +127,7 @@ func (d *daemon) assemble() error {
 	}
 	d.plaintexts, err = cache.New(cache.Config{
 		TTL: d.TTL, Refresh: min(d.Refresh, d.TTL/2), Stale: d.Stale, MaxBytes: int(d.CacheSize), LoadTimeout: d.Timeout, Memory: memory,
-		Remember: rememberFor, Judge: troubleOf, Joined: kms.Join,
+		Remember: rememberFor, Judge: troubleOf,
 	})
 	if err != nil {
 		return err
