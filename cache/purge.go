@@ -77,7 +77,7 @@ func (c *Cache) PurgeGroup(g string) {
 func (c *Cache) Expire() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.look()
+	c.advance()
 }
 
 // PurgeAll kills everything, as Purge does.
