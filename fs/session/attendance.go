@@ -3,6 +3,7 @@ package session
 import (
 	"math"
 	"runtime"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,13 +32,20 @@ func (j *journal) attend(left <-chan struct{}) {
 		// The thread is never unlocked: it ends with its goroutine.
 		fd := uint(j.file.Fd())
 		// No other descriptor, for it would stay open with this thread.
-		err := unix.CloseRange(0, fd-1, unix.CLOSE_RANGE_UNSHARE)
-		if err == nil {
-			if err = unix.CloseRange(fd+1, math.MaxInt32, 0); err == nil {
-				unix.FcntlFlock(uintptr(fd), unix.F_SETLK, attendance(unix.F_WRLCK))
-			}
+		if unix.CloseRange(0, fd-1, unix.CLOSE_RANGE_UNSHARE) != nil || unix.CloseRange(fd+1, math.MaxInt32, 0) != nil {
+			close(taken)
+			return
 		}
+		got := unix.FcntlFlock(uintptr(fd), unix.F_SETLK, attendance(unix.F_WRLCK)) == nil
 		close(taken)
+		for !got { // a predecessor is still there, or somebody who has waited for its end has the lock for a moment
+			select {
+			case <-left:
+				return
+			case <-time.After(10 * time.Millisecond):
+			}
+			got = unix.FcntlFlock(uintptr(fd), unix.F_SETLK, attendance(unix.F_WRLCK)) == nil
+		}
 		<-left
 	}()
 	<-taken
