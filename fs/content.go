@@ -113,7 +113,7 @@ type notices struct {
 }
 
 // maxNotices bounds the memory of what was said. Beyond it nothing is said any
-// more: who can make so many files could fill the log.
+// more: a user that can make so many files could fill the log.
 const maxNotices = 256
 
 // first tells whether something has not been said before.

@@ -32,7 +32,7 @@ func (noService) Decrypt(context.Context, kms.Blob, kms.EncryptionContext) (*kms
 }
 
 // unmounted is a filesystem over a source, for calls without a kernel.
-func unmounted(t *testing.T, source string) *FS {
+func unmounted(t testing.TB, source string) *FS {
 	t.Helper()
 	memory, err := secmem.New(secmem.Config{Max: 1 << 16})
 	if err != nil {

@@ -28,7 +28,7 @@ func (zeros) Decrypt(_ context.Context, b kms.Blob, _ kms.EncryptionContext) (*k
 }
 
 // putBlob writes a ciphertext with a text in it.
-func putBlob(t *testing.T, path, text string) {
+func putBlob(t testing.TB, path, text string) {
 	t.Helper()
 	raw := someVersion + strings.Repeat("x", 100) + text
 	if err := os.WriteFile(path+".new", []byte(base64.StdEncoding.EncodeToString([]byte(raw))), 0o600); err != nil {

@@ -84,18 +84,18 @@ func (m *mounting) run(ctx context.Context) error {
 		if err := m.absolute(in.Line.Device); err != nil {
 			return err
 		}
-		return m.serve(ctx, supervise.InheritReadiness(), in)
+		return m.serve(ctx, supervise.InheritReadiness(true), in)
 	}
 	if err := m.resolve(); err != nil {
 		return err
 	}
 	if in.Background {
-		return m.serve(ctx, supervise.InheritReadiness(), in)
+		return m.serve(ctx, supervise.InheritReadiness(true), in)
 	}
 	if m.foreground {
 		return m.serve(ctx, nil, in)
 	}
-	if ready := supervise.InheritReadiness(); ready != nil && m.device != nil {
+	if ready := supervise.InheritReadiness(true); ready != nil && m.device != nil {
 		return m.serve(ctx, ready, supervise.Inheritance{Background: true}) // who mounted it would have to hold it
 	} else if ready != nil {
 		if err := secmem.ProtectProcess(); err != nil {
@@ -127,7 +127,7 @@ func (m *mounting) serve(ctx context.Context, ready *supervise.Readiness, in sup
 func (m *mounting) daemon() daemon.Config {
 	return daemon.Config{
 		Settings: m.Settings, Source: m.source, Point: m.point, Device: m.device, Directory: m.directory,
-		Version: version, Stderr: m.p.stderr, Getenv: m.p.getenv, Connect: m.connect,
+		Version: version, Stderr: m.p.stderr, Getenv: m.p.getenv, Recogniser: blobs.Recogniser{}, Connect: m.connect,
 	}
 }
 
@@ -142,9 +142,7 @@ func (m *mounting) connect(log *slog.Logger) (*daemon.KeyService, error) {
 		client.Close()
 		return nil, err
 	}
-	return &daemon.KeyService{
-		Decrypter: decrypter, Recogniser: blobs.Recogniser{}, Gate: gate, Warnings: client.Warnings(), Close: client.Close,
-	}, nil
+	return &daemon.KeyService{Decrypter: decrypter, Gate: gate, Warnings: client.Warnings(), Close: client.Close}, nil
 }
 
 // absolute finds the place again that an earlier process has mounted with this

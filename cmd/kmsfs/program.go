@@ -116,7 +116,7 @@ ALIBABA_CLOUD_ACCESS_KEY_SECRET and the region in ALIBABA_CLOUD_REGION_ID:
 		mountCommand(p), umountCommand(p), helperCommand(p),
 		statusCommand(p), flushCommand(p), reloadCommand(p),
 		encryptCommand(p), decryptCommand(p), verifyCommand(p),
-		versionCommand(p), manCommand(p), premountCommand(p), closerCommand(),
+		versionCommand(p), manCommand(p), premountCommand(p), serviceCommand(p), closerCommand(),
 	)
 	root.AddCommand(keyCommands(p)...)
 	root.CompletionOptions.HiddenDefaultCmd = true

@@ -13,8 +13,10 @@ import (
 
 // Lifeline is what outlives the process that serves a mount: whoever has it
 // can serve on. Nothing in it is secret, but whoever has it answers what is
-// read from the mount; so it is passed on by inheritance and by systemd, and
-// never through a socket that anybody can connect to.
+// read from the mount; so it is passed on by inheritance and through root's hands,
+// and never through a socket that anybody can connect to. It never lies with
+// systemd: the connection ends with the last copy of the device, and systemd itself
+// may be waiting for that end.
 type Lifeline struct {
 	Device  *os.File // of /dev/fuse, with the connection
 	Journal *os.File // what is under way
@@ -49,6 +51,18 @@ func attach(spec mount.Spec, source *os.File) (*Lifeline, error) {
 	}
 	device.Close()
 	return nil, errors.Join(fmt.Errorf("mount %s: %w", spec.Point, err), spec.Unmount(true))
+}
+
+// CheckJournal tells whether this program understands what its predecessor has
+// written.
+func (l *Lifeline) CheckJournal() error {
+	j, err := openJournal(l.Journal)
+	if err != nil {
+		return err
+	}
+	j.unmap()
+	j.close()
+	return nil
 }
 
 // check tells whether a lifeline is that of the mount it is meant for: a

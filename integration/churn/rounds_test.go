@@ -1,6 +1,7 @@
 package churn_test
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -12,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -97,6 +99,7 @@ type churn struct {
 	blobs   map[string]string
 
 	readers []*churner
+	limit   atomic.Int64 // of their waits, for now
 	rows    map[string]*churnRow
 
 	mu         sync.Mutex // guards what follows
@@ -111,6 +114,7 @@ type churnRow struct {
 }
 
 func (c *churn) prepare(t *testing.T, how, mode string, h *harness.Host) {
+	c.limit.Store(int64(churnLimit))
 	options := "ttl=1s,qps=1000,open=" + mode
 	if how == "service" {
 		own := newLabIn(t, h)
@@ -224,6 +228,8 @@ func (c *churn) round(a churnAction) error {
 	}
 	rest(time.Duration(c.rng.IntN(1200)) * time.Millisecond)
 	before := c.way.processes()
+	c.limit.Store(int64(cmp.Or(a.limit, churnLimit)))
+	defer c.limit.Store(int64(churnLimit))
 	err := a.do()
 	stays := a.stays
 	switch {
@@ -236,7 +242,7 @@ func (c *churn) round(a churnAction) error {
 	if stays {
 		err = c.answers()
 	} else {
-		err = c.ends(before)
+		err = c.ends(a, before)
 	}
 	row.left += len(c.stuck(before))
 	row.rounds++
@@ -292,31 +298,25 @@ func (c *churn) answers() error {
 }
 
 // ends waits until nothing is left of a mount.
-func (c *churn) ends(processes []int) error {
-	if d, ok := c.way.(*direct); ok && !d.background {
-		// Whom nobody gives the time to unmount leaves a dead mount.
-		err := withinTime(churnEnd, "the process has ended", func() bool { return isClosed(d.ended) })
-		if err != nil {
-			return fmt.Errorf("%w\n%s", err, whereabouts(d.first.Process.Pid))
-		}
-		unix.Unmount(c.place.point, unix.MNT_DETACH)
-	}
-	err := withinTime(churnEnd, "the mount is gone", func() bool {
-		device, err := c.mounted()
-		return err == nil && device == ""
+func (c *churn) ends(a churnAction, processes []int) error {
+	var left []int
+	err := withinTime(churnEnd, "its processes have ended", func() bool {
+		left = slices.DeleteFunc(append(c.way.processes(), processes...), func(pid int) bool { return unix.Kill(pid, 0) != nil })
+		return len(left) == 0
 	})
+	for _, pid := range slices.Compact(left) {
+		err = fmt.Errorf("%w\n%s", err, whereabouts(pid))
+	}
 	if err != nil {
 		return err
 	}
-	var left []int
-	err = withinTime(churnEnd, "its processes have ended", func() bool {
-		left = slices.DeleteFunc(slices.Clone(processes), func(pid int) bool { return unix.Kill(pid, 0) != nil })
-		return len(left) == 0
-	})
-	for _, pid := range left {
-		err = fmt.Errorf("%w\n%s", err, whereabouts(pid))
+	if a.dead {
+		unix.Unmount(c.place.point, unix.MNT_DETACH)
 	}
-	return err
+	return withinTime(churnEnd, "the mount is gone", func() bool {
+		device, err := c.mounted()
+		return err == nil && device == ""
+	})
 }
 
 // stuck are the processes that the kernel does not let go, and whose wait does
@@ -381,7 +381,8 @@ func (c *churn) watch(over <-chan struct{}) {
 		}
 		for _, r := range c.readers {
 			waited, begun := r.waiting()
-			if waited > churnLimit && seen[r] != begun {
+			limit := time.Duration(c.limit.Load())
+			if waited > limit && seen[r] != begun {
 				seen[r] = begun
 				text := whereabouts(r.cmd.Process.Pid)
 				for _, pid := range c.way.processes() {
@@ -389,7 +390,7 @@ func (c *churn) watch(over <-chan struct{}) {
 				}
 				c.failf("%s waits for %v:\n%s", r.role, waited, text)
 			}
-			if waited > churnLimit+churnEnd {
+			if waited > limit+churnEnd {
 				c.failf("%s waited for %v, and the connection is aborted", r.role, waited)
 				c.abort()
 			}

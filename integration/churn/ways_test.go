@@ -45,6 +45,8 @@ type churnAction struct {
 	name  string
 	do    func() error
 	stays bool
+	dead  bool          // what is left is a mount that nobody has had the time to unmount
+	limit time.Duration // of a reader's wait, where that is not churnLimit
 }
 
 // busy is what an umount says when it has changed nothing.
@@ -91,7 +93,7 @@ func unmounting(w churnWay, point string) []churnAction {
 	lazy := func() error {
 		return patiently(w.command("umount", "--no-canonicalize", "--internal-only", "--lazy", point))
 	}
-	return []churnAction{{"umount", plain, false}, {"umount --lazy", lazy, false}}
+	return []churnAction{{name: "umount", do: plain}, {name: "umount --lazy", do: lazy}}
 }
 
 // direct is a mount whose processes this test has started.
@@ -166,12 +168,17 @@ func (d *direct) processes() (pids []int) {
 	return pids
 }
 
-// server is the process that answers: in the background the holder's child.
+// server is the process that answers.
 func (d *direct) server() (int, error) {
 	if !d.background {
 		return d.first.Process.Pid, nil
 	}
-	all := d.processes()
+	return childIn(d.processes())
+}
+
+// childIn is the process whose parent is another one of them: the server of a
+// holder.
+func childIn(all []int) (int, error) {
 	for _, pid := range all {
 		if slices.Contains(all, parentOf(pid)) {
 			return pid, nil
@@ -191,11 +198,34 @@ func (d *direct) actions() []churnAction {
 		}
 	}
 	reload := func() error { return patiently(d.command("kmsfs", "reload", d.point)) }
-	return append(unmounting(d, d.point),
-		churnAction{"SIGKILL", signal(syscall.SIGKILL), d.background},
-		churnAction{"SIGTERM", signal(syscall.SIGTERM), false},
-		churnAction{"SIGHUP", signal(syscall.SIGHUP), true},
-		churnAction{"kmsfs reload", reload, true})
+	all := append(unmounting(d, d.point),
+		churnAction{name: "SIGKILL", do: signal(syscall.SIGKILL), stays: d.background, dead: !d.background},
+		churnAction{name: "SIGTERM", do: signal(syscall.SIGTERM)},
+		churnAction{name: "SIGHUP", do: signal(syscall.SIGHUP), stays: true},
+		churnAction{name: "kmsfs reload", do: reload, stays: true})
+	if d.background {
+		all = append(all, churnAction{name: "SIGKILL, holder too", do: d.killBoth, dead: true})
+	}
+	return all
+}
+
+// killBoth kills the holder, and its server once that knows that it is alone.
+func (d *direct) killBoth() error {
+	server, err := d.server()
+	if err != nil {
+		return err
+	}
+	before := len(d.processes())
+	if err := syscall.Kill(parentOf(server), syscall.SIGKILL); err != nil {
+		return err
+	}
+	if err := withinTime(churnEnd, "a closer is there instead of the holder", func() bool {
+		all := d.processes()
+		return len(all) == before && slices.ContainsFunc(all, func(pid int) bool { return parentOf(pid) == server })
+	}); err != nil {
+		return err
+	}
+	return syscall.Kill(server, syscall.SIGKILL)
 }
 
 func (d *direct) log() string { return tailOf(d.logFile) }
@@ -222,11 +252,7 @@ func (s *served) table() (string, error) {
 }
 
 func (s *served) processes() []int {
-	group, err := s.host.Run("systemctl", "show", "--value", "--property=ControlGroup", s.unit)
-	if err != nil {
-		return nil
-	}
-	all, _ := s.host.Processes(strings.TrimSpace(group))
+	all, _ := s.host.Processes(s.property("ControlGroup"))
 	return all
 }
 
@@ -240,12 +266,44 @@ func (s *served) systemctl(args ...string) func() error {
 
 func (s *served) actions() []churnAction {
 	return append(unmounting(s, s.point),
-		churnAction{"SIGKILL", s.systemctl("kill", "--kill-who=main", "--signal=KILL"), true},
-		churnAction{"SIGTERM", s.systemctl("kill", "--kill-who=main", "--signal=TERM"), false},
-		churnAction{"systemctl reload", s.systemctl("reload"), true},
-		churnAction{"systemctl restart", s.systemctl("restart"), true},
-		churnAction{"systemctl stop", s.systemctl("stop"), false},
-		churnAction{"kmsfs reload", func() error { return patiently(s.command("kmsfs", "reload", s.point)) }, true})
+		churnAction{name: "SIGKILL", do: s.killServer, stays: true},
+		churnAction{name: "SIGKILL, the holder", do: s.killing("--kill-who=main"), stays: true},
+		churnAction{name: "SIGKILL, all", do: s.killing(), stays: true, limit: churnEnd},
+		churnAction{name: "SIGTERM", do: s.systemctl("kill", "--kill-who=main", "--signal=TERM")},
+		churnAction{name: "systemctl reload", do: s.systemctl("reload"), stays: true},
+		churnAction{name: "systemctl restart", do: s.systemctl("restart"), stays: true},
+		churnAction{name: "systemctl stop", do: s.systemctl("stop")},
+		churnAction{name: "kmsfs reload", do: func() error { return patiently(s.command("kmsfs", "reload", s.point)) }, stays: true})
+}
+
+// killServer kills the process that answers; nobody tells systemd.
+func (s *served) killServer() error {
+	server, err := childIn(s.processes())
+	if err != nil {
+		return err
+	}
+	return syscall.Kill(server, syscall.SIGKILL)
+}
+
+// killing kills the process that stands by, while the server answers, or all
+// there are, and waits for the next one: what else systemd is told before that
+// would be meant for it.
+func (s *served) killing(whom ...string) func() error {
+	return func() error {
+		main := s.property("MainPID")
+		if err := s.systemctl(append(append([]string{"kill"}, whom...), "--signal=KILL")...)(); err != nil {
+			return err
+		}
+		return withinTime(churnEnd, "the unit has another main process", func() bool {
+			now := s.property("MainPID")
+			return now != main && now != "0" && s.property("ActiveState") == "active"
+		})
+	}
+}
+
+func (s *served) property(name string) string {
+	value, _ := s.host.Run("systemctl", "show", "--value", "--property="+name, s.unit)
+	return strings.TrimSpace(value)
 }
 
 func (s *served) log() string {

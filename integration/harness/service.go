@@ -59,11 +59,14 @@ func (m *Mounted) startService(t testing.TB, l *lab.Lab, options ...string) {
 		journal, _ := Run("journalctl", "--no-pager", "--unit="+m.service)
 		t.Fatalf("%v\n%s", err, journal)
 	}
-	pid, err := strconv.Atoi(m.property(t, "MainPID"))
-	if err != nil || pid == 0 {
+	main, err := strconv.Atoi(m.property(t, "MainPID"))
+	if err != nil || main == 0 {
 		t.Fatalf("%s has no process (%v)", m.service, err)
 	}
-	m.PID, m.socket = pid, SocketOf(t, m.Point)
+	if m.PID = ChildOf(main); m.PID == 0 {
+		t.Fatalf("%s has no server", m.service)
+	}
+	m.socket = SocketOf(t, m.Point)
 	m.WaitLog(t, "msg=mounted")
 }
 
@@ -125,4 +128,18 @@ func (m *Mounted) stopService(t testing.TB) {
 	if now, err := os.Lstat(m.socket); !os.IsNotExist(err) && (err != nil || os.SameFile(now, listening)) { // else it is another mount's by now
 		t.Errorf("%s is stopped, and %s is there (%v)", m.service, m.socket, err)
 	}
+}
+
+// ChildOf is the process that another one has started last; 0: there is none.
+func ChildOf(pid int) (child int) {
+	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	for _, list := range lists {
+		b, _ := os.ReadFile(list)
+		for field := range strings.FieldsSeq(string(b)) {
+			if n, err := strconv.Atoi(field); err == nil {
+				child = max(child, n)
+			}
+		}
+	}
+	return child
 }

@@ -2,7 +2,6 @@ package succession_test
 
 import (
 	"errors"
-	"io"
 	"os"
 	"strings"
 	"syscall"
@@ -90,9 +89,7 @@ func dropping(t *testing.T, l *lab.Lab, m *harness.Mounted) *harness.Toucher {
 	harness.Read(t, m.Path("b"))
 	harness.Fault(t, l, map[string]any{"action": "Decrypt", "delay": "1m"})
 	before := harness.Decrypts(t, l)
-	if _, err := io.WriteString(reader.Tell, "\n"); err != nil {
-		t.Fatal(err)
-	}
+	reader.Begin()
 	harness.Eventually(t, "the page is being read", func() bool { return harness.Decrypts(t, l) > before })
 	flushed := make(chan struct{})
 	go func() {

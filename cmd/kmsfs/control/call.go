@@ -62,6 +62,31 @@ func (p endpoint) call(mnt string, r Request) (Response, error) {
 	return a, nil
 }
 
+// Succession is the server of a mount, asked to let another one follow. pid is its
+// process.
+func Succession(m mount.Entry, getenv func(string) string) (conn *net.UnixConn, pid int, err error) {
+	at, err := endpointOf(m, getenv)
+	if err != nil {
+		return nil, 0, err
+	}
+	if conn, err = at.dial(); err != nil {
+		return nil, 0, err
+	}
+	peer, err := peerOf(conn)
+	if err != nil {
+		conn.Close()
+		return nil, 0, err
+	}
+	return conn, int(peer.Pid), nil
+}
+
+// AskToSucceed asks the server at the other end for what it serves. The answer is
+// not ours to read.
+func AskToSucceed(conn *net.UnixConn) {
+	conn.SetDeadline(time.Now().Add(succeedPatience))
+	send(conn, Request{Verb: VerbSucceed})
+}
+
 // dial connects to the daemon of a mount, and to nobody else.
 func (p endpoint) dial() (*net.UnixConn, error) {
 	dir, err := p.open(false)
@@ -83,8 +108,11 @@ func (p endpoint) dial() (*net.UnixConn, error) {
 
 func exchange(conn *net.UnixConn, r Request) (Response, error) {
 	wait := patience
-	if r.Verb == VerbFlush {
+	switch r.Verb {
+	case VerbFlush:
 		wait += flushPatience
+	case VerbReload:
+		wait += reloadPatience
 	}
 	conn.SetDeadline(time.Now().Add(wait))
 	send(conn, r)

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -18,6 +19,8 @@ const (
 	VerbStatus = "status"
 	VerbFlush  = "flush"
 	VerbReload = "reload"
+	// VerbSucceed is for root, who brings what is served to the next server.
+	VerbSucceed = "succeed"
 )
 
 const (
@@ -25,6 +28,12 @@ const (
 	patience = 5 * time.Second
 	// flushPatience is how long a flush may take.
 	flushPatience = 10 * time.Second
+	// succeedPatience is how long a server may take to give what it serves. One
+	// that takes longer hangs.
+	succeedPatience = 3 * time.Second
+	// reloadPatience is how long it may take to find out whether a program can
+	// take over.
+	reloadPatience = 10 * time.Second
 	// maxRequest bounds a request, in bytes.
 	maxRequest = 64 << 10
 	// maxAnswer bounds what a client reads of an answer.
@@ -36,7 +45,7 @@ const (
 // Request is what a client of the control socket sends: one line of JSON.
 // Paths are bytes, in JSON as base64: a file name need not be UTF-8.
 type Request struct {
-	Verb  string   `json:"verb"`            // status, flush or reload
+	Verb  string   `json:"verb"`
 	Paths [][]byte `json:"paths,omitempty"` // flush: relative to the mount; none: everything
 }
 
@@ -66,7 +75,7 @@ func parseRequest(line []byte) (Request, error) {
 		return Request{}, errors.New("more than one request in a line")
 	}
 	switch {
-	case r.Verb != VerbStatus && r.Verb != VerbFlush && r.Verb != VerbReload:
+	case !slices.Contains([]string{VerbStatus, VerbFlush, VerbReload, VerbSucceed}, r.Verb):
 		return Request{}, errors.New("unknown verb")
 	case r.Verb != VerbFlush && len(r.Paths) > 0:
 		return Request{}, errors.New("only flush takes paths")

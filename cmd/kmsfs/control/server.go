@@ -46,6 +46,9 @@ type Handlers struct {
 	// Reload says whether a new program can take over. What it returns makes it
 	// do so, when the answer has been sent.
 	Reload func(uid int) (begin func(), err error)
+	// Succeed gives what is served to who has the other end, and stops when
+	// that is ready. nil: there is nobody who could ask.
+	Succeed func(conn *net.UnixConn)
 }
 
 // Listen listens beside the mount at point.
@@ -203,6 +206,10 @@ func (s *Server) serve(conn *net.UnixConn) {
 		send(conn, Response{Error: err.Error()})
 		return
 	}
+	if r.Verb == VerbSucceed && uid == 0 && s.handlers.Succeed != nil {
+		s.handlers.Succeed(conn)
+		return
+	}
 	a, after := s.handle(uid, r)
 	conn.SetDeadline(time.Now().Add(patience))
 	send(conn, a)
@@ -272,16 +279,19 @@ func send(conn *net.UnixConn, v any) {
 
 // peerUID is who has the other end, as the kernel noted when it connected or
 // listened.
-func peerUID(conn *net.UnixConn) (uid int, err error) {
-	raw, err := conn.SyscallConn()
+func peerUID(conn *net.UnixConn) (int, error) {
+	peer, err := peerOf(conn)
 	if err != nil {
 		return -1, err
 	}
-	cerr := raw.Control(func(fd uintptr) {
-		var cred *unix.Ucred
-		if cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
-			uid = int(cred.Uid)
-		}
-	})
-	return uid, errors.Join(cerr, err)
+	return int(peer.Uid), nil
+}
+
+func peerOf(conn *net.UnixConn) (peer *unix.Ucred, err error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	cerr := raw.Control(func(fd uintptr) { peer, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	return peer, errors.Join(cerr, err)
 }

@@ -16,24 +16,24 @@ import (
 // Config is what a mount is made of.
 type Config struct {
 	*options.Settings
-	Source    string
-	Point     string
-	Device    *os.File // of /dev/fuse, if somebody else has mounted; else nil
-	Directory string   // where the command line was written
-	Version   string
-	Stderr    io.Writer
-	Getenv    func(string) string
+	Source     string
+	Point      string
+	Device     *os.File // of /dev/fuse, if somebody else has mounted; else nil
+	Directory  string   // where the command line was written
+	Version    string
+	Stderr     io.Writer
+	Getenv     func(string) string
+	Recogniser kms.Recogniser // of what the key service opens
 	// Connect finds who decrypts. It makes no call.
 	Connect func(log *slog.Logger) (*KeyService, error)
 }
 
 // KeyService is who decrypts, as this room sees it.
 type KeyService struct {
-	Decrypter  kms.Decrypter
-	Recogniser kms.Recogniser
-	Gate       *gate.Gate // before all its calls
-	Warnings   []string   // of its connection, which have been logged
-	Close      func()
+	Decrypter kms.Decrypter
+	Gate      *gate.Gate // before all its calls
+	Warnings  []string   // of its connection, which have been logged
+	Close     func()
 }
 
 // MountError is why mounting failed; who gave the command knows what to do

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"time"
 
@@ -23,18 +24,33 @@ const (
 // handlers are what a running mount shows of itself, and lets be done to it.
 type handlers struct {
 	*daemon
-	started time.Time
-	flushes *rate.Limiter
-	reloads chan struct{} // asks run to hand over
+	started     time.Time
+	flushes     *rate.Limiter
+	reloads     chan *supervise.Program // asks run to hand over
+	successions chan *net.UnixConn      // to a process that is ready to answer
 }
 
 func newHandlers(d *daemon) *handlers {
-	return &handlers{d, time.Now(), rate.NewLimiter(flushesPerSecond, flushBurst), make(chan struct{}, 1)}
+	return &handlers{d, time.Now(), rate.NewLimiter(flushesPerSecond, flushBurst), make(chan *supervise.Program, 1), make(chan *net.UnixConn)}
 }
 
 // verbs are those of the control socket.
 func (h *handlers) verbs() control.Handlers {
-	return control.Handlers{Status: h.status, Flush: h.flush, Reload: h.reload}
+	offered := control.Handlers{Status: h.status, Flush: h.flush, Reload: h.reload}
+	if h.in.Service {
+		offered.Succeed = h.succeed
+	}
+	return offered
+}
+
+// succeed lets the server of the next holder follow this one.
+func (h *handlers) succeed(conn *net.UnixConn) {
+	if err := supervise.OfferLifeline(conn, h.files.Lifeline()); err != nil {
+		h.log.Warn("serving on: "+err.Error(), "mountpoint", h.Point)
+		return
+	}
+	h.successions <- conn
+	select {} // the connection is the successor's sign that this process has ended
 }
 
 // flush forgets plaintext, so many times a second at most.
@@ -47,22 +63,27 @@ func (h *handlers) flush(ctx context.Context, uid int, paths []string) (*control
 	return &control.Flushed{Plaintexts: n}, err
 }
 
-// reload lets the program that is installed now take over, if it is trusted.
+// reload lets the program that is installed now take over, if it is trusted, and
+// fit.
 func (h *handlers) reload(uid int) (begin func(), err error) {
-	if _, err := supervise.TrustedProgram(); err != nil {
-		return nil, ui.Failf("%w", err).Hint("what is run in its place must belong to root or to who mounted")
+	to, err := h.successor()
+	if err != nil {
+		h.log.Warn("no reload: "+err.Error(), "uid", uid)
+		return nil, ui.Failf("%w; the mount is served on as before", err).
+			Hint("what is run in its place must belong to root or to who mounted, and must find what it needs: credentials, certificates, a log")
 	}
 	h.log.Info("reload", "uid", uid)
 	return func() {
 		select {
-		case h.reloads <- struct{}{}:
+		case h.reloads <- to:
 		default: // one is under way
+			to.Close()
 		}
 	}, nil
 }
 
 func (h *handlers) status() *control.Status {
-	c, g, failures := h.plaintexts.Stats(), h.gate.Stats(), h.files.Failures()
+	c, g, failures := h.plaintexts.Stats(), h.gate.Load().Stats(), h.files.Failures()
 	s := &control.Status{
 		Mountpoint: ui.ASCIIName(h.Point), Source: ui.ASCIIName(h.Source), PID: os.Getpid(), Version: h.Version,
 		Started: h.started.UTC(), UptimeSeconds: seconds(time.Since(h.started)),
@@ -94,7 +115,7 @@ func (h *handlers) status() *control.Status {
 
 // state is a line for everybody on the machine: how many, never which.
 func (h *handlers) state() string {
-	c, g := h.plaintexts.Stats(), h.gate.Stats()
+	c, g := h.plaintexts.Stats(), h.gate.Load().Stats()
 	return fmt.Sprintf("Mounted; %d plaintexts in memory, %d calls to KMS, breaker %s", c.Entries, g.Calls, g.Breaker)
 }
 

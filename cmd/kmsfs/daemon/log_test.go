@@ -21,7 +21,7 @@ func TestLogFile(t *testing.T) {
 	path := t.TempDir() + "/log"
 	for _, text := range []string{"first", "second"} {
 		c, _ := withLog(t, path)
-		log, end, err := c.OpenLog()
+		log, _, end, err := c.OpenLog()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -37,7 +37,7 @@ func TestLogFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	c, _ := withLog(t, path+".link")
-	if _, _, err := c.OpenLog(); err == nil || !strings.HasPrefix(err.Error(), "open log_file: ") {
+	if _, _, _, err := c.OpenLog(); err == nil || !strings.HasPrefix(err.Error(), "open log_file: ") {
 		t.Errorf("through a link: %v", err)
 	}
 }
@@ -45,12 +45,12 @@ func TestLogFile(t *testing.T) {
 // In the foreground the log is stderr, unless it is the journal.
 func TestLogInForeground(t *testing.T) {
 	c, said := withLog(t, "")
-	log, end, recorded, err := c.openLog(false)
-	if err != nil || !recorded {
-		t.Fatal(recorded, err)
+	log, err := c.openLog(false)
+	if err != nil || log.flaw != "" {
+		t.Fatal(log.flaw, err)
 	}
 	log.Warn("here")
-	end()
+	log.end()
 	if !strings.Contains(said.String(), "level=WARN msg=here") {
 		t.Errorf("%q", said)
 	}
@@ -59,14 +59,14 @@ func TestLogInForeground(t *testing.T) {
 // What is warned of is logged once, and stays in force.
 func TestWarningsStay(t *testing.T) {
 	c, said := withLog(t, "")
-	log, end, _, err := c.openLog(false)
+	log, err := c.openLog(false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &warnings{log: log}
+	w := &warnings{log: log.Logger}
 	w.remember("said elsewhere", "too")
 	w.warn("now")
-	end()
+	log.end()
 	if list := w.inForce(); len(list) != 3 || list[2] != "now" || strings.Count(said.String(), "level=WARN") != 1 {
 		t.Errorf("%q, logged %q", list, said)
 	}

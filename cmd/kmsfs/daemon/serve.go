@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -38,7 +39,7 @@ type daemon struct {
 	in         supervise.Inheritance
 	log        *slog.Logger
 	warnings   *warnings
-	gate       *gate.Gate
+	gate       atomic.Pointer[gate.Gate]
 	plaintexts *cache.Cache
 	files      *fs.FS
 	closer     *supervise.Closer // nil while somebody else would start a successor
@@ -60,6 +61,9 @@ func Serve(ctx context.Context, c Config, ready *supervise.Readiness, in supervi
 	if err := d.assemble(); err != nil {
 		return err
 	}
+	if in.Rehearsal {
+		return d.rehearse(ready)
+	}
 	// Until here a signal just ends the process: there is nothing to undo. From
 	// here on it unmounts.
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
@@ -67,12 +71,14 @@ func Serve(ctx context.Context, c Config, ready *supervise.Readiness, in supervi
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	var err error
+	if err := in.AwaitPredecessor(); err != nil {
+		return err
+	}
 	if d.ended, err = d.files.Mount(); err != nil {
 		return &MountError{err}
 	}
 	if in.Alone() {
-		d.closer = supervise.NewCloser(d.files.Lifeline(), d.Point, d.warnings.warn)
-		d.closer.Start()
+		d.startCloser()
 	}
 	if ctx.Err() != nil {
 		return errors.Join(ui.Failf("mount: ended by a signal before it was ready"), d.end())
@@ -82,8 +88,7 @@ func Serve(ctx context.Context, c Config, ready *supervise.Readiness, in supervi
 		return errors.Join(err, d.end())
 	}
 	go supervise.FeedWatchdog(ctx, d.Point, d.Getenv, offered.state)
-	go in.WatchHolder(d.log)
-	return d.run(ctx, stop, hup, offered.reloads)
+	return d.run(ctx, stop, hup, offered)
 }
 
 // close undoes what has been put together.
@@ -95,25 +100,32 @@ func (d *daemon) close() {
 
 // assemble puts together what answers, and mounts nothing yet.
 func (d *daemon) assemble() error {
-	log, closeLog, recorded, err := d.openLog(d.in.Background)
+	out, err := d.openLog(d.in.Background)
+	if err != nil && d.in.Line != nil && !d.in.Rehearsal {
+		out, err = d.inheritLog(err)
+	}
 	if err != nil {
 		return err
 	}
-	d.undo = append(d.undo, closeLog)
-	d.log, d.warnings = log, &warnings{log: log}
-	if !recorded {
-		d.warnings.remember(noSystemLog)
+	d.undo = append(d.undo, out.end)
+	d.log, d.in.Log = out.Logger, out.file
+	if d.in.Rehearsal {
+		d.log = slog.New(slog.DiscardHandler) // what it would say, the successor says
+	}
+	d.warnings = &warnings{log: d.log}
+	if out.flaw != "" {
+		d.warnings.remember(out.flaw)
+	}
+	if out.flaw == noSystemLog {
+		ui.Warn(d.Stderr, noSystemLog)
 	}
 	for _, w := range secmem.LockProcess() {
 		d.warnings.warn(w)
 	}
-	service, err := d.Connect(log)
+	decrypter, err := d.connectOrLater()
 	if err != nil {
 		return err
 	}
-	d.undo = append(d.undo, service.Close)
-	d.gate = service.Gate
-	d.warnings.remember(service.Warnings...)
 	if len(d.Keys) == 0 {
 		d.warnings.warn("keys= is not given: whatever our identity can decrypt is served, whichever key encrypted it")
 	}
@@ -135,9 +147,9 @@ func (d *daemon) assemble() error {
 	d.undo = append(d.undo, d.plaintexts.Close)
 	d.files, err = fs.New(fs.Config{
 		Mount:    mount.Spec{Source: d.Source, Point: d.Point, Device: d.Device, AllowOther: d.AllowOther, Shared: d.Shared},
-		Lifeline: d.in.Line, Decrypter: service.Decrypter, Recogniser: service.Recogniser, Cache: d.plaintexts,
+		Lifeline: d.in.Line, Decrypter: decrypter, Recogniser: d.Recogniser, Cache: d.plaintexts,
 		Context: d.Context, BindNames: d.BindNames, Encoding: d.Encoding,
-		FileMode: d.FileMode, DirMode: d.DirMode, UID: d.UID, GID: d.GID, Plain: d.Plain, Fast: d.Fast, Log: log, Warn: d.warnings.warn,
+		FileMode: d.FileMode, DirMode: d.DirMode, UID: d.UID, GID: d.GID, Plain: d.Plain, Fast: d.Fast, Log: d.log, Warn: d.warnings.warn,
 	})
 	return err
 }
@@ -155,27 +167,25 @@ func (d *daemon) announce(ready *supervise.Readiness, offered *handlers) (heard 
 			return false, err
 		}
 	}
-	if d.in.Stored && d.in.Line == nil {
-		if err := supervise.StoreLifeline(d.files.Lifeline()); err != nil {
-			d.warnings.warn("no successor can take over: " + err.Error())
-		}
-	}
-	if ready != nil && !ready.Report() {
+	if ready != nil && !ready.Report() && !d.in.Service {
 		return false, nil // kmsfs mount was killed meanwhile
 	}
 	d.log.Info("mounted", "source", d.Source, "mountpoint", d.Point, "pid", os.Getpid(), "version", d.Version)
-	if err := supervise.Notify("READY=1\nSTATUS=Mounted"); err != nil {
+	if err := supervise.NotifyUntilHeard("READY=1\nSTATUS=Mounted"); err != nil {
 		d.log.Warn(err.Error())
 	}
 	return true, nil
 }
 
 // run waits for the end of the mount, and hands it over when that is asked for.
-func (d *daemon) run(ctx context.Context, stop context.CancelFunc, hup <-chan os.Signal, reloads <-chan struct{}) error {
-	handOver := func() {
+func (d *daemon) run(ctx context.Context, stop context.CancelFunc, hup <-chan os.Signal, asked *handlers) error {
+	handOver := func(to *supervise.Program) {
+		defer to.Close()
 		d.log.Info("handing over", "mountpoint", d.Point, "pid", os.Getpid())
-		d.log.Error("serving on: " + supervise.Reexec(handed{d.files, d.closer}, d.quiescence(), d.Directory, d.in).Error())
+		d.log.Error("serving on: " + supervise.Reexec(to, handed{d.files, d.closer}, d.quiescence(), d.Directory, d.in).Error())
 	}
+	orphaned := d.in.Orphaned()
+	var alone <-chan time.Time
 	for ctx.Err() == nil {
 		select {
 		case <-d.ended:
@@ -187,24 +197,97 @@ func (d *daemon) run(ctx context.Context, stop context.CancelFunc, hup <-chan os
 				stop()
 				return d.end()
 			}
-			handOver()
-		case <-reloads:
-			handOver()
+			if to, err := d.successor(); err != nil {
+				d.log.Error("serving on: " + err.Error())
+			} else {
+				handOver(to)
+			}
+		case to := <-asked.reloads:
+			handOver(to)
+		case successor := <-asked.successions:
+			d.log.Info("ended; its successor answers", "mountpoint", d.Point)
+			quiet := d.files.Quiesce(successionPatience)
+			d.closer.Stop() // the successor answers
+			d.leave()
+			supervise.ReportStopped(successor, !quiet)
+			return nil
+		case <-orphaned:
+			orphaned = nil
+			d.startCloser()
+			if d.in.Service {
+				alone = time.After(supervise.OrphanPatience)
+				d.log.Info("its holder has ended; serving on until the next one takes over", "mountpoint", d.Point, "for", supervise.OrphanPatience)
+			} else {
+				d.log.Warn("the process that starts a successor has died; if this one is killed as well, the mount ends")
+			}
+		case <-alone:
+			d.log.Error("the mount ends: nobody has taken over", "mountpoint", d.Point)
+			d.files.Dismiss()
+			d.quiesceAndLeave()
+			return nil
 		case <-ctx.Done():
 		}
 	}
-	if d.in.Stored {
-		supervise.Notify("STOPPING=1\nSTATUS=Stopping")
-		d.log.Info("ended; whether a successor takes over is up to systemd", "mountpoint", d.Point)
-		d.files.Quiesce(d.quiescence()) // exit waits for what is being notified, too
-		if !d.files.Stop(supervise.StopPatience) {
-			d.files.Abandon() // what is under way would be answered with an error; a successor begins it anew
-		}
+	supervise.Notify("STOPPING=1\nSTATUS=Stopping")
+	if d.in.Service {
+		d.log.Info("ended by a signal", "mountpoint", d.Point)
+		d.files.Dismiss()
+		d.quiesceAndLeave()
 		return nil
 	}
-	supervise.Notify("STOPPING=1\nSTATUS=Unmounting")
 	stop() // a second signal ends the process at once
 	return d.end()
+}
+
+// successor is the program that may take over: it lies on disk under our path, and
+// has shown that it can serve this mount with what there is at the moment.
+func (d *daemon) successor() (*supervise.Program, error) {
+	program, err := supervise.TrustedProgram()
+	if err != nil {
+		return nil, err
+	}
+	if err := program.Rehearse(d.files.Lifeline(), d.Directory, d.in); err != nil {
+		program.Close()
+		return nil, err
+	}
+	return program, nil
+}
+
+// rehearse has put everything together, and tells so who has asked.
+func (d *daemon) rehearse(ready *supervise.Readiness) error {
+	if err := d.in.Line.CheckJournal(); err != nil {
+		return err
+	}
+	ready.Report()
+	return nil
+}
+
+// successionPatience is how long a server lets its successor wait for a moment in
+// which the kernel is told nothing. It answers meanwhile.
+const successionPatience = time.Second
+
+// startCloser starts who ends the connection if this process cannot: nobody would
+// start a successor.
+func (d *daemon) startCloser() {
+	d.closer = supervise.NewCloser(d.files.Lifeline(), d.Point, d.warnings.warn)
+	d.closer.Start()
+}
+
+// quiesceAndLeave is leave before this process ends, which waits for what is being
+// notified, too.
+func (d *daemon) quiesceAndLeave() {
+	if d.files.Quiesce(d.quiescence()) {
+		defer d.closer.Stop()
+	}
+	d.leave()
+}
+
+// leave ends the serving and leaves what is under way as it is: it would be
+// answered with an error, and a successor begins it anew.
+func (d *daemon) leave() {
+	if !d.files.Stop(supervise.StopPatience) {
+		d.files.Abandon()
+	}
 }
 
 // handed is the filesystem when it is handed over: the successor has a closer of

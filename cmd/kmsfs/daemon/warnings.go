@@ -27,6 +27,13 @@ func (w *warnings) remember(texts ...string) {
 	w.list = append(w.list, texts...)
 }
 
+// forget takes back what does not hold any more.
+func (w *warnings) forget(text string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.list = slices.DeleteFunc(w.list, func(said string) bool { return said == text })
+}
+
 func (w *warnings) inForce() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -126,6 +126,9 @@ func Standing(p Place, device *os.File) (_ Place, err error) {
 		return p, ui.Failf("open source %s: %w", ui.Quote(p.Source), err)
 	}
 	if strings.HasPrefix(p.Point, mount.DevFD) {
+		if device == nil {
+			return p, nil // a rehearsal, in which nothing is mounted
+		}
 		mounts, err := mount.Of(device)
 		if err != nil || len(mounts) == 0 {
 			return p, ui.Failf("take over %s: nothing is mounted with it (%w)", ui.Quote(p.Point), err)

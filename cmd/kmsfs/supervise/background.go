@@ -29,12 +29,14 @@ const readyEnv = "KMSFS_READY_FD"
 
 // Readiness is the child's end.
 type Readiness struct {
-	pipe *os.File
-	told atomic.Bool
+	pipe   *os.File
+	told   atomic.Bool
+	leaves bool
 }
 
-// InheritReadiness returns the child's end, or nil in any other process.
-func InheritReadiness() *Readiness {
+// InheritReadiness returns the child's end, or nil in any other process. One that
+// leaves the session when it is ready ends with its parent before that.
+func InheritReadiness(leaves bool) *Readiness {
 	fd, err := strconv.Atoi(os.Getenv(readyEnv))
 	os.Unsetenv(readyEnv)
 	if err != nil || fd < 3 {
@@ -45,8 +47,10 @@ func InheritReadiness() *Readiness {
 		return nil
 	}
 	unix.CloseOnExec(fd)
-	r := &Readiness{pipe: os.NewFile(uintptr(fd), "readiness pipe")}
-	go r.watch(int32(fd))
+	r := &Readiness{pipe: os.NewFile(uintptr(fd), "readiness pipe"), leaves: leaves}
+	if leaves {
+		go r.watch(int32(fd))
+	}
 	return r
 }
 
@@ -65,10 +69,19 @@ func (r *Readiness) watch(fd int32) {
 	}
 }
 
-// Report leaves the session and tells the parent. It returns false when the
+// Report leaves the session, if that is wanted, and tells the parent. It returns false when the
 // parent is gone: then nobody knows of this mount.
 func (r *Readiness) Report() (heard bool) {
 	r.told.Store(true)
+	if r.leaves {
+		leaveSession()
+	}
+	_, err := r.pipe.Write([]byte{'!'})
+	r.pipe.Close()
+	return err == nil
+}
+
+func leaveSession() {
 	unix.Setsid()
 	os.Chdir("/")
 	if null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0); err == nil {
@@ -77,9 +90,6 @@ func (r *Readiness) Report() (heard bool) {
 		}
 		null.Close()
 	}
-	_, err := r.pipe.Write([]byte{'!'})
-	r.pipe.Close()
-	return err == nil
 }
 
 // StartBackground runs a command line of ours in the background and returns when

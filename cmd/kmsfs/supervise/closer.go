@@ -129,12 +129,12 @@ func Close() error {
 	}()
 	server := os.Getppid()
 	go func() {
-		// Until then the server has had its chance to say so.
-		if line.AttendedBy() != server || line.AwaitUnattended() != nil {
-			return
-		}
-		for !stranded(server) {
-			time.Sleep(5 * time.Millisecond)
+		// It may have been killed while we began.
+		for pause := firstLook; !stranded(server); pause = min(2*pause, lastLook) {
+			if line.AttendedBy() == server && line.AwaitUnattended() == nil {
+				pause = firstLook
+			}
+			time.Sleep(pause)
 		}
 		line.Refuse()
 	}()

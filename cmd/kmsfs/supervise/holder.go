@@ -9,7 +9,8 @@
 // and nothing can connect to it. When it is killed itself, the server goes on,
 // and can hand over to a new program; but with the server ends the mount.
 //
-// In a service systemd is the holder: what outlives a process lies in its store.
+// In a service the holder is the main process (service.go), and systemd has no
+// part in it: it may wait for the mount itself.
 package supervise
 
 import (
@@ -22,7 +23,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"runtime/debug"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -40,6 +40,9 @@ const (
 	maxDeaths    = 30
 	deathsWithin = 10 * time.Second
 	maxStillborn = 5
+	// beginPatience is how long a server may take to answer where readers wait
+	// for it. It needs a tenth of a second, and no network.
+	beginPatience = 5 * time.Second
 )
 
 // Config is how the processes of one mount follow each other.
@@ -51,21 +54,26 @@ type Config struct {
 	Stdout    io.Writer // of the first server
 	Stderr    io.Writer
 	// OpenLog opens the log of the mount in the background.
-	OpenLog func() (log *slog.Logger, end func(), err error)
+	OpenLog func() (log *slog.Logger, file *os.File, end func(), err error)
 }
 
 // holder is one mount's.
 type holder struct {
 	Config
-	line   *session.Lifeline
-	alive  *os.File // the end of a pipe that tells servers that we are there
-	theirs *os.File
-	log    *slog.Logger
+	service bool // the end of the holder is not that of its server
+	line    *session.Lifeline
+	alive   *os.File // the end of a pipe that tells servers that we are there
+	theirs  *os.File
+	log     *slog.Logger
+	logFile *os.File // for a server that cannot open it
+	good    *Program // the last one that has answered
+	bad     fileID   // one that has not, although that was tried
 
 	spawn    func() (*server, error) // a successor
 	ended    func() bool             // the connection is no more
 	detached func() bool             // no path leads to the mount
 
+	hung      chan struct{} // somebody waits in vain for the server
 	deaths    []time.Time
 	stillborn int
 }
@@ -73,35 +81,77 @@ type holder struct {
 // server is a process that the holder has started.
 type server struct {
 	process
-	pid    int
-	line   atomic.Pointer[session.Lifeline] // nil: not known yet
-	ready  chan bool                        // true when it answers, false when it ended before
-	exited chan error
-	stderr bytes.Buffer
+	program *Program
+	pid     int
+	line    atomic.Pointer[session.Lifeline] // nil: not known yet
+	late    <-chan time.Time                 // when it should have answered
+	ready   chan bool                        // true when it answers, false when it ended before
+	answers bool                             // or has done so
+	overdue bool                             // killed because it did not
+	exited  chan error
+	stderr  bytes.Buffer
 }
 
 // Hold starts a server, and another one after each that dies. It returns when
 // the mount has ended.
 func Hold(c Config, ready *Readiness) error {
-	signals := make(chan os.Signal, 8)
+	h, signals, err := newHolder(c)
+	if err != nil {
+		return err
+	}
+	first, err := h.begin(nil, signals)
+	if err != nil {
+		return err
+	}
+	defer h.line.Close()
+	defer h.openLog()()
+	if !ready.Report() {
+		first.Signal(syscall.SIGTERM) // kmsfs mount was killed meanwhile
+	}
+	debug.FreeOSMemory()
+	return h.succeed(first, signals)
+}
+
+// openLog opens the log of the mount. Without one, what is logged is what servers
+// say: a mount does not end for want of it.
+func (h *holder) openLog() (end func()) {
+	log, file, end, err := h.OpenLog()
+	if err != nil {
+		h.log = slog.New(slog.DiscardHandler)
+		return func() {}
+	}
+	h.log, h.logFile = log, file
+	return end
+}
+
+func newHolder(c Config) (h *holder, signals chan os.Signal, err error) {
+	signals = make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-	h := &holder{Config: c}
-	h.spawn = func() (*server, error) { return h.start(nil) }
+	h = &holder{Config: c, hung: make(chan struct{})}
+	h.spawn = func() (*server, error) { return h.start(legacy{}) }
 	h.ended = func() bool { return !h.line.Alive() }
 	h.detached = func() bool {
 		m, ok, err := mount.At(h.Point)
 		return err == nil && (!ok || m.Type != mount.Type)
 	}
-	var err error
 	if h.theirs, h.alive, err = os.Pipe(); err != nil {
-		return ui.Failf("start in the background: %w", err)
+		return nil, nil, ui.Failf("stand by: %w", err)
 	}
+	if h.good, err = ownProgram(); err != nil {
+		return nil, nil, ui.Failf("stand by: %w", err)
+	}
+	return h, signals, nil
+}
+
+// begin starts the first server, which mounts unless it is given the device of a
+// mount, and waits until that answers and has given us its lifeline.
+func (h *holder) begin(device *os.File, signals <-chan os.Signal) (*server, error) {
 	give, take, err := socketPair()
 	if err != nil {
-		return ui.Failf("start in the background: %w", err)
+		return nil, ui.Failf("stand by: %w", err)
 	}
 	defer take.Close()
-	first, err := h.start(give)
+	first, err := h.start(legacy{give: give, device: device})
 	give.Close()
 	if err == nil {
 		err = h.wait(first, signals)
@@ -110,20 +160,7 @@ func Hold(c Config, ready *Readiness) error {
 		h.line, err = takeLifeline(take)
 		first.line.Store(h.line)
 	}
-	if err != nil {
-		return err
-	}
-	defer h.line.Close()
-	if !ready.Report() {
-		first.Signal(syscall.SIGTERM) // kmsfs mount was killed meanwhile
-	}
-	debug.FreeOSMemory()
-	var closeLog func()
-	if h.log, closeLog, err = c.OpenLog(); err != nil {
-		return err
-	}
-	defer closeLog()
-	return h.succeed(first, signals)
+	return first, err
 }
 
 // wait waits until the first server answers.
@@ -131,12 +168,19 @@ func (h *holder) wait(s *server, signals <-chan os.Signal) error {
 	for {
 		select {
 		case sig := <-signals:
+			if h.service && sig != syscall.SIGHUP {
+				return errLeft
+			}
 			s.Signal(sig)
+		case <-s.late:
+			s.overrun()
 		case ok := <-s.ready:
 			if ok {
+				h.begun(s)
 				return nil
 			}
 			err := <-s.exited
+			h.stillbirth(s, err)
 			if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() > 0 {
 				return ui.ExitError(exit.ExitCode()) // it has said why
 			}
@@ -145,26 +189,56 @@ func (h *holder) wait(s *server, signals <-chan os.Signal) error {
 	}
 }
 
+// begun notes that a server answers. Its program can be run again, also when it
+// is gone from the disk.
+func (h *holder) begun(s *server) {
+	s.answers, s.late = true, nil
+	h.stillborn = 0
+	if s.program != h.good {
+		h.good.Close()
+		h.good = s.program
+	}
+}
+
+// overrun ends a server that does not begin to answer.
+func (s *server) overrun() {
+	s.late, s.overdue = nil, true
+	s.Signal(os.Kill)
+}
+
 // succeed starts a server after each that dies, until the mount has ended.
 func (h *holder) succeed(s *server, signals <-chan os.Signal) error {
 	for {
 		select {
 		case sig := <-signals:
+			if h.service && sig != syscall.SIGHUP {
+				return errLeft
+			}
 			s.Signal(sig)
+			continue
+		case <-s.late:
+			s.overrun()
+			continue
+		case <-h.hung:
+			h.log.Error("the mount does not answer; its server is killed", "mountpoint", h.Point, "pid", s.pid)
+			s.Signal(os.Kill)
 			continue
 		case answers := <-s.ready:
 			if answers {
-				h.stillborn = 0
+				h.begun(s)
 			}
 			s.ready = nil
 			continue
 		case err := <-s.exited:
-			if err == nil || h.ended() {
+			if err == nil && s.answers || h.ended() {
 				return err
 			}
 			if h.detached() {
 				h.log.Warn("the mount was detached and ends with its server; its readers get an error now", "mountpoint", h.Point)
 				return nil
+			}
+			if !s.answers {
+				h.stillbirth(s, err)
 			}
 			next, serr := h.succession(s, err)
 			if serr != nil {
@@ -201,60 +275,7 @@ func (h *holder) succession(dead *server, cause error) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.log.Warn(fmt.Sprintf("server died (%v), successor took over", cause), "mountpoint", h.Point, "died", dead.pid, "pid", next.pid, "said", said)
+	h.log.Warn(fmt.Sprintf("server died (%v), successor took over", cause),
+		"mountpoint", h.Point, "died", dead.pid, "pid", next.pid, "said", said)
 	return next, nil
-}
-
-// start starts a server: the program as it lies on disk, if that is safe, else
-// the one that we are. The first one gives us the lifeline through a socket.
-func (h *holder) start(give *os.File) (*server, error) {
-	path, err := TrustedProgram()
-	if err != nil {
-		path = "/proc/self/exe"
-	}
-	read, write, err := os.Pipe()
-	if err != nil {
-		return nil, ui.Failf("start the server: %w", err)
-	}
-	cmd := exec.Command(path, h.Args...)
-	cmd.Args[0] = h.Name
-	pass := func(f *os.File) (number int) {
-		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
-		return 2 + len(cmd.ExtraFiles) // behind the three that every process has
-	}
-	readiness := pass(write)
-	numbers := map[string]int{holderName: pass(h.theirs)}
-	s := &server{process: child{cmd}, ready: make(chan bool, 1), exited: make(chan error, 1)}
-	if give != nil {
-		numbers[giveName] = pass(give)
-		cmd.Stdout, cmd.Stderr = h.Stdout, h.Stderr
-	} else {
-		numbers[session.DeviceName], numbers[session.JournalName], numbers[session.SourceName] = pass(h.line.Device), pass(h.line.Journal), pass(h.line.Source)
-		cmd.Stderr = &s.stderr
-	}
-	cmd.Env = append(Inheritance{Background: true}.passOn(numbers, h.Directory), readyEnv+"="+strconv.Itoa(readiness))
-	err = cmd.Start()
-	write.Close()
-	if err != nil {
-		read.Close()
-		return nil, ui.Failf("start the server: %w", err)
-	}
-	s.pid = cmd.Process.Pid
-	s.line.Store(h.line)
-	ready := s.ready
-	heard := make(chan struct{})
-	go func() {
-		n, _ := read.Read(make([]byte, 1))
-		read.Close()
-		ready <- n == 1
-		close(heard)
-	}()
-	go func() {
-		err := s.reap()
-		if err != errUnending { // which keeps its end of the pipe
-			<-heard
-		}
-		s.exited <- err
-	}()
-	return s, nil
 }

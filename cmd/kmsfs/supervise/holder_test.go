@@ -182,7 +182,10 @@ func TestFirstServer(t *testing.T) {
 	}
 	defer null.Close()
 	h := &holder{Config: Config{Name: "test", Args: []string{"-no-such-flag"}, Stdout: io.Discard, Stderr: io.Discard}, theirs: read}
-	s, err := h.start(null)
+	if h.good, err = ownProgram(); err != nil {
+		t.Fatal(err)
+	}
+	s, err := h.start(legacy{give: null})
 	if err != nil {
 		t.Fatal(err)
 	}

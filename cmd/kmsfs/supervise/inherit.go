@@ -3,9 +3,7 @@ package supervise
 import (
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -16,32 +14,44 @@ import (
 )
 
 // A process that takes over a mount is told so in its environment: by the
-// holder that started it, by its own predecessor that became it, or by
-// systemd that kept the descriptors. Each name is followed by the number of an
-// open descriptor.
+// holder that started it, or by its own predecessor that became it. Each name
+// is followed by the number of an open descriptor.
 const (
 	lifelineEnv = "KMSFS_LIFELINE"
+	// rehearsalEnv stands in its place where nothing is to be taken over. A
+	// program that does not know it must not take it for that.
+	rehearsalEnv = "KMSFS_REHEARSAL"
 	// directoryEnv is where the command line was written: paths in it may be
 	// relative, and the process in the background is at the root.
 	directoryEnv = "KMSFS_DIRECTORY"
+	// programEnv is where the program lies on disk, or did when it was started.
+	programEnv = "KMSFS_PROGRAM"
 )
 
 // Inheritance is what a process has from those before it.
 type Inheritance struct {
-	Line       *session.Lifeline // nil: nothing is mounted yet
+	Line       *session.Lifeline // nil: nobody serves yet
+	Device     *os.File          // of a mount that nobody serves yet, if somebody else has made it
 	holder     *os.File          // a pipe whose other end the holder has; nil without one
+	leash      *os.File          // of a server that answers until we are ready
 	Give       *os.File          // a socket on which the holder waits for the lifeline
+	Log        *os.File          // which the process before us has written to
+	program    string            // the path of the one that we run
 	Background bool
-	Stored     bool // systemd keeps the lifeline, or will
+	Rehearsal  bool // nothing is served; it is to be seen whether it could be
+	Service    bool // of systemd, whose next holder takes over from this server
 }
 
-// Alone tells that nobody starts a successor if this process is killed.
-func (in Inheritance) Alone() bool { return in.holder == nil && !in.Stored }
+// Alone tells that nobody has ever stood by to start a successor if this process
+// is killed.
+func (in Inheritance) Alone() bool { return in.holder == nil }
 
-// names of the descriptors, beside those of the lifeline.
+// names of the descriptors, besides those of the lifeline.
 const (
 	holderName = "holder"
 	giveName   = "give"
+	leashName  = "leash"
+	logName    = "log"
 )
 
 // Inherit finds what was left to this process, and keeps it from the programs
@@ -49,15 +59,19 @@ const (
 func Inherit() (Inheritance, error) {
 	numbers := map[string]int{}
 	var in Inheritance
-	if list := os.Getenv(lifelineEnv); list != "" {
+	list := os.Getenv(lifelineEnv)
+	if rehearsal := os.Getenv(rehearsalEnv); rehearsal != "" {
+		list, in.Rehearsal = rehearsal, true
+	}
+	if list != "" {
 		for item := range strings.SplitSeq(list, ",") {
 			name, number, _ := strings.Cut(item, "=")
 			fd, err := strconv.Atoi(number)
 			switch {
 			case name == "background":
 				in.Background = true
-			case name == "stored":
-				in.Stored = true
+			case name == "service":
+				in.Service = true
 			case err == nil && fd > 2:
 				numbers[name] = fd
 			}
@@ -67,17 +81,12 @@ func Inherit() (Inheritance, error) {
 				return in, ui.Failf("take over: %w", ui.PlainPath(err))
 			}
 		}
-	} else if os.Getenv("LISTEN_PID") == strconv.Itoa(os.Getpid()) {
-		n, _ := strconv.Atoi(os.Getenv("LISTEN_FDS"))
-		names := strings.Split(os.Getenv("LISTEN_FDNAMES"), ":")
-		for i := range min(n, len(names)) {
-			if slices.Contains(storedNames, names[i]) { // others are not ours
-				numbers[names[i]] = 3 + i
-				in.Stored = true
-			}
-		}
 	}
-	for _, name := range []string{lifelineEnv, directoryEnv, "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
+	if len(numbers) > 0 {
+		programPath = os.Getenv(programEnv)
+		setName()
+	}
+	for _, name := range []string{lifelineEnv, rehearsalEnv, directoryEnv, programEnv} {
 		os.Unsetenv(name)
 	}
 	for _, fd := range numbers {
@@ -90,15 +99,13 @@ func Inherit() (Inheritance, error) {
 		}
 		return os.NewFile(uintptr(fd), name)
 	}
-	in.holder, in.Give = file(holderName), file(giveName)
-	// One that is not complete is none. Its device may be the mountpoint, as
-	// systemd passes it to the first process of a service.
-	for _, name := range storedNames {
-		if _, ok := numbers[name]; !ok {
-			return in, nil
-		}
+	in.holder, in.Give, in.leash, in.Log = file(holderName), file(giveName), file(leashName), file(logName)
+	line := &session.Lifeline{Device: file(session.DeviceName), Journal: file(session.JournalName), Source: file(session.SourceName)}
+	if (line.Device != nil || in.Rehearsal) && line.Journal != nil && line.Source != nil {
+		in.Line = line
+	} else {
+		in.Device = line.Device // one that is not complete is none
 	}
-	in.Line = &session.Lifeline{Device: file(session.DeviceName), Journal: file(session.JournalName), Source: file(session.SourceName)}
 	return in, nil
 }
 
@@ -112,21 +119,24 @@ func (in Inheritance) passOn(numbers map[string]int, directory string) []string 
 	if in.Background {
 		list = append(list, "background")
 	}
-	if in.Stored {
-		list = append(list, "stored")
+	if in.Service {
+		list = append(list, "service")
 	}
-	return append(os.Environ(), lifelineEnv+"="+strings.Join(list, ","), directoryEnv+"="+directory)
+	return append(os.Environ(), lifelineEnv+"="+strings.Join(list, ","), directoryEnv+"="+directory, programEnv+"="+in.program)
 }
 
-// WatchHolder says when the holder has died: from then on, nobody starts a
-// successor if this process is killed.
-func (in Inheritance) WatchHolder(log *slog.Logger) {
-	if in.holder == nil {
-		return
+// Orphaned is closed when the holder has died: from then on, nobody starts a
+// successor if this process is killed. Without a holder it never is.
+func (in Inheritance) Orphaned() <-chan struct{} {
+	orphaned := make(chan struct{})
+	if in.holder != nil {
+		go func() {
+			if n, err := in.holder.Read(make([]byte, 1)); n == 0 && err == io.EOF {
+				close(orphaned)
+			}
+		}()
 	}
-	if n, err := in.holder.Read(make([]byte, 1)); n == 0 && err == io.EOF {
-		log.Warn("the process that starts a successor has died; if this one is killed as well, the mount ends")
-	}
+	return orphaned
 }
 
 func socketPair() (ours, theirs *os.File, err error) {
@@ -155,14 +165,9 @@ func takeLifeline(socket *os.File) (*session.Lifeline, error) {
 	if err != nil {
 		return nil, ui.Failf("start in the background: %w", err)
 	}
-	messages, err := unix.ParseSocketControlMessage(rights[:n])
-	if err != nil || len(messages) != 1 {
+	files, err := filesIn(rights[:n])
+	if err != nil || len(files) != 3 {
 		return nil, ui.Failf("start in the background: the server gave no descriptors")
 	}
-	fds, err := unix.ParseUnixRights(&messages[0])
-	if err != nil || len(fds) != 3 {
-		return nil, ui.Failf("start in the background: the server gave no descriptors")
-	}
-	file := func(i int, name string) *os.File { return os.NewFile(uintptr(fds[i]), name) }
-	return &session.Lifeline{Device: file(0, session.DeviceName), Journal: file(1, session.JournalName), Source: file(2, session.SourceName)}, nil
+	return lifelineOf(files), nil
 }

@@ -3,7 +3,6 @@ package supervise
 import (
 	"io"
 	"os"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -25,7 +24,7 @@ func pipeEnd(t *testing.T) int {
 
 func inTheEnvironment(t *testing.T, env []string) {
 	t.Helper()
-	for _, name := range []string{lifelineEnv, directoryEnv, "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
+	for _, name := range []string{lifelineEnv, directoryEnv} {
 		t.Setenv(name, "")
 		for _, v := range env {
 			if value, ok := strings.CutPrefix(v, name+"="); ok {
@@ -41,12 +40,12 @@ func TestPassedOnIsInherited(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir("/")
 	numbers := map[string]int{holderName: pipeEnd(t)}
-	for _, name := range storedNames {
+	for _, name := range []string{session.DeviceName, session.JournalName, session.SourceName} {
 		numbers[name] = pipeEnd(t)
 	}
-	inTheEnvironment(t, Inheritance{Background: true, Stored: true}.passOn(numbers, dir))
+	inTheEnvironment(t, Inheritance{Background: true, Service: true}.passOn(numbers, dir))
 	in, err := Inherit()
-	if err != nil || in.Line == nil || in.holder == nil || in.Give != nil || !in.Background || !in.Stored {
+	if err != nil || in.Line == nil || in.holder == nil || in.Give != nil || !in.Background || !in.Service {
 		t.Fatalf("%+v, %v", in, err)
 	}
 	defer in.Line.Close()
@@ -76,14 +75,10 @@ func TestHalfAnInheritance(t *testing.T) {
 		unix.Close(fd)
 	}
 	inTheEnvironment(t, []string{lifelineEnv + "=" + session.DeviceName + "=x,other=2,background"})
-	if in, err := Inherit(); err != nil || in.Line != nil || !in.Background || in.Stored {
+	if in, err := Inherit(); err != nil || in.Line != nil || !in.Background || in.Service {
 		t.Errorf("%+v, %v", in, err)
 	}
-	inTheEnvironment(t, []string{"LISTEN_PID=" + strconv.Itoa(os.Getpid()), "LISTEN_FDS=x", "LISTEN_FDNAMES=other"})
-	if in, err := Inherit(); err != nil || in.Line != nil || in.Stored {
-		t.Errorf("%+v, %v", in, err)
-	}
-	inTheEnvironment(t, []string{lifelineEnv + "=stored", directoryEnv + "=/nowhere"})
+	inTheEnvironment(t, []string{lifelineEnv + "=service", directoryEnv + "=/nowhere"})
 	if _, err := Inherit(); err == nil || err.Error() != `take over: "/nowhere": no such file or directory` {
 		t.Error(err)
 	}

@@ -2,55 +2,71 @@ package supervise
 
 import (
 	"net"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
-// systemd gets the words and the descriptor, under a path as well as in the
-// abstract name space.
+func listenAt(t *testing.T, address string) *net.UnixConn {
+	t.Helper()
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: address, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	t.Setenv("NOTIFY_SOCKET", address)
+	return conn
+}
+
+func hear(t *testing.T, conn *net.UnixConn) string {
+	t.Helper()
+	text := make([]byte, 100)
+	n, err := conn.Read(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text[:n])
+}
+
+// systemd gets the words, under a path as well as in the abstract name space.
 func TestNotify(t *testing.T) {
 	dir := t.TempDir()
 	for _, address := range []string{filepath.Join(dir, "notify"), "@" + dir} {
-		conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: address, Net: "unixgram"})
-		if err != nil {
+		conn := listenAt(t, address)
+		if err := Notify("READY=1\nSTATUS=x"); err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Close()
-		conn.SetReadDeadline(time.Now().Add(20 * time.Second))
-		t.Setenv("NOTIFY_SOCKET", address)
-		read, write, err := os.Pipe()
-		if err != nil {
-			t.Fatal(err)
+		if text := hear(t, conn); text != "READY=1\nSTATUS=x" {
+			t.Errorf("%q", text)
 		}
-		if err := Notify("FDSTORE=1\nFDNAME=fuse", int(write.Fd())); err != nil {
-			t.Fatal(err)
+	}
+}
+
+// A systemd that reads nothing, because it waits for us, stops nobody; what it
+// must know it hears later.
+func TestNotifyNeverWaits(t *testing.T) {
+	conn := listenAt(t, "@"+t.TempDir())
+	said := 0
+	begun := time.Now()
+	for Notify("WATCHDOG=1") == nil {
+		if said++; said > 1<<20 {
+			t.Fatal("there is always room")
 		}
-		write.Close()
-		text, rights := make([]byte, 100), make([]byte, 100)
-		n, rn, _, _, err := conn.ReadMsgUnix(text, rights)
-		if err != nil || string(text[:n]) != "FDSTORE=1\nFDNAME=fuse" {
-			t.Fatalf("%q, %v", text[:n], err)
+	}
+	if err := NotifyUntilHeard("READY=1"); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(begun); took > 10*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	for range said {
+		if text := hear(t, conn); text != "WATCHDOG=1" {
+			t.Fatalf("%q", text)
 		}
-		messages, err := unix.ParseSocketControlMessage(rights[:rn])
-		if err != nil || len(messages) != 1 {
-			t.Fatalf("%d messages, %v", len(messages), err)
-		}
-		fds, err := unix.ParseUnixRights(&messages[0])
-		if err != nil || len(fds) != 1 {
-			t.Fatalf("descriptors %v, %v", fds, err)
-		}
-		if _, err := unix.Write(fds[0], []byte("!")); err != nil {
-			t.Fatal(err)
-		}
-		unix.Close(fds[0])
-		if n, err := read.Read(text); n != 1 || text[0] != '!' {
-			t.Errorf("the pipe gave %d bytes, %v", n, err)
-		}
-		read.Close()
+	}
+	if text := hear(t, conn); text != "READY=1" {
+		t.Errorf("%q", text)
 	}
 }
 
