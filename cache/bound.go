@@ -10,10 +10,10 @@ func (c *Cache) Bound(k Key) time.Duration {
 	defer c.mu.Unlock()
 	now, left := c.clock.now(), c.ttl
 	if e, ok := c.kept.Peek(k); ok {
-		left = min(left, c.ttl-now.since(e.born))
+		left = min(left, c.ttl-now.since(e.loadedAt))
 	}
 	if e, ok := c.loading[k]; ok {
-		left = min(left, c.ttl-now.since(e.born))
+		left = min(left, c.ttl-now.since(e.loadedAt))
 	}
 	return max(0, left)
 }

@@ -208,9 +208,9 @@ func (c *Cache) Get(ctx context.Context, k Key, load Loader) (*Lease, error) {
 			c.mu.Unlock()
 			return nil, ErrClosed
 		}
-		now := c.look()
+		now := c.advance()
 		kept := c.find(k, now)
-		if kept != nil && (kept.state != stale || now.since(kept.missed) < staleAgain) {
+		if kept != nil && (kept.state != stale || now.since(kept.unavailableAt) < staleAgain) {
 			if attempt == 0 && kept.state != stale {
 				c.stats.Hits++
 			}
@@ -231,7 +231,7 @@ func (c *Cache) Get(ctx context.Context, k Key, load Loader) (*Lease, error) {
 		e, other, err := c.join(ctx, k, load, now)
 		patience := forever
 		if kept != nil && e != nil {
-			patience = max(0, staleAfter-now.since(e.born))
+			patience = max(0, staleAfter-now.since(e.loadedAt))
 		}
 		c.mu.Unlock()
 		if err != nil {
@@ -254,7 +254,7 @@ func (c *Cache) find(k Key, now Instant) *entry {
 	if !ok {
 		return nil
 	}
-	if now.since(e.born) >= c.next(e) { // look allows maxSkew
+	if now.since(e.loadedAt) >= c.next(e) { // advance allows maxSkew
 		c.age(e, now)
 	}
 	if e.state == dead {

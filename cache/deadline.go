@@ -13,11 +13,11 @@ type Instant struct {
 	boot, wall int64 // nanoseconds
 }
 
-// since is the age of born: the greater one of the two, so that either clock
-// is enough to end a life. A wall clock that was set back to before born makes
+// since is the age of then: the greater one of the two, so that either clock
+// is enough to end a life. A wall clock that was set back to before then makes
 // its half negative and leaves the matter to the boot clock.
-func (now Instant) since(born Instant) time.Duration {
-	return time.Duration(max(now.boot-born.boot, now.wall-born.wall))
+func (now Instant) since(then Instant) time.Duration {
+	return time.Duration(max(now.boot-then.boot, now.wall-then.wall))
 }
 
 // earlier is the earlier one on each clock. The zero Instant is no moment.

@@ -29,8 +29,8 @@ const (
 // INVARIANT: bytes does not change from the moment done is closed until
 // leases is 0, and is wiped once the entry is dead and leases is 0.
 type entry struct {
-	key  Key
-	born Instant // from when its time counts: before the load began, then Loaded.Asked, or Loaded.Since if that is earlier
+	key      Key
+	loadedAt Instant // from when its time counts: before the load began, then Loaded.Asked, or Loaded.Since if that is earlier
 	// began is when its load did.
 	began  time.Time
 	loader Loader // of the load, until it has ended
@@ -46,17 +46,17 @@ type entry struct {
 	err    error   // of the load; errPurged: ask again
 	cause  Trouble // of err
 
-	ages   time.Duration // after which it is ageing
-	loaded int64         // the boot clock at the end of its load
-	again  *reload       // how its last user would load it; nil: not used since its load
-	missed Instant       // when a load of the same key was last Unavailable
-	why    error         // that load's error
+	refreshAfter  time.Duration // after which it is ageing
+	loaded        int64         // the boot clock at the end of its load
+	reloader      *reload       // how its last user would load it; nil: not used since its load
+	unavailableAt Instant       // when a load of the same key was last Unavailable
+	lastErr       error         // that load's error
 
 	done   chan struct{}      // closed when the load has ended or was abandoned
 	cancel context.CancelFunc // of the load
 
-	due   int64 // for expiry: the boot clock at which its state ends
-	place int   // for expiry: the index in the heap
+	due       int64 // for expiry: the boot clock at which its state ends
+	heapIndex int   // for expiry: the index in the heap
 }
 
 // bury is what happens to every entry that leaves kept, as simplelru's
@@ -65,7 +65,7 @@ func (c *Cache) bury(e *entry) {
 	if e.state == stale {
 		c.stats.Stale--
 	}
-	e.state, e.again = dead, nil
+	e.state, e.reloader = dead, nil
 	c.expiry.remove(e)
 	if g := c.groups[e.group]; len(g) > 1 {
 		delete(g, e)
@@ -95,9 +95,9 @@ func (c *Cache) wipe(bytes []byte, cell int) {
 // before it.
 func (c *Cache) keep(e *entry, now Instant) {
 	e.state, e.loaded = fresh, now.boot
-	e.ages = c.ttl
+	e.refreshAfter = c.ttl
 	if c.refresh > 0 {
-		e.ages += c.spread(1+c.refresh/4) - c.refresh
+		e.refreshAfter += c.spread(1+c.refresh/4) - c.refresh
 	}
 	g := c.groups[e.group]
 	if g == nil {

@@ -13,7 +13,7 @@ const maxSkew = int64(10 * time.Millisecond)
 // expiry has what is kept in the order in which it changes its state, and the
 // one timer that wakes for the next.
 //
-// INVARIANT: as of the last look, the timer is armed for a moment not later
+// INVARIANT: as of the last advance, the timer is armed for a moment not later
 // than the first change (give or take slack), and not at all if there is none.
 type expiry struct {
 	queue queue
@@ -25,8 +25,9 @@ type expiry struct {
 // slack absorbs what two readings of a clock differ by.
 const slack = 100 * time.Microsecond
 
-// look reads the clocks and gives everything the state that they say.
-func (c *Cache) look() Instant {
+// advance reads the clocks and gives everything the state that they say: what has
+// expired is dead afterwards.
+func (c *Cache) advance() Instant {
 	now := c.clock.now()
 	x := &c.expiry
 	if d := now.skew() - x.skew; d > maxSkew || d < -maxSkew {
@@ -47,7 +48,7 @@ func (c *Cache) look() Instant {
 func (c *Cache) next(e *entry) time.Duration {
 	switch e.state {
 	case fresh:
-		return min(e.ages, c.ttl)
+		return min(e.refreshAfter, c.ttl)
 	case ageing:
 		return c.ttl
 	}
@@ -57,16 +58,16 @@ func (c *Cache) next(e *entry) time.Duration {
 // age gives e the state that its age demands. Nothing becomes younger when the
 // wall clock is set back.
 func (c *Cache) age(e *entry, now Instant) {
-	age := now.since(e.born)
+	age := now.since(e.loadedAt)
 	switch {
 	case age >= c.ttl+c.stale:
 		c.stats.Expired++
 		c.kept.Remove(e.key)
 		return
 	case age >= c.ttl && e.state != stale:
-		e.state, e.again = stale, nil
+		e.state, e.reloader = stale, nil
 		c.stats.Stale++
-	case age >= e.ages && e.state == fresh:
+	case age >= e.refreshAfter && e.state == fresh:
 		e.state = ageing
 		c.reload(e, now)
 	}
@@ -75,7 +76,7 @@ func (c *Cache) age(e *entry, now Instant) {
 
 // dueAt is the moment on the boot clock at which either clock ends e's state.
 func (c *Cache) dueAt(e *entry, now Instant) int64 {
-	return min(e.born.boot, e.born.wall-now.skew()) + int64(c.next(e))
+	return min(e.loadedAt.boot, e.loadedAt.wall-now.skew()) + int64(c.next(e))
 }
 
 func (x *expiry) add(c *Cache, e *entry, now Instant) {
@@ -88,11 +89,11 @@ func (x *expiry) add(c *Cache, e *entry, now Instant) {
 // the timer.
 func (x *expiry) fix(c *Cache, e *entry, now Instant) {
 	e.due = c.dueAt(e, now)
-	heap.Fix(&x.queue, e.place)
+	heap.Fix(&x.queue, e.heapIndex)
 }
 
 func (x *expiry) remove(e *entry) {
-	heap.Remove(&x.queue, e.place)
+	heap.Remove(&x.queue, e.heapIndex)
 	if len(x.queue) == 0 {
 		x.stop()
 	}
@@ -129,7 +130,7 @@ func (c *Cache) expire() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.expiry.armed = time.Time{}
-	c.look()
+	c.advance()
 }
 
 // queue is a heap of entries by due.
@@ -139,12 +140,12 @@ func (q queue) Len() int           { return len(q) }
 func (q queue) Less(i, j int) bool { return q[i].due < q[j].due }
 func (q queue) Swap(i, j int) {
 	q[i], q[j] = q[j], q[i]
-	q[i].place, q[j].place = i, j
+	q[i].heapIndex, q[j].heapIndex = i, j
 }
 
 func (q *queue) Push(x any) {
 	e := x.(*entry)
-	e.place = len(*q)
+	e.heapIndex = len(*q)
 	*q = append(*q, e)
 }
 

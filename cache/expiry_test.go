@@ -180,12 +180,12 @@ func TestTheDeadHaveNothingLeft(t *testing.T) {
 	c := open(t, Config{})
 	l := mustGet(t, c, key(1), give([]byte("x")))
 	defer l.Release()
-	if l.Left() == 0 || l.Ages() == 0 {
+	if l.Left() == 0 || l.RefreshIn() == 0 {
 		t.Fatal("dead from the start")
 	}
 	c.Purge(key(1))
-	if l.Left() != 0 || l.Ages() != 0 {
-		t.Errorf("%v left, ages in %v", l.Left(), l.Ages())
+	if l.Left() != 0 || l.RefreshIn() != 0 {
+		t.Errorf("%v left, ages in %v", l.Left(), l.RefreshIn())
 	}
 }
 

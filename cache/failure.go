@@ -24,7 +24,7 @@ const maxFailures = 4096
 type failure struct {
 	err   error
 	cause Trouble
-	born  Instant
+	at    Instant
 	ttl   time.Duration
 }
 
@@ -44,28 +44,29 @@ func (c *Cache) fail(e *entry, err error) {
 		return // abandoned: nobody waits for this error
 	}
 	c.stats.LoadErrors++
-	now := c.look()
+	now := c.advance()
 	if ttl > 0 {
-		c.failed.Add(e.key, failure{err: err, cause: cause, born: now, ttl: ttl})
+		c.failed.Add(e.key, failure{err: err, cause: cause, at: now, ttl: ttl})
 	}
 	e.cause = cause
 	c.abandon(e, err)
 	if kept, ok := c.kept.Peek(e.key); ok {
-		c.suffer(kept, cause, err, now)
+		c.onReloadFailed(kept, cause, err, now)
 	}
 }
 
-// suffer is what the failure of a load does to the entry it was to replace.
-func (c *Cache) suffer(e *entry, cause Trouble, err error, now Instant) {
+// onReloadFailed is what the failure of a load does to the entry that it was to
+// replace.
+func (c *Cache) onReloadFailed(e *entry, cause Trouble, err error, now Instant) {
 	switch cause {
 	case Refused:
 		c.stats.Purged++
 		c.kept.Remove(e.key)
 		return
 	case Unavailable:
-		e.missed, e.why = now, err
+		e.unavailableAt, e.lastErr = now, err
 	case Failed:
-		e.missed, e.why = Instant{}, nil
+		e.unavailableAt, e.lastErr = Instant{}, nil
 	}
 	if e.state == ageing {
 		c.postpone(e, now)
@@ -89,7 +90,7 @@ func (c *Cache) remembered(k Key, now Instant) (err error, stale bool) {
 	if !ok {
 		return nil, false
 	}
-	if now.since(f.born) >= f.ttl {
+	if now.since(f.at) >= f.ttl {
 		c.failed.Remove(k)
 		return nil, false
 	}

@@ -31,7 +31,7 @@ func (l *Lease) Origin() string { return l.e.origin }
 func (l *Lease) Group() string { return l.e.group }
 
 // Since is the moment the TTL counts from.
-func (l *Lease) Since() Instant { return l.e.born }
+func (l *Lease) Since() Instant { return l.e.loadedAt }
 
 // Hit says that no load was waited for.
 func (l *Lease) Hit() bool { return l.hit }
@@ -44,7 +44,7 @@ func (l *Lease) Stale() bool { return l.stale }
 func (l *Lease) Trouble() error {
 	l.c.mu.Lock()
 	defer l.c.mu.Unlock()
-	return l.e.why
+	return l.e.lastErr
 }
 
 // Left is how long the plaintext may still be served in the way this lease
@@ -60,18 +60,19 @@ func (l *Lease) Left() time.Duration {
 	if l.stale {
 		end += l.c.stale
 	}
-	return max(0, end-l.c.clock.now().since(l.e.born))
+	return max(0, end-l.c.clock.now().since(l.e.loadedAt))
 }
 
-// Ages is how long it takes until a Get of the key begins a reload ahead of the
-// TTL; for somebody whose copies hide their readers from the cache.
-func (l *Lease) Ages() time.Duration {
+// RefreshIn is how long it takes until a Get of the key begins a reload ahead of
+// the TTL. A caller that keeps a copy drops it then: as long as the copy is read,
+// the cache sees no reader, and would not reload.
+func (l *Lease) RefreshIn() time.Duration {
 	l.c.mu.Lock()
 	defer l.c.mu.Unlock()
 	if l.e.state == dead {
 		return 0
 	}
-	return max(0, l.e.ages-l.c.clock.now().since(l.e.born))
+	return max(0, l.e.refreshAfter-l.c.clock.now().since(l.e.loadedAt))
 }
 
 // Release ends the lease. A second call panics: the first one may have given

@@ -34,7 +34,7 @@ func (c *Cache) join(ctx context.Context, k Key, load Loader, now Instant) (_ *e
 
 // start begins the load of k. Nobody is loading it.
 func (c *Cache) start(ctx context.Context, k Key, load Loader, now Instant) *entry {
-	e := &entry{key: k, born: now, began: c.clock.monotonic(now), done: make(chan struct{}), place: -1, loader: load}
+	e := &entry{key: k, loadedAt: now, began: c.clock.monotonic(now), done: make(chan struct{}), heapIndex: -1, loader: load}
 	ctx, e.cancel = context.WithTimeout(context.WithoutCancel(ctx), c.loadTimeout)
 	if len(c.loading) == 0 {
 		c.purges.forget()
@@ -63,7 +63,7 @@ func (c *Cache) wait(ctx context.Context, e *entry, patience time.Duration) (*Le
 		select {
 		case <-e.done:
 		case <-late:
-			if l := c.instead(e.key); l != nil {
+			if l := c.staleFallback(e.key); l != nil {
 				return l, nil
 			}
 			late = nil
@@ -81,12 +81,12 @@ func (c *Cache) wait(ctx context.Context, e *entry, patience time.Duration) (*Le
 		case e.err == nil:
 			c.mu.Lock()
 			defer c.mu.Unlock()
-			if c.late(e, c.look()) { // it was not when the load ended
+			if c.late(e, c.advance()) { // it was not when the load ended
 				return nil, ErrLate
 			}
 			return c.lease(e, false), nil
 		case e.cause == Unavailable:
-			if l := c.instead(e.key); l != nil {
+			if l := c.staleFallback(e.key); l != nil {
 				return l, nil
 			}
 		}
@@ -100,7 +100,7 @@ func (c *Cache) load(ctx context.Context, e *entry, seq uint64, load Loader) {
 	defer func() {
 		_ = recover() // not to be shown: it may hold plaintext
 		if err == nil {
-			err = c.settle(e, got, seq)
+			err = c.publish(e, got, seq)
 		}
 		if err != nil {
 			wipeAll(got.Plaintext)
@@ -111,9 +111,9 @@ func (c *Cache) load(ctx context.Context, e *entry, seq uint64, load Loader) {
 	got, err = load.Load(ctx)
 }
 
-// settle publishes what was loaded: to those who wait, and to later callers
+// publish hands out what was loaded: to those who wait, and to later callers
 // unless a purge came in between or its time has passed already.
-func (c *Cache) settle(e *entry, got Loaded, seq uint64) error {
+func (c *Cache) publish(e *entry, got Loaded, seq uint64) error {
 	if c.tooLate(e, got) {
 		return ErrLate // before anybody is evicted for it
 	}
@@ -129,7 +129,7 @@ func (c *Cache) settle(e *entry, got Loaded, seq uint64) error {
 	if e.state == loading && c.purges.since(got.Group, seq) {
 		c.abandon(e, errPurged)
 		if kept, ok := c.kept.Peek(e.key); ok { // too much was taken for purged
-			c.suffer(kept, Failed, nil, c.look())
+			c.onReloadFailed(kept, Failed, nil, c.advance())
 		}
 	}
 	if e.state == dead { // those who waited for it have gone
@@ -140,10 +140,10 @@ func (c *Cache) settle(e *entry, got Loaded, seq uint64) error {
 	e.loader = nil
 	e.bytes, e.cell = bytes, cell
 	e.group, e.origin = got.Group, got.Origin
-	now := c.look()
+	now := c.advance()
 	c.keep(e, now)
-	if now = c.look(); e.state == stale { // it came late: another load would, too
-		e.missed, e.why = now, ErrLate
+	if now = c.advance(); e.state == stale { // it came late: another load would, too
+		e.unavailableAt, e.lastErr = now, ErrLate
 	}
 	close(e.done)
 	return nil
@@ -154,8 +154,8 @@ func (c *Cache) settle(e *entry, got Loaded, seq uint64) error {
 func (c *Cache) tooLate(e *entry, got Loaded) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := c.look()
-	e.born = c.asked(e, got.Asked, now).earlier(got.Since)
+	now := c.advance()
+	e.loadedAt = c.asked(e, got.Asked, now).earlier(got.Since)
 	if !c.late(e, now) {
 		return false
 	}
@@ -163,27 +163,27 @@ func (c *Cache) tooLate(e *entry, got Loaded) bool {
 	return true
 }
 
-func (c *Cache) late(e *entry, now Instant) bool { return now.since(e.born) >= c.ttl+c.stale }
+func (c *Cache) late(e *entry, now Instant) bool { return now.since(e.loadedAt) >= c.ttl+c.stale }
 
 // asked is the moment from which e's time counts. The monotonic clock stands
 // still in suspend: when the machine slept during the load, it is the start.
 func (c *Cache) asked(e *entry, at time.Time, now Instant) Instant {
 	took := c.clock.monotonic(now).Sub(e.began)
-	if at.IsZero() || !at.After(e.began) || now.boot-e.born.boot > int64(took)+maxSkew {
-		return e.born
+	if at.IsZero() || !at.After(e.began) || now.boot-e.loadedAt.boot > int64(took)+maxSkew {
+		return e.loadedAt
 	}
-	return Instant{boot: e.born.boot + int64(at.Sub(e.began)), wall: c.clock.readWall(at)}
+	return Instant{boot: e.loadedAt.boot + int64(at.Sub(e.began)), wall: c.clock.readWall(at)}
 }
 
 func wipeAll(p []byte) { clear(p[:cap(p)]) }
 
 // allot takes memory for n bytes of k, evicting as needed: first what they are
-// to replace, so that reloads in a full cache cost nobody else his place. It is
+// to replace, so that a reload in a full cache evicts no other entry. The memory is
 // the caller's, and counted in used.
 func (c *Cache) allot(k Key, n int) (bytes []byte, cell int, err error) {
 	cell = secmem.CellSize(max(n, 1)) // an empty plaintext costs a line, too
 	c.mu.Lock()
-	c.look() // the dead go first
+	c.advance() // the dead go first
 	if kept, ok := c.kept.Peek(k); ok && kept.leases == 0 && c.used > c.max-cell {
 		c.kept.Remove(k)
 	}

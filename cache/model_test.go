@@ -201,7 +201,7 @@ func (m *model) step(t *testing.T, c *Cache, o op) error {
 		// The timer does not run in suspend: the next call notices.
 		time.Sleep(bootEvery)
 		c.mu.Lock()
-		c.look()
+		c.advance()
 		c.mu.Unlock()
 	case "purge":
 		c.Purge(key(o.Key))

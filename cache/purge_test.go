@@ -48,14 +48,14 @@ func TestRefuse(t *testing.T) {
 	mustGet(t, c, key(1), give([]byte("x"))).Release()
 	c.mu.Lock()
 	e, _ := c.kept.Peek(key(1))
-	e.again = &reload{t.Context(), LoaderFunc(func(context.Context) (Loaded, error) {
+	e.reloader = &reload{t.Context(), LoaderFunc(func(context.Context) (Loaded, error) {
 		c.Refuse(key(1))
 		if s := c.Stats(); s.Entries != 0 || s.Wiped != 1 || s.Loading != 1 {
 			t.Errorf("%+v", s)
 		}
 		return Loaded{}, errRefused
 	})}
-	c.reload(e, c.look())
+	c.reload(e, c.advance())
 	going := c.loading[key(1)]
 	c.mu.Unlock()
 	<-going.done

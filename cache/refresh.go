@@ -17,17 +17,17 @@ type reload struct {
 }
 
 // sameReader is how long after its load an entry's hits are taken for those of
-// the reader it was loaded for, who may never come back: a file that is opened
+// the reader it was loaded for, which may never come back: a file that is opened
 // and read once is not worth a second call. A short TTL makes it shorter.
 const sameReader = time.Second
 
 // use notes that e was hit, and begins the reload that an ageing one waited
 // with until somebody would use it.
 func (c *Cache) use(ctx context.Context, e *entry, load Loader, now Instant) {
-	if c.refresh == 0 || e.again != nil || e.state == stale || now.boot-e.loaded < int64(min(sameReader, c.ttl/10)) {
+	if c.refresh == 0 || e.reloader != nil || e.state == stale || now.boot-e.loaded < int64(min(sameReader, c.ttl/10)) {
 		return
 	}
-	e.again = &reload{context.WithoutCancel(ctx), load}
+	e.reloader = &reload{context.WithoutCancel(ctx), load}
 	if e.state == ageing {
 		c.reload(e, now)
 	}
@@ -36,20 +36,20 @@ func (c *Cache) use(ctx context.Context, e *entry, load Loader, now Instant) {
 // reload begins to load anew what was used since its load. The entry is served
 // meanwhile, and not for longer than if there were no reload.
 func (c *Cache) reload(e *entry, now Instant) {
-	if e.again == nil || c.closed || c.loading[e.key] != nil {
+	if e.reloader == nil || c.closed || c.loading[e.key] != nil {
 		return
 	}
 	c.stats.Refreshes++
-	c.start(e.again.ctx, e.key, e.again.load, now)
+	c.start(e.reloader.ctx, e.key, e.reloader.load, now)
 }
 
 // postpone makes an ageing entry fresh again after a reload that failed: the
 // next one has half of the time that is left, until too little is.
 func (c *Cache) postpone(e *entry, now Instant) {
-	age := now.since(e.born)
-	e.state, e.ages = fresh, c.ttl
+	age := now.since(e.loadedAt)
+	e.state, e.refreshAfter = fresh, c.ttl
 	if left := c.ttl - age; left > c.refresh/8 {
-		e.ages = age + left/2
+		e.refreshAfter = age + left/2
 	}
 	c.expiry.fix(c, e, now)
 	c.expiry.arm(c, now)

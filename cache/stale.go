@@ -12,12 +12,12 @@ const (
 	staleAgain = time.Second
 )
 
-// instead is a lease on what is kept of k, when the load of it found no answer
+// staleFallback is a lease on what is kept of k, when the load of it found no answer
 // in time; nil: nothing is.
-func (c *Cache) instead(k Key) *Lease {
+func (c *Cache) staleFallback(k Key) *Lease {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e := c.find(k, c.look())
+	e := c.find(k, c.advance())
 	if e == nil {
 		return nil
 	}

@@ -157,7 +157,7 @@ func pagesFor(lease *cache.Lease) time.Duration {
 	if lease.Stale() {
 		return min(lease.Left(), time.Second)
 	}
-	if d := lease.Ages(); d > 0 {
+	if d := lease.RefreshIn(); d > 0 {
 		return d
 	}
 	return lease.Left()

@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"slices"
 	"sync"
 	"syscall"
 
@@ -97,7 +98,7 @@ func (f *FS) snapshot(r *session.Request, in *fuse.ReadIn) (*node, []source.Entr
 		if err != nil {
 			return nil, nil, sourceStatus(err)
 		}
-		entries := f.shown(n.rel, all)
+		entries := slices.Insert(f.shown(n.rel, all), 0, dots...)
 		if !f.dirs.hold(h, len(h.entries), len(entries)) {
 			return nil, nil, fuse.Status(syscall.ENFILE)
 		}
@@ -143,7 +144,7 @@ func (f *FS) ReadDir(r *session.Request, in *fuse.ReadIn, out *fuse.DirEntryList
 	if !status.Ok() {
 		return status
 	}
-	for i := in.Offset; i < uint64(len(entries))+2; i++ {
+	for i := in.Offset; i < uint64(len(entries)); i++ {
 		if !out.AddDirEntry(f.dirEntry(n, entries, i)) {
 			break
 		}
@@ -163,19 +164,18 @@ func (f *FS) ReadDirPlus(r *session.Request, in *fuse.ReadIn, out *fuse.DirEntry
 		return sourceStatus(err)
 	}
 	defer dir.Close()
-	for i := in.Offset; i < uint64(len(entries))+2; i++ {
-		e := f.dirEntry(n, entries, i)
+	for i := in.Offset; i < uint64(len(entries)); i++ {
+		e, listed := f.dirEntry(n, entries, i), entries[i]
 		var child *node
-		if i >= 2 {
-			var err error
-			child, err = f.lookListed(dir, n.rel, entries[i-2].Name)
+		if !isDot(listed) {
+			child, err = f.lookListed(dir, n.rel, listed.Name)
 			if err == syscall.ENOENT {
 				continue // gone since the snapshot
 			}
-			if err == nil && (source.Entry{Name: entries[i-2].Name, Kind: child.kind}).ShownName(f.cfg.Plain) != e.Name {
-				continue // another kind of thing since the snapshot, under another name or none
-			}
 			if err == nil {
+				if listed.Kind = child.kind; listed.ShownName(f.cfg.Plain) != e.Name {
+					continue // another kind of thing since the snapshot, under another name or none
+				}
 				e.Ino, e.Mode = child.id, child.kind
 			}
 		}
@@ -195,14 +195,16 @@ func (f *FS) ReadDirPlus(r *session.Request, in *fuse.ReadIn, out *fuse.DirEntry
 	return fuse.OK
 }
 
-// dirEntry is entry i of a listing; 0 and 1 are the directory and its parent.
+// dots are the first two entries of each listing: the directory and its parent.
+var dots = []source.Entry{{Name: ".", Kind: source.ModeDir}, {Name: "..", Kind: source.ModeDir}}
+
+func isDot(e source.Entry) bool { return e.Name == "." || e.Name == ".." }
+
+// dirEntry is entry i of a listing of n.
 func (f *FS) dirEntry(n *node, entries []source.Entry, i uint64) fuse.DirEntry {
-	switch i {
-	case 0:
-		return fuse.DirEntry{Name: ".", Ino: n.id, Mode: source.ModeDir, Off: 1}
-	case 1:
-		return fuse.DirEntry{Name: "..", Mode: source.ModeDir, Off: 2}
+	e := fuse.DirEntry{Name: entries[i].ShownName(f.cfg.Plain), Mode: entries[i].Kind, Off: i + 1}
+	if entries[i].Name == "." {
+		e.Ino = n.id
 	}
-	e := entries[i-2]
-	return fuse.DirEntry{Name: e.ShownName(f.cfg.Plain), Mode: e.Kind, Off: i + 1}
+	return e
 }

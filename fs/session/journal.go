@@ -26,10 +26,10 @@ type journal struct {
 
 	mu   sync.Mutex
 	free []int // slots that were given back
-	// paged are the places of the nodes that the kernel may have pages of,
-	// and places those that were given back.
-	paged  map[uint64]int
-	places []int
+	// paged are the slots of the nodes that the kernel may have pages of, and
+	// unpaged those that were given back.
+	paged   map[uint64]int
+	unpaged []int
 }
 
 // journalHead is the first page. A version of kmsfs that changes it, or what
@@ -40,7 +40,7 @@ type journalHead struct {
 	minor  uint32 // of the protocol; 0 until INIT is answered
 	epoch  uint32 // how many processes have served
 	slots  uint32 // how many were ever taken
-	places uint32
+	paged  uint32 // how many of those for nodes
 }
 
 var journalMagic = [16]byte([]byte("kmsfs journal 1\n"))
@@ -93,7 +93,7 @@ func openJournal(file *os.File) (*journal, error) {
 	if err == nil {
 		err = j.open()
 	}
-	if err == nil && (j.head.magic != journalMagic || j.head.slots > maxSlots || j.head.places > maxPaged) {
+	if err == nil && (j.head.magic != journalMagic || j.head.slots > maxSlots || j.head.paged > maxPaged) {
 		err = errors.New("open journal: another version of kmsfs has written it")
 	}
 	if err != nil {
@@ -159,7 +159,7 @@ func (j *journal) left() [][]byte {
 	return found
 }
 
-func (j *journal) place(i int) *uint64 { return (*uint64)(unsafe.Pointer(&j.memory[pagedAt+i*8])) }
+func (j *journal) pagedSlot(i int) *uint64 { return (*uint64)(unsafe.Pointer(&j.memory[pagedAt+i*8])) }
 
 // page records that the kernel may have pages of a node from now on. It
 // returns false when there is no room for that.
@@ -169,15 +169,15 @@ func (j *journal) page(id uint64) bool {
 	if _, ok := j.paged[id]; ok {
 		return true
 	}
-	i := int(j.head.places)
-	if n := len(j.places); n > 0 {
-		i, j.places = j.places[n-1], j.places[:n-1]
+	i := int(j.head.paged)
+	if n := len(j.unpaged); n > 0 {
+		i, j.unpaged = j.unpaged[n-1], j.unpaged[:n-1]
 	} else if i == maxPaged {
 		return false
 	} else {
-		atomic.StoreUint32(&j.head.places, uint32(i+1))
+		atomic.StoreUint32(&j.head.paged, uint32(i+1))
 	}
-	atomic.StoreUint64(j.place(i), id)
+	atomic.StoreUint64(j.pagedSlot(i), id)
 	j.paged[id] = i
 	return true
 }
@@ -187,9 +187,9 @@ func (j *journal) unpage(id uint64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if i, ok := j.paged[id]; ok {
-		atomic.StoreUint64(j.place(i), 0)
+		atomic.StoreUint64(j.pagedSlot(i), 0)
 		delete(j.paged, id)
-		j.places = append(j.places, i)
+		j.unpaged = append(j.unpaged, i)
 	}
 }
 
@@ -199,12 +199,12 @@ func (j *journal) leftPaged() []uint64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	var found []uint64
-	for i := range int(j.head.places) {
-		if id := *j.place(i); id != 0 {
+	for i := range int(j.head.paged) {
+		if id := *j.pagedSlot(i); id != 0 {
 			found = append(found, id)
 			j.paged[id] = i
 		} else {
-			j.places = append(j.places, i)
+			j.unpaged = append(j.unpaged, i)
 		}
 	}
 	return found
@@ -217,8 +217,8 @@ func (j *journal) close() { j.file.Close() }
 // unmap is for one that is passed on unused.
 func (j *journal) unmap() { unix.Munmap(j.memory) }
 
-// A slot is a message, whose unique number stands at 8, and behind its place
-// whether the kernel has said that the caller gave up, which it does only once.
+// A slot is a message, whose unique number stands at 8, and behind it whether the
+// kernel has said that the caller gave up, which it does only once.
 
 func uniqueOf(slot []byte) *uint64    { return (*uint64)(unsafe.Pointer(&slot[8])) }
 func interruptOf(slot []byte) *uint64 { return (*uint64)(unsafe.Pointer(&slot[messageSlot])) }

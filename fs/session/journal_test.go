@@ -50,7 +50,7 @@ func TestJournalIsWhatASuccessorFinds(t *testing.T) {
 	if paged := next.leftPaged(); !slices.Equal(paged, []uint64{101, 103}) {
 		t.Errorf("paged: %v", paged)
 	}
-	if next.head.minor != 39 || next.head.slots != 3 || next.head.places != 3 {
+	if next.head.minor != 39 || next.head.slots != 3 || next.head.paged != 3 {
 		t.Errorf("%+v", next.head)
 	}
 	for range 10 {
@@ -66,7 +66,7 @@ func TestJournalIsWhatASuccessorFinds(t *testing.T) {
 	_ = first
 }
 
-// Slots and places are given out again, and no more than there are.
+// Slots of messages and of nodes are given out again, and no more than there are.
 func TestJournalHasAnEnd(t *testing.T) {
 	j, err := newJournal()
 	if err != nil {
@@ -89,13 +89,13 @@ func TestJournalHasAnEnd(t *testing.T) {
 	if again := j.take(); &again[0] != &slot[0] {
 		t.Error("another slot than was given back")
 	}
-	j.head.places = maxPaged - 1
+	j.head.paged = maxPaged - 1
 	if !j.page(1) || j.page(2) || !j.page(1) {
-		t.Error("more places than there are, or fewer")
+		t.Error("more slots for nodes than there are, or fewer")
 	}
 	j.unpage(1)
 	if !j.page(2) {
-		t.Error("a place that is free is not given out")
+		t.Error("a slot that is free is not given out")
 	}
 }
 
@@ -122,9 +122,9 @@ func TestForeignJournalIsRefused(t *testing.T) {
 		}
 	}
 	for name, spoil := range map[string]func(*journalHead){
-		"magic":  func(h *journalHead) { h.magic[14] = '2' },
-		"slots":  func(h *journalHead) { h.slots = maxSlots + 1 },
-		"places": func(h *journalHead) { h.places = maxPaged + 1 },
+		"magic": func(h *journalHead) { h.magic[14] = '2' },
+		"slots": func(h *journalHead) { h.slots = maxSlots + 1 },
+		"paged": func(h *journalHead) { h.paged = maxPaged + 1 },
 	} {
 		j, err := newJournal()
 		if err != nil {
@@ -151,7 +151,7 @@ func FuzzJournal(f *testing.F) {
 		defer j.close()
 		defer j.unmap()
 		copy(j.memory[:slotsAt], head)
-		j.head.places %= 1000 // all of them are asked
+		j.head.paged %= 1000 // all of them are asked
 		copy(j.memory[slotsAt:slotsAt+100*slotSize], slots)
 		copy(j.memory[pagedAt:pagedAt+1000*8], paged)
 		next, err := openJournal(j.file)

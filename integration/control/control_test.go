@@ -20,15 +20,10 @@ import (
 	"github.com/kmsfs/kmsfs/integration/lab"
 )
 
-// socketEnv turns the test binary into somebody at a control socket: "ask
-// PATH" sends a request and prints the answer, "serve PATH" listens.
-const socketEnv = "KMSFS_TEST_SOCKET"
-
-func init() {
-	verb, path, ok := strings.Cut(os.Getenv(socketEnv), " ")
-	if !ok {
-		return
-	}
+// socketChild is somebody at a control socket: "ask PATH" sends a request and
+// prints the answer, "serve PATH" listens.
+var socketChild = harness.NewChild("socket", func(arg string) {
+	verb, path, _ := strings.Cut(arg, " ")
 	if verb == "serve" {
 		l, err := net.Listen("unix", path)
 		fmt.Println("serving", err)
@@ -44,8 +39,7 @@ func init() {
 	}
 	io.WriteString(conn, "{\"verb\":\"status\"}\n")
 	io.Copy(os.Stdout, conn)
-	os.Exit(0)
-}
+})
 
 // say sends to a control socket and returns what comes back until its end.
 func say(t testing.TB, socket, text string) string {
@@ -228,7 +222,7 @@ func TestControlIsPrivate(t *testing.T) {
 		out, _ := cmd.CombinedOutput()
 		return string(out)
 	}
-	ask := socketEnv + "=ask " + socket
+	ask := socketChild.Env("ask " + socket)
 	if got := run(inside(0, ask, me)); !strings.HasPrefix(got, `{"status":`) {
 		t.Errorf("root gets %q", got)
 	}
@@ -264,7 +258,7 @@ func TestControlIsPrivate(t *testing.T) {
 	if got := run(inside(0, "", "mv", socket, "/run/elsewhere")); got != "" {
 		t.Fatal(got)
 	}
-	impostor := inside(nobody, socketEnv+"=serve "+socket, me)
+	impostor := inside(nobody, socketChild.Env("serve "+socket), me)
 	stdout, err := impostor.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -42,6 +42,7 @@ var waysToBeAway = []struct {
 // for the first ones, never longer than the timeout, and then no more. When it
 // is back that is noticed within seconds.
 func TestReaderWaitsForTheFirstFilesOfAnOutageOnly(t *testing.T) {
+	t.Parallel() // it waits much more than it works
 	harness.EachModeAtOnce(t, func(t *testing.T, mode string) {
 		for _, o := range waysToBeAway {
 			t.Run(o.name, func(t *testing.T) {
@@ -85,6 +86,7 @@ func TestReaderWaitsForTheFirstFilesOfAnOutageOnly(t *testing.T) {
 
 // Whoever reads what KMS refuses, again and again, spends a call a second.
 func TestRefusalInALoopCostsACallASecond(t *testing.T) {
+	t.Parallel() // it waits much more than it works
 	harness.EachModeAtOnce(t, func(t *testing.T, mode string) {
 		for code, want := range map[string]syscall.Errno{
 			"Forbidden.NoPermission": syscall.EACCES, "Rejected.Disabled": syscall.EKEYREVOKED, "InvalidAccessKeyId.NotFound": syscall.EACCES,
@@ -114,6 +116,7 @@ func TestRefusalInALoopCostsACallASecond(t *testing.T) {
 // A call that takes longer than the ttl serves nobody past it, and costs the
 // reader no more than the timeout.
 func TestAnswerLaterThanTTLServesNobodyPastIt(t *testing.T) {
+	t.Parallel() // it waits much more than it works
 	harness.EachModeAtOnce(t, func(t *testing.T, mode string) {
 		l := harness.NewLab(t)
 		m := harness.Mount(t, l, "", mode, "ttl=1s", "refresh=0s", "timeout=4s")

@@ -50,6 +50,7 @@ func meets(fault map[string]any) func(*testing.T, *lab.Lab) {
 // An outage is bridged until ttl and stale have passed, not longer, and ends
 // for the readers when it ends.
 func TestStaleBridgesAnOutageAndNoLonger(t *testing.T) {
+	t.Parallel() // it waits much more than it works
 	harness.EachModeAtOnce(t, func(t *testing.T, mode string) {
 		tests := map[string]func(*testing.T){}
 		for _, o := range outages {
@@ -101,6 +102,7 @@ func TestStaleBridgesAnOutageAndNoLonger(t *testing.T) {
 // A refusal during an outage ends it: what is stale is purged, and a second
 // outage finds nothing to serve.
 func TestRefusalEndsStale(t *testing.T) {
+	t.Parallel() // it waits much more than it works
 	harness.EachModeAtOnce(t, func(t *testing.T, mode string) {
 		tests := map[string]func(*testing.T){}
 		for name, c := range map[string]struct {
@@ -149,6 +151,7 @@ func TestRefusalEndsStale(t *testing.T) {
 // Whoever blocks the network to hide that a key was disabled gains ttl and
 // stale, and no more.
 func TestBlockedNetworkHidesADisabledKeyForStaleAtMost(t *testing.T) {
+	t.Parallel() // it waits much more than it works
 	harness.EachModeAtOnce(t, func(t *testing.T, mode string) {
 		const ttl, stale = 2 * time.Second, 4 * time.Second
 		l := harness.NewLab(t)
@@ -180,6 +183,7 @@ func TestBlockedNetworkHidesADisabledKeyForStaleAtMost(t *testing.T) {
 
 // While the breaker is open nobody waits for the service.
 func TestStaleDoesNotWaitForTheBreaker(t *testing.T) {
+	t.Parallel() // it waits much more than it works
 	harness.EachModeAtOnce(t, func(t *testing.T, mode string) {
 		const files = 20
 		l := harness.NewLab(t)

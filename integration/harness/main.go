@@ -1,3 +1,9 @@
+// Package harness is what the tests of all themes share: the lab and its keys, a
+// mount in each of its three forms (a foreground process, a background one, a
+// unit), hosts and guests, servers that use a mount, and the one way to wait.
+//
+// A package of tests hands itself to Main. Main builds the programs, and fails
+// when a test leaves a mount, a process or a file behind.
 package harness
 
 import (
@@ -20,6 +26,7 @@ var BinDir string
 func Main(m *testing.M) { os.Exit(testMain(m)) }
 
 func testMain(m *testing.M) int {
+	becomeChild()
 	root, err := os.MkdirTemp("", "kmsfs-test-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -5,27 +5,19 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"runtime/debug"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// mapEnv turns the test binary into a process that maps a file, closes it, and
-// reads the first byte whenever it is told to. A fault may wait for as long as
-// the key service does, or end in SIGBUS: neither is for the process of the
-// tests.
-const mapEnv = "KMSFS_TEST_MAP"
-
-func init() {
-	how, path, ok := strings.Cut(os.Getenv(mapEnv), " ")
-	if !ok {
-		return
-	}
+// touchChild maps a file, closes it, and reads the first byte whenever it is told
+// to. A fault may wait for as long as the key service does, or end in SIGBUS:
+// neither is for the process of the tests.
+var touchChild = NewChild("touch", func(arg string) {
+	how, path, _ := strings.Cut(arg, " ")
 	debug.SetPanicOnFault(true)
 	page, err := mapFirstPage(path, map[string]int{"shared": unix.MAP_SHARED, "private": unix.MAP_PRIVATE}[how])
 	if err != nil {
@@ -35,11 +27,11 @@ func init() {
 	fmt.Println("mapped")
 	for told := bufio.NewReader(os.Stdin); ; {
 		if _, err := told.ReadString('\n'); err != nil {
-			os.Exit(0)
+			return
 		}
 		fmt.Println(firstByte(page))
 	}
-}
+})
 
 func mapFirstPage(path string, flags int) ([]byte, error) {
 	f, err := os.Open(path)
@@ -62,31 +54,14 @@ func firstByte(page []byte) (seen string) {
 // Toucher is a process that has mapped a file, and has it open in no other way.
 type Toucher struct {
 	t     testing.TB
-	Tell  io.Writer
+	tell  io.Writer
 	heard chan string
 }
 
 // MapFile starts a toucher; how is shared or private.
 func MapFile(t testing.TB, how, path string) *Toucher {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), mapEnv+"="+how+" "+path)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	tell, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	said, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	tell, said := touchChild.talk(t, how+" "+path)
 	p := &Toucher{t, tell, make(chan string, 1)}
 	go func() {
 		defer close(p.heard)
@@ -94,14 +69,13 @@ func MapFile(t testing.TB, how, path string) *Toucher {
 			p.heard <- s.Text()
 		}
 	}()
-	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
 	if s := p.Hear(); s != "mapped" {
 		t.Fatalf("map %s: %s", how, s)
 	}
 	return p
 }
 
-// Hear is what the process says next.
+// Hear is what came of a touch: the first byte, or SIGBUS.
 func (p *Toucher) Hear() string {
 	p.t.Helper()
 	select {
@@ -113,11 +87,17 @@ func (p *Toucher) Hear() string {
 	return ""
 }
 
+// Begin makes it touch the mapping, and does not wait for what comes of that.
+func (p *Toucher) Begin() {
+	p.t.Helper()
+	if _, err := io.WriteString(p.tell, "\n"); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
 // Touch is the first byte of the mapping, or SIGBUS.
 func (p *Toucher) Touch() string {
 	p.t.Helper()
-	if _, err := io.WriteString(p.Tell, "\n"); err != nil {
-		p.t.Fatal(err)
-	}
+	p.Begin()
 	return p.Hear()
 }

@@ -8,31 +8,15 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"strconv"
 	"syscall"
 	"testing"
 	"time"
 )
 
-// readerEnv turns the test binary into a process that reads whole files, each
-// when it is told to. A read may block, and not even end for a signal: that is
-// not for the process of the tests.
-const readerEnv = "KMSFS_TEST_READER"
-
-// readResult is what came of a read, as it passes from one process to another.
-type readResult struct {
-	Content []byte
-	Failed  bool
-	Op      string
-	Errno   syscall.Errno
-	Text    string // of an error that is no errno
-}
-
-func init() {
-	if os.Getenv(readerEnv) == "" {
-		return
-	}
+// readChild reads whole files, each when it is told to. A read may block, and not
+// even end for a signal: that is not for the process of the tests.
+var readChild = NewChild("read", func(string) {
 	answers := json.NewEncoder(os.Stdout)
 	for told := bufio.NewScanner(os.Stdin); told.Scan(); {
 		path, err := strconv.Unquote(told.Text())
@@ -49,7 +33,15 @@ func init() {
 		}
 		answers.Encode(r)
 	}
-	os.Exit(0)
+})
+
+// readResult is what came of a read, as it passes from one process to another.
+type readResult struct {
+	Content []byte
+	Failed  bool
+	Op      string
+	Errno   syscall.Errno
+	Text    string // of an error that is no errno
 }
 
 // Reader is a process that reads for a test, so that a file that blocks cannot
@@ -63,46 +55,18 @@ type Reader struct {
 // NewReader starts a reader, which ends with the test.
 func NewReader(t testing.TB) *Reader {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), readerEnv+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	tell, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	said, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	tell, said := readChild.talk(t, "")
 	r := &Reader{t, tell, make(chan readResult, 1)}
-	ended := make(chan struct{})
 	go func() {
-		defer close(ended)
+		defer close(r.results)
 		for answers := json.NewDecoder(said); ; {
 			var result readResult
 			if answers.Decode(&result) != nil {
-				break
+				return
 			}
 			r.results <- result
 		}
-		close(r.results)
-		cmd.Wait()
 	}()
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		select {
-		case <-ended:
-		case <-time.After(Patience):
-			t.Errorf("the process %d that reads cannot be killed", cmd.Process.Pid)
-		}
-	})
 	return r
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"syscall"
@@ -17,18 +16,11 @@ import (
 	"github.com/kmsfs/kmsfs/integration/harness"
 )
 
-// hoardEnv turns the test binary into a hoarder: it opens files until it has as
-// many descriptors as it is told, says what it got, and keeps them until its
-// standard input ends.
-const hoardEnv = "KMSFS_TEST_HOARD"
-
-func init() {
-	pattern := os.Getenv(hoardEnv)
-	if pattern == "" {
-		return
-	}
+// hoardChild opens files until it has as many descriptors as it is told, says what
+// it got, and keeps them until its standard input ends.
+var hoardChild = harness.NewChild("hoard", func(arg string) {
 	var files, want int
-	pattern, counts, _ := strings.Cut(pattern, ":")
+	pattern, counts, _ := strings.Cut(arg, ":")
 	fmt.Sscan(counts, &files, &want)
 	var errno syscall.Errno
 	opened, refused := 0, 0
@@ -45,16 +37,15 @@ func init() {
 	}
 	fmt.Println(opened, refused, int(errno))
 	io.Copy(io.Discard, os.Stdin)
-	os.Exit(0)
-}
+})
 
 // hoard starts a process of another user that opens files of a mount and holds
 // them until the test ends.
 func hoard(t *testing.T, program, pattern string, files, want int) (opened, refused int, why syscall.Errno) {
 	t.Helper()
-	cmd := exec.Command(program)
-	cmd.Env = []string{fmt.Sprintf("%s=%s:%d %d", hoardEnv, pattern, files, want)}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}, Pdeathsig: syscall.SIGKILL}
+	cmd := hoardChild.Command(fmt.Sprintf("%s:%d %d", pattern, files, want))
+	cmd.Path = program
+	cmd.SysProcAttr.Credential = &syscall.Credential{Uid: 65534, Gid: 65534}
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

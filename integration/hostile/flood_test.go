@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 	"syscall"
@@ -14,15 +13,8 @@ import (
 	"github.com/kmsfs/kmsfs/integration/harness"
 )
 
-// floodEnv turns the test binary into the flood: it opens every file that it
-// is told, all at once.
-const floodEnv = "KMSFS_TEST_FLOOD"
-
-func init() {
-	dir := os.Getenv(floodEnv)
-	if dir == "" {
-		return
-	}
+// floodChild opens every file of a directory, all at once.
+var floodChild = harness.NewChild("flood", func(dir string) {
 	var wg sync.WaitGroup
 	for i := range floodSize {
 		wg.Go(func() {
@@ -33,8 +25,7 @@ func init() {
 	}
 	fmt.Println("flooding")
 	wg.Wait()
-	os.Exit(0)
-}
+})
 
 const floodSize = 1000
 
@@ -54,10 +45,9 @@ func TestFloodDoesNotDelayRoot(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	flooder := harness.OtherUsersProgram(t)
-	flood := exec.Command(flooder)
-	flood.Env = []string{floodEnv + "=" + m.Point}
-	flood.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	flood := floodChild.Command(m.Point)
+	flood.Path = harness.OtherUsersProgram(t)
+	flood.SysProcAttr.Credential = &syscall.Credential{Uid: 65534, Gid: 65534}
 	out, err := flood.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

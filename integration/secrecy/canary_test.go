@@ -184,34 +184,25 @@ func inTree(t testing.TB, dir string, canaries ...canary) (found []sighting) {
 	return found
 }
 
-// holdEnv turns the test binary into a process that protects nothing: it has
-// what it reads from its standard input on its heap, until it is killed.
-const holdEnv = "KMSFS_TEST_HOLD"
-
-var held []byte
-
-func init() {
-	if os.Getenv(holdEnv) == "" {
-		return
-	}
+// holdChild protects nothing: it has what it reads from its standard input on its
+// heap, until it is killed.
+var holdChild = harness.NewChild("hold", func(string) {
 	held, _ = io.ReadAll(os.Stdin)
 	fmt.Println("holding")
 	for {
 		unix.Pause()
 	}
-}
+})
+
+var held []byte
 
 // hold starts the unprotected process, the control of every search. prefix is
 // the command that runs it, if any.
 func hold(t testing.TB, c canary, prefix ...string) (pid int, cmd *exec.Cmd) {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	argv := append(prefix, self)
+	argv := append(prefix, holdChild.Command("").Path)
 	cmd = exec.Command(argv[0], argv[1:]...)
-	cmd.Env = append(os.Environ(), holdEnv+"=1", "GOTRACEBACK=crash")
+	cmd.Env = append(os.Environ(), holdChild.Env(""), "GOTRACEBACK=crash")
 	cmd.Stdin = strings.NewReader(c.text)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.StdoutPipe()
