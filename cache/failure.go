@@ -55,7 +55,8 @@ func (c *Cache) fail(e *entry, err error) {
 	}
 }
 
-// onReloadFailed is what the failure of a load does to the entry it was to replace.
+// onReloadFailed is what the failure of a load does to the entry that it was to
+// replace.
 func (c *Cache) onReloadFailed(e *entry, cause Trouble, err error, now Instant) {
 	switch cause {
 	case Refused:

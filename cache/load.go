@@ -178,7 +178,7 @@ func (c *Cache) asked(e *entry, at time.Time, now Instant) Instant {
 func wipeAll(p []byte) { clear(p[:cap(p)]) }
 
 // allot takes memory for n bytes of k, evicting as needed: first what they are
-// to replace, so that reloads in a full cache cost nobody else his place. It is
+// to replace, so that a reload in a full cache evicts no other entry. The memory is
 // the caller's, and counted in used.
 func (c *Cache) allot(k Key, n int) (bytes []byte, cell int, err error) {
 	cell = secmem.CellSize(max(n, 1)) // an empty plaintext costs a line, too

@@ -33,7 +33,7 @@ func (p *purges) since(group string, seq uint64) bool {
 func (p *purges) forget() { clear(p.groups) }
 
 // Purge kills the entry of k, the load of k, and the memory of its failure.
-// Who waits for that load asks again.
+// Callers that wait for that load ask again.
 func (c *Cache) Purge(k Key) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -57,7 +57,7 @@ func (c *Cache) Refuse(k Key) {
 }
 
 // PurgeGroup kills every entry that carries g. A load in flight that brings
-// one with g is not kept, and who waits for it asks again. Remembered failures
+// one with g is not kept, and callers that wait for it ask again. Remembered failures
 // belong to no group and stay.
 func (c *Cache) PurgeGroup(g string) {
 	c.mu.Lock()
@@ -72,8 +72,8 @@ func (c *Cache) PurgeGroup(g string) {
 }
 
 // Expire kills at once what is past its time. That happens by itself, but on a
-// timer that stands still while the machine sleeps; who knows that it slept, or
-// that its clock was set, calls this.
+// timer that stands still while the machine sleeps. A caller that knows that it
+// slept, or that its clock was set, calls this.
 func (c *Cache) Expire() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -17,7 +17,7 @@ type reload struct {
 }
 
 // sameReader is how long after its load an entry's hits are taken for those of
-// the reader it was loaded for, who may never come back: a file that is opened
+// the reader it was loaded for, which may never come back: a file that is opened
 // and read once is not worth a second call. A short TTL makes it shorter.
 const sameReader = time.Second
 

@@ -22,7 +22,7 @@ type handle struct {
 	plain   *os.File // a file shown as it is; then there is no kind
 
 	opens int    // guarded by handles.mu
-	uid   uint32 // who opened a plain file first
+	uid   uint32 // of the user that opened a plain file first
 	// inherited: a predecessor opened it, nobody knows how often. It stays
 	// until the kernel forgets the node.
 	inherited bool
@@ -54,9 +54,9 @@ func (t *handles) add(id uint64, h *handle) {
 	t.open[id] = h
 }
 
-// addPlain opens version id of a plain file once more, of all of which at most
-// so many may be open. A uid gets a descriptor only while it has fewer than are
-// left: no user can take them all.
+// addPlain opens version id of a plain file once more. At most so many plain files
+// may be open, and a uid gets a descriptor only while it has fewer than are left:
+// no user can take them all.
 func (t *handles) addPlain(id uint64, h *handle, most int) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()

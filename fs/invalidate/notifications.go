@@ -38,8 +38,8 @@ type Notifications struct {
 	none     chan struct{} // closed when inFlight falls to 0; nil: nobody waits for that
 }
 
-// later is the answer to who notifies while it is closed: the notification was
-// not sent.
+// later is the answer while nothing may be notified: the notification was not
+// sent.
 const later = syscall.EAGAIN
 
 // Start begins to notify.

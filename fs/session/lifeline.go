@@ -15,8 +15,8 @@ import (
 // can serve on. Nothing in it is secret, but whoever has it answers what is
 // read from the mount; so it is passed on by inheritance and through root's hands,
 // and never through a socket that anybody can connect to. It never lies with
-// systemd: with the last copy of the device ends the connection, and systemd may
-// be who waits for that.
+// systemd: the connection ends with the last copy of the device, and systemd itself
+// may be waiting for that end.
 type Lifeline struct {
 	Device  *os.File // of /dev/fuse, with the connection
 	Journal *os.File // what is under way

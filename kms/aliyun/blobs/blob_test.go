@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -200,5 +201,29 @@ func TestVersionIDs(t *testing.T) {
 		if err := b.Check(&kms.Decrypted{Plaintext: make([]byte, 200)}); !errors.Is(err, kms.ErrBadAnswer) {
 			t.Errorf("%s: more than it can hold: %v", name, err)
 		}
+	}
+}
+
+// A file that names its key version has the size of its secret, others have it
+// once an answer has named the version: of several that it may begin with, the
+// longest one. What is no ciphertext stays that.
+func TestCiphertextUnderAKnownVersion(t *testing.T) {
+	among := func(ids ...string) func(string) bool {
+		return func(id string) bool { return slices.Contains(ids, id) }
+	}
+	named := Recogniser{}.Recognise([]byte(current(40)))
+	if named.Size(kms.Raw) != 40 || named.KeyVersion() != version || named.Under(among("")) != named {
+		t.Errorf("%d bytes under %q", named.Size(kms.Raw), named.KeyVersion())
+	}
+	open := Recogniser{}.Recognise([]byte(blobUnder(kms3Long, 0xA7, 40)))
+	if open.Size(kms.Raw) != kms.UnknownSize || open.KeyVersion() != "" || open.Under(among(version)) != open {
+		t.Errorf("%d bytes under %q", open.Size(kms.Raw), open.KeyVersion())
+	}
+	if under := open.Under(among(kms3Long[:20], kms3Long, version)); under.Size(kms.Raw) != 40 || under.KeyVersion() != kms3Long {
+		t.Errorf("%d bytes under %q", under.Size(kms.Raw), under.KeyVersion())
+	}
+	not := Recogniser{}.Recognise([]byte("<html>"))
+	if not.Refusal() == nil || not.Under(among("")) != not {
+		t.Errorf("%+v", not)
 	}
 }
