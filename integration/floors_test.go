@@ -134,6 +134,37 @@ func TestFloors(t *testing.T) {
 	}
 }
 
+// A room has few files, and a file of fs a name that no other room of fs and no
+// command has, so that the name alone says which it is. A line of the product fits
+// beside another one.
+func TestRoomsAreSmall(t *testing.T) {
+	rooms := map[string]string{} // of fs and cmd, by the name of a file
+	for _, p := range listPackages(t) {
+		room := strings.TrimPrefix(p.ImportPath, module)
+		if strings.HasPrefix(room, "integration") {
+			continue
+		}
+		if len(p.GoFiles) > 20 && room != "kms/emulator" { // that has a file for each operation of a service
+			t.Errorf("%s has %d files", room, len(p.GoFiles))
+		}
+		for _, name := range p.GoFiles {
+			if isIn("fs", room) || isIn("cmd", room) {
+				if other, ok := rooms[name]; ok && (isIn("fs", room) || isIn("fs", other)) {
+					t.Errorf("%s and %s have a file %s each", other, room, name)
+				}
+				rooms[name] = room
+			}
+			for i, line := range strings.Split(harness.Read(t, filepath.Join("..", room, name)), "\n") {
+				if len(line) > 140 {
+					t.Errorf("%s/%s:%d has %d bytes", room, name, i+1, len(line))
+				}
+			}
+		}
+	}
+}
+
+func isIn(house, room string) bool { return room == house || strings.HasPrefix(room, house+"/") }
+
 // Only main.go ends the process.
 func TestOnlyMainExits(t *testing.T) {
 	found := 0
