@@ -63,6 +63,8 @@ type FS struct {
 	believed
 }
 
+var _ session.Handler = (*FS)(nil)
+
 // held is what the kernel has of us: nodes that it looked up, and versions and
 // directories that it opened.
 //

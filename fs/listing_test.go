@@ -12,7 +12,7 @@ import (
 
 // One user's open directories are bounded, another's are not affected, and
 // what is closed counts no more.
-func TestHeldDirectories(t *testing.T) {
+func TestOneUsersListingsAreBounded(t *testing.T) {
 	d := &dirs{held: map[uint32]int{}}
 	a, b, other := &dirHandle{uid: 1}, &dirHandle{uid: 1}, &dirHandle{uid: 2}
 	if !d.hold(a, 0, maxHeld-10) || !d.hold(b, 0, 10) {
