@@ -60,6 +60,7 @@ func (m *checked) open(r *session.Request, in *fuse.OpenIn, out *fuse.OpenOut) f
 	if n.plain && !m.cfg.Plain {
 		return fuse.EACCES // no name leads to such a node; a listing that raced with a rename must not either
 	}
+	m.noteSystemd(r, n)
 	rec := &audit.Open{Event: audit.Opened, Begun: time.Now(), Caller: m.caller(r), Path: n.rel}
 	if n.plain {
 		return m.opened(rec, out, m.openPlain(n, in.Pid, retry, rec, out))
@@ -125,7 +126,7 @@ const (
 func (o *opening) run(r *audit.Open) fuse.Status {
 	wait := writerGrace{ctx: o.ctx, begun: r.Begun}
 	for torn := false; ; {
-		found, c, err := o.lookAgain(r.Begun)
+		found, c, err := o.lookRegular(o.node.rel) // LOOKUP has seen what it is, a second ago at most
 		if err == source.ErrTorn && wait.more(time.Now().UnixNano()) {
 			continue
 		}
@@ -149,14 +150,6 @@ func (o *opening) run(r *audit.Open) fuse.Status {
 		}
 		torn = serve == o.node
 	}
-}
-
-// lookAgain is what the source has now.
-func (o *opening) lookAgain(begun time.Time) (*node, content, error) {
-	if _, just := o.looked.since(o.node.id, begun.Add(-unrecognised)); just {
-		return o.lookRegular(o.node.rel) // LOOKUP has seen what it is
-	}
-	return o.lookFile(o.node.rel)
 }
 
 // choose judges what was found. torn says that the LOOKUP's bytes are those of a
@@ -189,7 +182,7 @@ func (o *opening) serve(n *node, c content, r *audit.Open) fuse.Status {
 		return fuse.Status(syscall.EBADMSG)
 	}
 	r.Hash, r.KeyVersion = c.hash, c.kind.KeyVersion()
-	h, err := o.handleFor(n.rel, c.kind)
+	h, err := o.handleFor(n.rel, c)
 	if err != nil {
 		r.Err = err
 		return loadStatus(err)

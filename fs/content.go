@@ -18,7 +18,22 @@ import (
 type content struct {
 	hash [sha256.Size]byte // of the bytes; zero when they are too many to read
 	kind kms.Ciphertext
-	size int // of the file, in bytes
+	// identity hashes what the kind says that it is: two files of one identity have
+	// one secret.
+	identity [sha256.Size]byte
+	size     int // of the file, in bytes
+}
+
+// newContent hashes the identity. Lengths keep its parts from running into each
+// other.
+func newContent(hash [sha256.Size]byte, kind kms.Ciphertext, size int) content {
+	c := content{hash: hash, kind: kind, size: size}
+	h := sha256.New()
+	name, text := kind.Identity()
+	addPart(h, name)
+	addPart(h, text)
+	h.Sum(c.identity[:0])
+	return c
 }
 
 // err is why nobody can open it, as the log says it.
@@ -77,7 +92,7 @@ func (p *parsed) parse(file []byte) content {
 	if ok {
 		return c
 	}
-	c = content{hash, p.by.Recognise(file), len(file)}
+	c = newContent(hash, p.by.Recognise(file), len(file))
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.known.Contains(hash) {

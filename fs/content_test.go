@@ -9,7 +9,7 @@ import (
 	"github.com/kmsfs/kmsfs/kms/aliyun/blobs"
 )
 
-func TestParseContent(t *testing.T) {
+func TestWhatIsNoCiphertextSaysWhatItIs(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                                "empty",
 		"age-encryption.org/v1\n":         "age file",

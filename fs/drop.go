@@ -93,7 +93,7 @@ func (f *FS) purgeFile(n *node, c content) error {
 	if n.plain || c.err() != nil {
 		return nil // never decrypted
 	}
-	h, err := f.handleFor(n.rel, c.kind)
+	h, err := f.handleFor(n.rel, c)
 	if err == nil {
 		f.cfg.Cache.Purge(h.key)
 	}

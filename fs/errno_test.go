@@ -15,7 +15,7 @@ import (
 	"github.com/kmsfs/kmsfs/kms"
 )
 
-func TestLoadStatus(t *testing.T) {
+func TestEachFailureHasItsErrno(t *testing.T) {
 	class := func(err error) error { return fmt.Errorf("load: %w", &kms.Error{Class: err, Action: "Decrypt"}) }
 	for _, c := range []struct {
 		err  error

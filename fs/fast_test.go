@@ -9,7 +9,7 @@ import (
 
 // The ciphertext of nodes is kept up to a bound, and what is forgotten makes
 // room.
-func TestKeptIsBounded(t *testing.T) {
+func TestKeptCiphertextIsBounded(t *testing.T) {
 	table := newNodes(&node{id: rootID, kind: source.ModeDir})
 	big := &handle{kind: sealed{kms.Blob{Text: string(make([]byte, keptMax/2))}}}
 	var ids []uint64

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"hash"
 	"maps"
 	"slices"
 	"strconv"
@@ -24,15 +25,15 @@ import (
 
 // handleFor makes the handle of a version: its ciphertext and the encryption
 // context that belongs to its place.
-func (f *FS) handleFor(rel string, kind kms.Ciphertext) (*handle, error) {
-	h := &handle{rel: rel, kind: kind, context: f.cfg.Context}
+func (f *FS) handleFor(rel string, c content) (*handle, error) {
+	h := &handle{rel: rel, kind: c.kind, context: f.cfg.Context}
 	if f.cfg.BindNames {
 		var err error
 		if h.context, err = f.cfg.Context.Bind(strings.TrimSuffix(rel, source.Suffix)); err != nil {
 			return nil, &kms.Error{Class: kms.ErrBadCiphertext, Action: "Decrypt", Detail: err.Error()}
 		}
 	}
-	h.key = f.keyOf(kind, h.context)
+	h.key = f.keyOf(c.identity, h.context)
 	return h, nil
 }
 
@@ -51,7 +52,7 @@ func (f *FS) handleOf(n *node, r *audit.Open) (h *handle, status fuse.Status) {
 			r.Err = c.err()
 			return nil, fuse.Status(syscall.EBADMSG)
 		}
-		if h, err = f.handleFor(n.rel, c.kind); err != nil {
+		if h, err = f.handleFor(n.rel, c); err != nil {
 			r.Err = err
 			return nil, loadStatus(err)
 		}
@@ -61,25 +62,24 @@ func (f *FS) handleOf(n *node, r *audit.Open) (h *handle, status fuse.Status) {
 }
 
 // keyOf hashes everything that decides the plaintext of a file: what the
-// ciphertext has of its own, the encoding, and the encryption context. Lengths
-// keep the parts from running into each other.
-func (f *FS) keyOf(c kms.Ciphertext, ec kms.EncryptionContext) cache.Key {
+// ciphertext has of its own, the encoding, and the encryption context.
+func (f *FS) keyOf(identity [sha256.Size]byte, ec kms.EncryptionContext) cache.Key {
 	h := sha256.New()
-	part := func(s string) {
-		var n [8]byte
-		binary.LittleEndian.PutUint64(n[:], uint64(len(s)))
-		h.Write(n[:])
-		h.Write(unsafe.Slice(unsafe.StringData(s), len(s))) // no copy
-	}
-	kind, text := c.Identity()
-	part(kind)
-	part(strconv.Itoa(int(f.cfg.Encoding)))
-	part(text)
+	h.Write(identity[:])
+	addPart(h, strconv.Itoa(int(f.cfg.Encoding)))
 	for _, name := range slices.Sorted(maps.Keys(ec)) {
-		part(name)
-		part(ec[name])
+		addPart(h, name)
+		addPart(h, ec[name])
 	}
 	return cache.Key(h.Sum(nil))
+}
+
+// addPart adds a part behind its length.
+func addPart(h hash.Hash, s string) {
+	var n [8]byte
+	binary.LittleEndian.PutUint64(n[:], uint64(len(s)))
+	h.Write(n[:])
+	h.Write(unsafe.Slice(unsafe.StringData(s), len(s))) // no copy
 }
 
 // lease returns the plaintext of a handle's version, decrypting it if need

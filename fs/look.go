@@ -55,7 +55,8 @@ func (f *FS) lookOnce(rel string) (*node, content, uint32, error) {
 // lookFile is look for what was a ciphertext file when it was last seen.
 func (f *FS) lookFile(rel string) (*node, content, error) { return f.fileNode(rel, f.source.ReadFile) }
 
-// lookRegular is lookFile for what was that a moment ago.
+// lookRegular is lookFile for what was that a moment ago. Something else that
+// is there by now is opened, without waiting for it, and refused.
 func (f *FS) lookRegular(rel string) (*node, content, error) {
 	return f.fileNode(rel, f.source.ReadRegular)
 }
@@ -83,7 +84,7 @@ func (f *FS) fileNode(rel string, read func(string, []byte) ([]byte, unix.Stat_t
 		// Nobody will read it, but ls should show that something is there.
 		n.size = st.Size
 	} else if f.mode.opensAtLookup() || n.size == unknownSize {
-		if h, err := f.handleFor(rel, c.kind); err == nil {
+		if h, err := f.handleFor(rel, c); err == nil {
 			n.kept.Store(h)
 			if n.size == unknownSize {
 				n.size = f.sizes.get(h.key)

@@ -58,7 +58,7 @@ func unmounted(t testing.TB, source string) *FS {
 func about(id uint64) *session.Request { return &session.Request{InHeader: &fuse.InHeader{NodeId: id}} }
 
 // A directory that vanishes while its name is looked up is not there.
-func TestVanishedDirectory(t *testing.T) {
+func TestVanishedDirectoryIsNotThere(t *testing.T) {
 	source := t.TempDir()
 	dir := filepath.Join(source, "d")
 	if err := os.Mkdir(dir, 0o700); err != nil {

@@ -22,7 +22,7 @@ func TestNodeIDIsStable(t *testing.T) {
 }
 
 // Every fact that makes another version makes another id.
-func TestNodeIDDiffers(t *testing.T) {
+func TestEachVersionHasItsNodeID(t *testing.T) {
 	base := source.Tuple{Dev: 1, Ino: 2, Size: 3, Mtime: 4, Ctime: 5}
 	ids := map[uint64]string{}
 	add := func(name string, id uint64) {
@@ -58,7 +58,7 @@ func fileNode(rel string, mtime int64) *node {
 	return n
 }
 
-func TestNodesTable(t *testing.T) {
+func TestNodeLivesAsLongAsItIsReferredTo(t *testing.T) {
 	table := newNodes(&node{id: rootID, kind: source.ModeDir})
 	a := table.adopt(fileNode("a", 1))
 	if again := table.adopt(fileNode("a", 1)); again != a || a.refs != 2 {
@@ -91,7 +91,7 @@ func TestNodesTable(t *testing.T) {
 }
 
 // The kernel looks up and forgets from many threads; no reference is lost.
-func TestNodesTableInRaces(t *testing.T) {
+func TestNoReferenceIsLostInRaces(t *testing.T) {
 	table := newNodes(&node{id: rootID, kind: source.ModeDir})
 	var wg sync.WaitGroup
 	for range 8 {

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func TestStaleRetry(t *testing.T) {
+func TestThreadIsToldFromOthersForASecond(t *testing.T) {
 	retry := newStaleRetry(time.Second)
 	if _, ok := retry.take(7); ok {
 		t.Error("nobody was told")

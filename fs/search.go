@@ -165,7 +165,7 @@ func (m *checked) reopen(r *session.Request, in *fuse.ReadIn) *handle {
 	if err != nil || found.id != in.Fh || c.err() != nil {
 		return nil
 	}
-	h, err := m.handleFor(n.rel, c.kind)
+	h, err := m.handleFor(n.rel, c)
 	if err != nil {
 		return nil
 	}

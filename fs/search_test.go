@@ -82,7 +82,7 @@ func (s *succession) open(name string, tid uint32) fuse.Status {
 // However often the process that serves is followed by another one while a file
 // is opened, the opener does not notice; nor when the file is replaced in
 // between.
-func TestOpenWhileProcessesFollow(t *testing.T) {
+func TestNoOpenNoticesThatProcessesFollow(t *testing.T) {
 	for name, replacedBefore := range map[string]int{"left alone": 0, "replaced before OPEN": 2, "replaced before the second LOOKUP": 3} {
 		for _, tid := range []uint32{7, 0} {
 			t.Run(fmt.Sprint(name, ", thread ", tid), func(t *testing.T) {
@@ -127,7 +127,7 @@ func TestRestoredNodeIsCounted(t *testing.T) {
 
 // An OPEN waits a moment for a search, not for as long as it takes: a LOOKUP
 // finds its file sooner. Who gives up hears that, and not that the file is gone.
-func TestOpenDuringLongSearch(t *testing.T) {
+func TestOpenWaitsASecondForASearch(t *testing.T) {
 	source := t.TempDir()
 	putBlob(t, filepath.Join(source, "a.cipher"), "")
 	f := unmounted(t, source)

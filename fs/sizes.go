@@ -183,7 +183,7 @@ func (f *FS) sizeOf(ctx context.Context, n *node, ask bool) (size int64, known b
 
 // learnSize gives a node that nobody has yet the size of its plaintext.
 func (f *FS) learnSize(ctx context.Context, n *node, c content) error {
-	h, err := f.handleFor(n.rel, c.kind)
+	h, err := f.handleFor(n.rel, c)
 	if err != nil {
 		return err
 	}

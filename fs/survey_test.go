@@ -50,7 +50,7 @@ func survey(t *testing.T, dir string, plain bool) *Survey {
 
 // The names are those that a mount shows, by their bytes, whatever the order
 // of the directories.
-func TestSurveyNames(t *testing.T) {
+func TestSurveyNamesWhatAMountShows(t *testing.T) {
 	dir := plant(t, map[string]string{
 		"b.cipher": "", "B.cipher": "", "a/z.cipher": "", "a-.cipher": "", "a.cipher.cipher": "", "a0.cipher": "",
 		"plain": "", "a/plain": "", ".cipher": "", "link": "→b", "link.cipher": "→b", "other.cipher": "→b", "empty/": "",
@@ -73,7 +73,7 @@ func TestSurveyNames(t *testing.T) {
 }
 
 // A link ends where the kernel ends in a mount, and fails as it does there.
-func TestSurveyLinks(t *testing.T) {
+func TestSurveyFollowsLinksAsTheKernelDoes(t *testing.T) {
 	tree := map[string]string{
 		"f.cipher": "<html>", "d/g.cipher": "", "d.cipher/h.cipher": "", "plain": "",
 		"file.cipher": "→f.cipher", "shown.cipher": "→f", "chain.cipher": "→file.cipher", "bare": "→f.cipher",

@@ -169,7 +169,7 @@ func TestWatchesAreBounded(t *testing.T) {
 
 // A name is taken back on demand. Where no name is trusted nothing is watched, and
 // none is taken back; nor after the end.
-func TestForget(t *testing.T) {
+func TestNameIsTakenBackOnDemand(t *testing.T) {
 	dir, w, k := watching(t)
 	w.Forget(7, "key")
 	if !k.heard(name{7, "key"}) {

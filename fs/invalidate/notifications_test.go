@@ -24,7 +24,7 @@ func (k *slowKernel) InodeNotify(uint64, int64, int64) error {
 
 // Nothing is being notified when quiesce returns true, and nothing is from then
 // on, until it is taken back.
-func TestQuiesce(t *testing.T) {
+func TestNothingIsNotifiedAfterQuiesce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := &slowKernel{takes: 3 * time.Second}
 		n := &Notifications{to: k}
@@ -49,7 +49,7 @@ func TestQuiesce(t *testing.T) {
 
 // Whoever notifies all the time does not keep quiesce from its end, and one
 // notification that does not end does, without a consequence.
-func TestQuiesceUnderLoad(t *testing.T) {
+func TestQuiesceEndsUnderLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &Notifications{to: &slowKernel{takes: time.Second}}
 		end := make(chan struct{})
@@ -97,7 +97,7 @@ func TestQuiesceUnderLoad(t *testing.T) {
 
 // Pages that cannot be dropped at the moment keep their date, and are dropped
 // later.
-func TestDropDuringQuiesce(t *testing.T) {
+func TestDropDuringQuiesceIsMadeUpFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := &slowKernel{}
 		n := &Notifications{to: k}

@@ -173,7 +173,7 @@ func TestNothingIsToldAfterTheEnd(t *testing.T) {
 }
 
 // Several notifications wait at a time, and no more than that.
-func TestForEach(t *testing.T) {
+func TestAFewNotificationsWaitAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var now, most, done atomic.Int32
 		all := make([]int, 100)

@@ -7,7 +7,7 @@ import (
 )
 
 // Only a descriptor of /dev/fuse is one that was handed in, by its one name.
-func TestHandedIn(t *testing.T) {
+func TestHandedInDescriptorIsReadFromItsPath(t *testing.T) {
 	if device, _, err := HandedIn("/run/certs"); device != nil || err != nil {
 		t.Errorf("a directory: %v, %v", device, err)
 	}

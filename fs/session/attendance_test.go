@@ -12,7 +12,7 @@ import (
 
 // Whoever has the journal sees at once that its server has left, and nothing
 // else that the server had open stays open for it.
-func TestAttendance(t *testing.T) {
+func TestEverybodySeesAtOnceThatAServerHasLeft(t *testing.T) {
 	j, err := newJournal()
 	if err != nil {
 		t.Fatal(err)
@@ -58,7 +58,7 @@ func TestAttendance(t *testing.T) {
 
 // What a killed server has taken is refused, also when it is seen late, and so is
 // what comes after; messages that want no answer get none.
-func TestRefuse(t *testing.T) {
+func TestWhatAKilledOneLeftIsRefused(t *testing.T) {
 	j, err := newJournal()
 	if err != nil {
 		t.Fatal(err)

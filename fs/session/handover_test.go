@@ -94,7 +94,7 @@ func TestSuccessorAnswersWhatIsUnderWay(t *testing.T) {
 
 // Of a process that was killed the successor finds every message, byte for byte;
 // those that want no answer, and what is none, are forgotten.
-func TestSuccessorOfAKilledOne(t *testing.T) {
+func TestSuccessorFindsWhatAKilledOneHadTaken(t *testing.T) {
 	k := newFakeKernel(t)
 	j, err := openJournal(k.journal)
 	if err != nil {
@@ -143,7 +143,7 @@ func TestSuccessorAnswersTheFirstMessage(t *testing.T) {
 }
 
 // A hand-over that was not possible is taken back: the session reads on.
-func TestRestartAfterStop(t *testing.T) {
+func TestRestartTakesBackAStop(t *testing.T) {
 	k, b := newFakeKernel(t), newBlocking()
 	s, _ := k.serve(b)
 	defer k.end(s)
@@ -195,7 +195,7 @@ func TestConnectionEndsDuringTakeOver(t *testing.T) {
 
 // Only a descriptor of /dev/fuse is taken over; a pipe's is alive as long as
 // somebody is at its other end.
-func TestLifelineOfAnotherThing(t *testing.T) {
+func TestLifelineOfAnotherThingIsRefused(t *testing.T) {
 	j, err := newJournal()
 	if err != nil {
 		t.Fatal(err)

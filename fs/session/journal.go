@@ -217,7 +217,8 @@ func (j *journal) close() { j.file.Close() }
 // unmap is for one that is passed on unused.
 func (j *journal) unmap() { unix.Munmap(j.memory) }
 
-// A slot is a message, whose unique number stands at 8, and behind it whether the kernel has said that the caller gave up, which it does only once.
+// A slot is a message, whose unique number stands at 8, and behind it whether the
+// kernel has said that the caller gave up, which it does only once.
 
 func uniqueOf(slot []byte) *uint64    { return (*uint64)(unsafe.Pointer(&slot[8])) }
 func interruptOf(slot []byte) *uint64 { return (*uint64)(unsafe.Pointer(&slot[messageSlot])) }

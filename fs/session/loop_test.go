@@ -223,7 +223,7 @@ func TestConnectionEndsEveryWait(t *testing.T) {
 }
 
 // Notifications say what is to be dropped, in the kernel's form.
-func TestNotifications(t *testing.T) {
+func TestNotificationsSayWhatIsDropped(t *testing.T) {
 	k := newFakeKernel(t)
 	s, _ := k.serve(&echo{})
 	defer k.end(s)
@@ -246,7 +246,7 @@ func TestNotifications(t *testing.T) {
 }
 
 // A request that nobody has asked does not end, and stops nobody.
-func TestRequestOfNobody(t *testing.T) {
+func TestRequestOfNobodyDoesNotEnd(t *testing.T) {
 	var r Request
 	r.WillBlock()
 	if r.GaveUp() || r.Context().Err() != nil || r.Context().Done() != nil {

@@ -205,7 +205,7 @@ func TestForgetIsNotAnswered(t *testing.T) {
 
 // The first message agrees on what both know. A kernel that is too old is refused;
 // an older one than ours gets no more than it offered.
-func TestNegotiation(t *testing.T) {
+func TestNegotiationAgreesOnWhatBothKnow(t *testing.T) {
 	k, e := newFakeKernel(t), &echo{}
 	s, _ := k.serve(e)
 	defer k.end(s)

@@ -69,7 +69,8 @@ func TestKillWhileDroppingEndsInTime(t *testing.T) {
 		if got := reader.Hear(); got != "SIGBUS" || time.Since(begun) > 2*time.Second {
 			t.Errorf("the reader got %q after %v", got, time.Since(begun))
 		}
-		if _, err := os.Lstat(m.Path("another")); !errors.Is(err, syscall.ENOTCONN) {
+		// What is asked in the moment of the end is aborted.
+		if _, err := os.Lstat(m.Path("another")); !errors.Is(err, syscall.ENOTCONN) && !errors.Is(err, syscall.ECONNABORTED) {
 			t.Errorf("the mount has not ended: %v", err)
 		}
 	})

@@ -24,7 +24,7 @@ func (d dropped) InodeNotify(ino uint64, _, _ int64) error {
 
 // A refusal between a READ's lease and the date of its pages finds nothing to
 // drop; the pages go at once all the same. The plaintext of another file stays.
-func TestRefusedBeforePagesAreDated(t *testing.T) {
+func TestRefusalBeforePagesAreDatedDropsThem(t *testing.T) {
 	for name, class := range map[string]error{"denied": kms.ErrDenied, "key state": kms.ErrKeyState, "bad": kms.ErrBadCiphertext} {
 		t.Run(name, func(t *testing.T) {
 			f := unmounted(t, t.TempDir())
@@ -84,7 +84,7 @@ func (m *meanwhile) Err() error {
 
 // A file that the kernel learns of while its directory is flushed loses its
 // pages, too: they may be of what was in the cache until then.
-func TestDropKnowsLateNodes(t *testing.T) {
+func TestFlushDropsPagesOfLateNodes(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, "d"), 0o700); err != nil {
 		t.Fatal(err)
