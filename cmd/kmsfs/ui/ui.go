@@ -18,6 +18,7 @@ import (
 	"github.com/kmsfs/kmsfs/kms/aliyun"
 	"github.com/kmsfs/kmsfs/kms/aliyun/credentials"
 	"github.com/kmsfs/kmsfs/kms/aliyun/scrub"
+	"github.com/kmsfs/kmsfs/trusted"
 )
 
 // Failure is an error with what the user needs to know beyond its text.
@@ -124,7 +125,7 @@ var hints = []struct {
 	{credentials.ErrNoProfile, "aliyun configure list shows the profiles there are"},
 	{credentials.ErrBadProfile, "kmsfs reads config.json as aliyun configure writes it, or an ini file"},
 	{credentials.ErrBadSource, "choose one of profile or credentials_file, and ram_role; a path must be absolute"},
-	{credentials.ErrUnsafeFile, "the file and its directories must belong to root or to you, and nobody else may write to them: chmod 600"},
+	{trusted.ErrUnsafe, "the file and its directories must belong to root or to you, and nobody else may write to them: chmod 600"},
 	{credentials.ErrProcessRefused, "if that command is to run, with the rights of kmsfs: credential_process=allow"},
 	{credentials.ErrUnsupportedMode, "modes that work: AK, StsToken, RamRoleArn, ChainableRamRoleArn, EcsRamRole, OIDC, " +
 		"CredentialsURI, CloudSSO, OAuth, External"},

@@ -7,12 +7,13 @@ import (
 	"github.com/kmsfs/kmsfs/kms/aliyun"
 	"github.com/kmsfs/kmsfs/kms/aliyun/credentials"
 	"github.com/kmsfs/kmsfs/kms/aliyun/scrub"
+	"github.com/kmsfs/kmsfs/trusted"
 )
 
 // Every class of error that a user can do something about has a hint.
 func TestHints(t *testing.T) {
 	for _, err := range []error{credentials.ErrNone, credentials.ErrHalf, scrub.ErrTestOnlyCA, aliyun.ErrUnsafeEnvironment, aliyun.ErrBadRegion, aliyun.ErrBadEndpoint, credentials.ErrNoProfile,
-		credentials.ErrBadProfile, credentials.ErrBadSource, credentials.ErrUnsafeFile, credentials.ErrProcessRefused, credentials.ErrUnsupportedMode,
+		credentials.ErrBadProfile, credentials.ErrBadSource, trusted.ErrUnsafe, credentials.ErrProcessRefused, credentials.ErrUnsupportedMode,
 		kms.ErrAuthentication, kms.ErrDenied, kms.ErrKeyState, kms.ErrBadCiphertext, kms.ErrTransient} {
 		if hintFor(err) == "" {
 			t.Errorf("%v has no hint", err)

@@ -15,6 +15,7 @@ import (
 	"github.com/aliyun/credentials-go/credentials/providers"
 
 	"github.com/kmsfs/kmsfs/kms"
+	"github.com/kmsfs/kmsfs/trusted"
 )
 
 const (
@@ -36,7 +37,7 @@ func (f finder) process(command string) (libraryProvider, error) {
 	if !filepath.IsAbs(argv[0]) {
 		return nil, fmt.Errorf("%w: process_command must begin with an absolute path", ErrBadProfile)
 	}
-	if _, _, err := walkTrusted(argv[0]); err != nil {
+	if _, _, err := trusted.Find(argv[0]); err != nil {
 		return nil, fmt.Errorf("process_command: %w", err)
 	}
 	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/kmsfs/kmsfs/kms/aliyun/cloudtest"
+	"github.com/kmsfs/kmsfs/trusted"
 )
 
 // command makes a profile of mode External that runs a shell script.
@@ -85,7 +86,7 @@ printf '{"mode":"StsToken","access_key_id":"`+accessKey+`","access_key_secret":"
 	if err := os.Chmod(dir+"/get credentials", 0o777); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Find(o); !errors.Is(err, ErrUnsafeFile) {
+	if _, err := Find(o); !errors.Is(err, trusted.ErrUnsafe) {
 		t.Errorf("a command that others may write: %v", err)
 	}
 }

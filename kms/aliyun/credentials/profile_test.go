@@ -2,6 +2,7 @@ package credentials
 
 import (
 	"errors"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/kmsfs/kmsfs/kms/aliyun/cloudtest"
+	"github.com/kmsfs/kmsfs/trusted"
 )
 
 // Every mode, however it is written, is taken or refused for the right reason,
@@ -46,7 +48,7 @@ func TestModes(t *testing.T) {
 		"hostile role":       {m{"mode": "EcsRamRole", "ram_role_name": "../x"}, ErrBadSource},
 		"OIDC":               {m{"mode": "oidc", "ram_role_arn": "x", "oidc_provider_arn": "y", "oidc_token_file": writeFile(t, "a.b.c")}, nil},
 		"OIDC without":       {m{"mode": "OIDC", "ram_role_arn": "x", "oidc_provider_arn": "y"}, ErrBadSource},
-		"OIDC, unsafe token": {m{"mode": "OIDC", "ram_role_arn": "x", "oidc_provider_arn": "y", "oidc_token_file": unsafeFile(t)}, ErrUnsafeFile},
+		"OIDC, unsafe token": {m{"mode": "OIDC", "ram_role_arn": "x", "oidc_provider_arn": "y", "oidc_token_file": unsafeFile(t)}, trusted.ErrUnsafe},
 		"chain":              {m{"mode": "ChainableRamRoleArn", "ram_role_arn": "x", "source_profile": "base"}, nil},
 		"chain to itself":    {m{"mode": "ChainableRamRoleArn", "ram_role_arn": "x", "source_profile": "p"}, ErrBadProfile},
 		"chain in a circle":  {m{"mode": "ChainableRamRoleArn", "ram_role_arn": "x", "source_profile": "circle"}, ErrBadProfile},
@@ -186,6 +188,36 @@ func TestSplitCommand(t *testing.T) {
 		got, err := splitCommand(command)
 		if (err == nil) != (want != nil) || !slices.Equal(got, want) {
 			t.Errorf("%q: %q, %v", command, got, err)
+		}
+	}
+}
+
+// A profile file that others can read is used and warned of, once; one that
+// others can write is refused.
+func TestProfileFileModes(t *testing.T) {
+	dir := home(t, config("a", akProfile("a")), "")
+	path := filepath.Join(dir, ".aliyun/config.json")
+	for mode, tt := range map[fs.FileMode]struct {
+		warns int
+		err   error
+	}{0o600: {0, nil}, 0o400: {0, nil}, 0o640: {1, nil}, 0o604: {1, nil}, 0o644: {1, nil}, 0o666: {0, trusted.ErrUnsafe}, 0o660: {0, trusted.ErrUnsafe}} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		s, err := Find(Options{Getenv: environ(map[string]string{"HOME": dir})})
+		if !errors.Is(err, tt.err) {
+			t.Errorf("%04o: %v", mode, err)
+		}
+		if err != nil {
+			cloudtest.Clean(t, "unsafe", err)
+			continue
+		}
+		if len(s.Warnings()) != tt.warns {
+			t.Errorf("%04o: warnings %q", mode, s.Warnings())
+		}
+		s, err = Find(Options{File: path, Getenv: environ(map[string]string{"CREDENTIALS_DIRECTORY": filepath.Dir(path)})})
+		if err != nil || len(s.Warnings()) != 0 {
+			t.Errorf("%04o, handed over by systemd: %v", mode, err)
 		}
 	}
 }

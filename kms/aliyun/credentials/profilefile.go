@@ -11,6 +11,7 @@ import (
 	"gopkg.in/ini.v1"
 
 	"github.com/kmsfs/kmsfs/kms/aliyun/scrub"
+	"github.com/kmsfs/kmsfs/trusted"
 )
 
 // profileFile makes a link of a profile in a file, which is a config.json if
@@ -38,9 +39,9 @@ func (f finder) profileFile(path, name string) (link, error) {
 	if _, err := p.build(); err != nil {
 		return link{}, fmt.Errorf("%s: %w", l.name, err)
 	}
-	if file.mode.Perm()&0o044 != 0 && !f.fromSystemd(file.path) {
+	if file.Mode.Perm()&0o044 != 0 && !f.fromSystemd(file.Path) {
 		l.warnings = []string{fmt.Sprintf("%s can be read by others (mode %04o); it should have mode 0600",
-			strconv.Quote(path), file.mode.Perm())}
+			strconv.Quote(path), file.Mode.Perm())}
 	}
 	return l, nil
 }
@@ -58,19 +59,19 @@ type readable struct {
 	build        func() (libraryProvider, error)
 }
 
-func (f finder) readProfile(path, name string) (readable, trusted, error) {
-	file, err := readTrusted(path)
+func (f finder) readProfile(path, name string) (readable, trusted.File, error) {
+	file, err := trusted.Read(path)
 	if err != nil {
 		return readable{}, file, err
 	}
-	defer clear(file.content)
+	defer clear(file.Content)
 	var r readable
 	const blank = " \t\r\n"
-	text := bytes.TrimPrefix(bytes.TrimLeft(file.content, blank), []byte("\ufeff"))
+	text := bytes.TrimPrefix(bytes.TrimLeft(file.Content, blank), []byte("\ufeff"))
 	if bytes.HasPrefix(bytes.TrimLeft(text, blank), []byte("{")) {
 		r, err = f.fromJSON(text, name)
 	} else {
-		r, err = f.fromINI(file.content, cmp.Or(name, "default"))
+		r, err = f.fromINI(file.Content, cmp.Or(name, "default"))
 	}
 	if err != nil {
 		err = fmt.Errorf("%s: %w", strconv.Quote(path), err)

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 
 	"github.com/aliyun/credentials-go/credentials/providers"
+
+	"github.com/kmsfs/kmsfs/trusted"
 )
 
 // role is what is needed to assume one.
@@ -59,14 +61,14 @@ func (f finder) assumeWithOIDC(id identity, r role) (libraryProvider, error) {
 	}
 	if id.token == "" {
 		// Whoever writes this file decides who we are.
-		t, err := readTrusted(id.file)
+		t, err := trusted.Read(id.file)
 		if errors.Is(err, fs.ErrNotExist) {
 			return notNow("the OIDC token file does not exist"), nil
 		}
 		if err != nil {
 			return nil, fmt.Errorf("OIDC token file: %w", err)
 		}
-		id.token = string(t.content)
+		id.token = string(t.Content)
 	}
 	return built(providers.NewOIDCCredentialsProviderBuilder().
 		WithOIDCProviderARN(id.providerARN).WithOIDCToken(id.token).

@@ -1,4 +1,6 @@
-package credentials
+// Package trusted says which files only root and this user can have written: those
+// that decide who we are to a key service, and the program that takes over a mount.
+package trusted
 
 import (
 	"errors"
@@ -12,45 +14,57 @@ import (
 	"syscall"
 )
 
-// ErrUnsafeFile: somebody else than root and ourselves could have written the
-// file, and with it chosen who we are.
-var ErrUnsafeFile = errors.New("unsafe file")
+// ErrUnsafe: somebody else than root and this user could have written the file.
+var ErrUnsafe = errors.New("unsafe file")
 
-const maxTrusted = 1 << 20
-
-// trusted is a file that only root and ourselves can have written.
-type trusted struct {
-	path    string // without symbolic links
-	content []byte
-	mode    fs.FileMode
+// UnsafeError is an ErrUnsafe with its cause.
+type UnsafeError struct {
+	Path  string // the file, or a directory or link on the way to it
+	cause string
 }
 
-// readTrusted reads such a file.
-func readTrusted(path string) (trusted, error) {
-	real, info, err := walkTrusted(path)
+func (e *UnsafeError) Error() string {
+	return ErrUnsafe.Error() + ": " + strconv.Quote(e.Path) + " " + e.cause
+}
+
+// Is makes it an ErrUnsafe.
+func (e *UnsafeError) Is(target error) bool { return target == ErrUnsafe }
+
+const longest = 1 << 20
+
+// File is one that only root and this user can have written.
+type File struct {
+	Path    string // without symbolic links
+	Content []byte
+	Mode    fs.FileMode
+}
+
+// Read reads such a file.
+func Read(path string) (File, error) {
+	real, info, err := Find(path)
 	if err != nil {
-		return trusted{}, err
+		return File{}, err
 	}
 	// Nobody else can put another file there: all directories are safe.
 	file, err := os.OpenFile(real, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return trusted{}, err
+		return File{}, err
 	}
 	defer file.Close()
 	if now, err := file.Stat(); err != nil || !os.SameFile(info, now) {
-		return trusted{}, &fs.PathError{Op: "open", Path: path, Err: errors.New("replaced just now")}
+		return File{}, &fs.PathError{Op: "open", Path: path, Err: errors.New("replaced just now")}
 	}
-	content, err := io.ReadAll(io.LimitReader(file, maxTrusted+1))
-	if err == nil && len(content) > maxTrusted {
-		err = &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("longer than %d bytes", maxTrusted)}
+	content, err := io.ReadAll(io.LimitReader(file, longest+1))
+	if err == nil && len(content) > longest {
+		err = &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("longer than %d bytes", longest)}
 	}
-	return trusted{real, content, info.Mode()}, err
+	return File{real, content, info.Mode()}, err
 }
 
-// walkTrusted looks at every directory and symbolic link on the way to a
-// regular file, and at the file. A sticky directory like /tmp is safe to pass:
-// there, nobody else can replace what is ours.
-func walkTrusted(path string) (string, fs.FileInfo, error) {
+// Find looks at every directory and symbolic link on the way to a regular file, and
+// at the file, and returns its path without links. A sticky directory like /tmp is
+// safe to pass: there, nobody else can replace what is ours.
+func Find(path string) (string, fs.FileInfo, error) {
 	if !filepath.IsAbs(path) {
 		return "", nil, &fs.PathError{Op: "open", Path: path, Err: errors.New("not an absolute path")}
 	}
@@ -106,14 +120,14 @@ func walkTrusted(path string) (string, fs.FileInfo, error) {
 	return at, info, nil
 }
 
-// safe says whether only root and ourselves can change a file or directory. An
+// safe says whether only root and this user can change a file or directory. An
 // access list that gives more shows in the group's bits.
 func safe(path string, info fs.FileInfo) error {
 	if err := owned(path, info); err != nil {
 		return err
 	}
 	if info.Mode().Perm()&0o022 != 0 && !(info.IsDir() && info.Mode()&fs.ModeSticky != 0) {
-		return fmt.Errorf("%w: %s can be written by others (mode %04o)", ErrUnsafeFile, strconv.Quote(path), info.Mode().Perm())
+		return &UnsafeError{path, fmt.Sprintf("can be written by others (mode %04o)", info.Mode().Perm())}
 	}
 	return nil
 }
@@ -121,7 +135,7 @@ func safe(path string, info fs.FileInfo) error {
 func owned(path string, info fs.FileInfo) error {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok || stat.Uid != 0 && int(stat.Uid) != os.Geteuid() {
-		return fmt.Errorf("%w: %s belongs to another user", ErrUnsafeFile, strconv.Quote(path))
+		return &UnsafeError{path, "belongs to another user"}
 	}
 	return nil
 }

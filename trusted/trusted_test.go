@@ -1,4 +1,4 @@
-package credentials
+package trusted
 
 import (
 	"errors"
@@ -8,8 +8,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-
-	"github.com/kmsfs/kmsfs/kms/aliyun/cloudtest"
 )
 
 // A file, or any directory or link on the way to it, that somebody else could
@@ -62,7 +60,7 @@ func TestTrustedFiles(t *testing.T) {
 		"FIFO":              {func(d, p string) (string, error) { return d + "/f", syscall.Mkfifo(d+"/f", 0o600) }, false, "not a regular file"},
 		"device":            {func(d, p string) (string, error) { return "/dev/zero", nil }, false, ""},
 		"relative":          {func(d, p string) (string, error) { return "x", nil }, false, "not an absolute path"},
-		"too long":          {func(d, p string) (string, error) { return p, os.Truncate(p, maxTrusted+1) }, false, "longer than"},
+		"too long":          {func(d, p string) (string, error) { return p, os.Truncate(p, longest+1) }, false, "longer than"},
 	} {
 		if strings.HasPrefix(name, "another's") && !root {
 			continue // only root gives files away
@@ -75,56 +73,26 @@ func TestTrustedFiles(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			got, err := readTrusted(path)
+			got, err := Read(path)
 			switch {
 			case name == "device":
 				if err == nil {
 					t.Error("read")
 				}
 			case tt.unsafe:
-				if !errors.Is(err, ErrUnsafeFile) {
-					t.Errorf("%v, want ErrUnsafeFile", err)
+				if !errors.Is(err, ErrUnsafe) {
+					t.Errorf("%v, want ErrUnsafe", err)
 				}
 			case tt.says != "":
 				if err == nil || !strings.Contains(err.Error(), tt.says) {
 					t.Errorf("%v, want %q", err, tt.says)
 				}
-			case err != nil || string(got.content) != "content":
-				t.Errorf("%q, %v", got.content, err)
+			case err != nil || string(got.Content) != "content":
+				t.Errorf("%q, %v", got.Content, err)
 			}
 		})
 	}
-	if _, err := readTrusted("/nonexistent/x"); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := Read("/nonexistent/x"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("missing: %v", err)
-	}
-}
-
-// A profile file that others can read is used and warned of, once; one that
-// others can write is refused.
-func TestProfileFileModes(t *testing.T) {
-	dir := home(t, config("a", akProfile("a")), "")
-	path := filepath.Join(dir, ".aliyun/config.json")
-	for mode, tt := range map[fs.FileMode]struct {
-		warns int
-		err   error
-	}{0o600: {0, nil}, 0o400: {0, nil}, 0o640: {1, nil}, 0o604: {1, nil}, 0o644: {1, nil}, 0o666: {0, ErrUnsafeFile}, 0o660: {0, ErrUnsafeFile}} {
-		if err := os.Chmod(path, mode); err != nil {
-			t.Fatal(err)
-		}
-		s, err := Find(Options{Getenv: environ(map[string]string{"HOME": dir})})
-		if !errors.Is(err, tt.err) {
-			t.Errorf("%04o: %v", mode, err)
-		}
-		if err != nil {
-			cloudtest.Clean(t, "unsafe", err)
-			continue
-		}
-		if len(s.Warnings()) != tt.warns {
-			t.Errorf("%04o: warnings %q", mode, s.Warnings())
-		}
-		s, err = Find(Options{File: path, Getenv: environ(map[string]string{"CREDENTIALS_DIRECTORY": filepath.Dir(path)})})
-		if err != nil || len(s.Warnings()) != 0 {
-			t.Errorf("%04o, handed over by systemd: %v", mode, err)
-		}
 	}
 }
