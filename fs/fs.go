@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 
 	"github.com/kmsfs/kmsfs/cache"
 	"github.com/kmsfs/kmsfs/fs/audit"
@@ -150,12 +149,4 @@ func (f *FS) release() {
 	f.pages.Close()
 	f.handles.closeAll()
 	f.source.Close()
-}
-
-// noteSystemd tells of a ciphertext that systemd itself is about to read: the one
-// process that the whole machine waits for, should it have to wait.
-func (f *FS) noteSystemd(r *session.Request, n *node) {
-	if r.Pid == 1 && f.cfg.ReadBySystemd != nil && n.kind == source.ModeFile && !n.plain {
-		f.cfg.ReadBySystemd(strings.TrimSuffix(n.rel, source.Suffix))
-	}
 }
