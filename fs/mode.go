@@ -1,7 +1,6 @@
 package fs
 
 import (
-	"strings"
 	"syscall"
 	"time"
 
@@ -11,7 +10,6 @@ import (
 	"github.com/kmsfs/kmsfs/cache"
 	"github.com/kmsfs/kmsfs/fs/audit"
 	"github.com/kmsfs/kmsfs/fs/session"
-	"github.com/kmsfs/kmsfs/fs/source"
 )
 
 // mode is who opens files, we or the kernel, and what it may believe without
@@ -98,11 +96,3 @@ func (f *FS) Release(_ *session.Request, in *fuse.ReleaseIn) { f.handles.release
 
 // caller is who sent a request, for its record.
 func (f *FS) caller(r *session.Request) audit.Caller { return f.audit.Caller(r.Uid, r.Gid, r.Pid) }
-
-// noteSystemd tells of a ciphertext that systemd itself is about to read: the one
-// process that the whole machine waits for, should it have to wait.
-func (f *FS) noteSystemd(r *session.Request, n *node) {
-	if r.Pid == 1 && f.cfg.ReadBySystemd != nil && n.kind == source.ModeFile && !n.plain {
-		f.cfg.ReadBySystemd(strings.TrimSuffix(n.rel, source.Suffix))
-	}
-}
