@@ -1,9 +1,13 @@
 package fs
 
 import (
+	"runtime"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
+	"unsafe"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
@@ -164,35 +168,89 @@ func (f *FS) ReadDirPlus(r *session.Request, in *fuse.ReadIn, out *fuse.DirEntry
 		return sourceStatus(err)
 	}
 	defer dir.Close()
-	for i := in.Offset; i < uint64(len(entries)); i++ {
-		e, listed := f.dirEntry(n, entries, i), entries[i]
-		var child *node
-		if !isDot(listed) {
-			child, err = f.lookListed(dir, n.rel, listed.Name)
-			if err == syscall.ENOENT {
-				continue // gone since the snapshot
-			}
-			if err == nil {
-				if listed.Kind = child.kind; listed.ShownName(f.cfg.Plain) != e.Name {
-					continue // another kind of thing since the snapshot, under another name or none
-				}
-				e.Ino, e.Mode = child.id, child.kind
-			}
-		}
-		slot := out.AddDirLookupEntry(e)
-		if slot == nil {
+	for i, added := in.Offset, false; i < uint64(len(entries)) && !added; {
+		fit := fitting(entries[i:], in.Size)
+		if len(fit) == 0 {
 			break
 		}
-		// Without a node the kernel takes the name and asks LOOKUP for the
-		// rest, which then reports the error, or finds out the size.
-		if child == nil || child.size == unknownSize && f.mode.opensAtLookup() {
-			continue
-		}
-		if child, status := f.enter(r, child, slot); status.Ok() {
-			slot.SetEntryTimeout(f.mode.listed(child))
+		for _, l := range f.lookTogether(dir, n.rel, fit) {
+			e, listed := f.dirEntry(n, entries, i), entries[i]
+			i++
+			if l.err == syscall.ENOENT {
+				continue // gone since the snapshot
+			}
+			if l.node != nil {
+				if listed.Kind = l.node.kind; listed.ShownName(f.cfg.Plain) != e.Name {
+					continue // another kind of thing since the snapshot, under another name or none
+				}
+				e.Ino, e.Mode = l.node.id, l.node.kind
+			}
+			slot := out.AddDirLookupEntry(e)
+			if slot == nil {
+				return fuse.OK
+			}
+			added = true
+			// Without a node the kernel takes the name and asks LOOKUP for the
+			// rest, which then reports the error, or finds out the size.
+			if l.node == nil || l.node.size == unknownSize && f.mode.opensAtLookup() {
+				continue
+			}
+			if child, status := f.enter(r, l.node, slot); status.Ok() {
+				slot.SetEntryTimeout(f.mode.listed(child))
+			}
 		}
 	}
 	return fuse.OK
+}
+
+// fitting are the first entries, as many as may fit into an answer of that size,
+// with attributes.
+func fitting(entries []source.Entry, size uint32) []source.Entry {
+	const fixed = int(unsafe.Sizeof(fuse.EntryOut{})) + 24 // fuse_entry_out and fuse_dirent
+	room := int(size)
+	for i, e := range entries {
+		shown := len(strings.TrimSuffix(e.Name, source.Suffix))
+		if room -= fixed + (shown+7)&^7; room < 0 {
+			return entries[:i]
+		}
+	}
+	return entries
+}
+
+// listed is what a look at a listed name has found; nothing for a dot.
+type listed struct {
+	node *node
+	err  error
+}
+
+// lookTogether looks at listed names, on all processors: whoever lists waits for
+// each of them.
+func (f *FS) lookTogether(dir source.DirFD, parent string, entries []source.Entry) []listed {
+	found := make([]listed, len(entries))
+	var next atomic.Int64
+	var failed atomic.Bool
+	look := func() {
+		defer func() {
+			if recover() != nil {
+				failed.Store(true)
+			}
+		}()
+		for i := int(next.Add(1)) - 1; i < len(entries); i = int(next.Add(1)) - 1 {
+			if !isDot(entries[i]) {
+				found[i].node, found[i].err = f.lookListed(dir, parent, entries[i].Name)
+			}
+		}
+	}
+	var others sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(entries)/8) - 1 {
+		others.Go(look)
+	}
+	look()
+	others.Wait()
+	if failed.Load() {
+		panic("a look at a listed name") // where it is turned into an error of this request
+	}
+	return found
 }
 
 // dots are the first two entries of each listing: the directory and its parent.

@@ -1,7 +1,13 @@
 package fs
 
 import (
+	"math/rand/v2"
+	"strings"
 	"testing"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/kmsfs/kmsfs/fs/source"
 )
 
 // One user's open directories are bounded, another's are not affected, and
@@ -23,5 +29,24 @@ func TestOneUsersListingsAreBounded(t *testing.T) {
 	}
 	if len(d.held) != 0 {
 		t.Errorf("still counted: %v", d.held)
+	}
+}
+
+// What fits is what go-fuse adds, to the byte.
+func TestFittingIsWhatFits(t *testing.T) {
+	for round := range 200 {
+		entries := make([]source.Entry, 60)
+		for i := range entries {
+			entries[i] = source.Entry{Name: strings.Repeat("n", 1+rand.IntN(40)) + source.Suffix, Kind: source.ModeFile}
+		}
+		size := uint32(200 + rand.IntN(8000))
+		out := fuse.NewDirEntryList(make([]byte, size), 0)
+		added := 0
+		for added < len(entries) && out.AddDirLookupEntry(fuse.DirEntry{Name: entries[added].ShownName(false), Mode: source.ModeFile, Off: uint64(added + 1)}) != nil {
+			added++
+		}
+		if got := len(fitting(entries, size)); got != added {
+			t.Fatalf("round %d, %d bytes: %d fit, %d were added", round, size, got, added)
+		}
 	}
 }

@@ -104,12 +104,17 @@ func Of(file []byte) (kms.Blob, *kms.NotCiphertext) {
 
 // decodeBlob decodes base64 without line breaks, which the decoder skips.
 func decodeBlob(text []byte) (raw []byte, ok bool) {
-	if len(text) == 0 || bytes.ContainsAny(text, "\r\n") {
+	if len(text) == 0 || hasLineBreak(text) {
 		return nil, false
 	}
 	raw = make([]byte, blobBase64.DecodedLen(len(text)))
 	n, err := blobBase64.Decode(raw, text)
 	return raw[:n], err == nil
+}
+
+// hasLineBreak is several times quicker than a search for either byte.
+func hasLineBreak(b []byte) bool {
+	return bytes.IndexByte(b, '\n') >= 0 || bytes.IndexByte(b, '\r') >= 0
 }
 
 // layoutOf tells the layouts apart.
@@ -158,7 +163,7 @@ func Under(b kms.Blob, version string) (kms.Blob, bool) {
 // body is canonical base64, long enough, and has its eight zero bytes. A body
 // in the current layout passes all three with a chance below 2^-64.
 func nestedSize(body []byte) (int, bool) {
-	if bytes.ContainsAny(body, "\r\n") {
+	if hasLineBreak(body) {
 		return 0, false
 	}
 	inner := make([]byte, blobBase64.DecodedLen(len(body)))
