@@ -60,6 +60,7 @@ func (m *checked) open(r *session.Request, in *fuse.OpenIn, out *fuse.OpenOut) f
 	if n.plain && !m.cfg.Plain {
 		return fuse.EACCES // no name leads to such a node; a listing that raced with a rename must not either
 	}
+	m.noteSystemd(r, n)
 	rec := &audit.Open{Event: audit.Opened, Begun: time.Now(), Caller: m.caller(r), Path: n.rel}
 	if n.plain {
 		return m.opened(rec, out, m.openPlain(n, in.Pid, retry, rec, out))

@@ -41,8 +41,11 @@ type Config struct {
 	Plain             bool   // files without the suffix are shown as they are
 	Fast              bool   // open=fast: the kernel opens, and keeps pages; see fast.go
 
-	Log  *slog.Logger // one line per open, and what an admin must know
-	Warn func(string) // told what to warn of for as long as the mount lives, beyond Log; nil: Log is
+	Log *slog.Logger // one line per open, and what an admin must know
+	// ReadBySystemd is told of files that systemd itself reads, which must not wait
+	// long; often, and more than once. nil: the first process is not systemd.
+	ReadBySystemd func(name string)
+	Warn          func(string) // told what to warn of for as long as the mount lives, beyond Log; nil: Log is
 }
 
 // FS answers the kernel. Its methods are called from many goroutines.

@@ -16,7 +16,7 @@ import (
 // With a lifeline in the configuration it serves on where a predecessor has
 // stopped or died.
 func (f *FS) Mount() (done <-chan struct{}, err error) {
-	cfg := session.Config{Mount: f.cfg.Mount, Handler: f, IsLocal: f.source.IsLocal, Log: f.cfg.Log}
+	cfg := session.Config{Mount: f.cfg.Mount, Handler: f, IsLocal: f.source.IsLocal, Systemd: f.cfg.ReadBySystemd != nil, Log: f.cfg.Log}
 	if f.cfg.Lifeline != nil {
 		f.session, err = session.Inherit(f.cfg.Lifeline, cfg)
 	} else {

@@ -37,6 +37,7 @@ func (f *FS) Lookup(r *session.Request, name string, out *fuse.EntryOut) fuse.St
 	case err != nil:
 		return sourceStatus(err)
 	}
+	f.noteSystemd(r, l.node)
 	if l.node.size == unknownSize && f.mode.opensAtLookup() {
 		end := f.names.Hold(r.NodeId)
 		err := f.learnSize(kms.WithCaller(r.Context(), r.Uid), l.node, l.content)

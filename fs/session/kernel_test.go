@@ -2,6 +2,7 @@ package session
 
 import (
 	"bytes"
+	"cmp"
 	"io"
 	"log/slog"
 	"os"
@@ -18,6 +19,7 @@ import (
 // apart like /dev/fuse: it asks, hears answers and notifications, and keeps what
 // nobody has read. Its connection outlives sessions.
 type fakeKernel struct {
+	pid     uint32 // of who asks; 0: 3
 	t       *testing.T
 	fd      int
 	device  *os.File // the session's end
@@ -114,7 +116,7 @@ func (k *fakeKernel) send(opcode uint32, node uint64, body []byte) (unique uint6
 
 func (k *fakeKernel) write(opcode uint32, node, unique uint64, body []byte) {
 	h := fuse.InHeader{Length: uint32(headerSize + len(body)), Opcode: opcode, Unique: unique, NodeId: node}
-	h.Caller = fuse.Caller{Owner: fuse.Owner{Uid: 1, Gid: 2}, Pid: 3}
+	h.Caller = fuse.Caller{Owner: fuse.Owner{Uid: 1, Gid: 2}, Pid: cmp.Or(k.pid, 3)}
 	if _, err := unix.Write(k.fd, append(bytes.Clone(bytesOf(&h)), body...)); err != nil {
 		k.t.Errorf("send: %v", err)
 	}

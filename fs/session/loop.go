@@ -34,6 +34,7 @@ type reader struct {
 	unique      uint64 // the message in work
 	interrupted bool
 	cancel      chan struct{}
+	late        atomic.Bool // interrupted because it had no more time
 }
 
 const outHeaderSize = int(unsafe.Sizeof(fuse.OutHeader{}))
@@ -166,6 +167,9 @@ func (r *reader) serve() {
 	if r.session.dead.Load() {
 		r.cancelIf(h.Unique)
 	}
+	if h.Pid == firstProcess && r.session.cfg.Systemd {
+		defer r.hurry(h)()
+	}
 	status, wanted := r.guarded()
 	r.session.answering.RLock()
 	defer r.session.answering.RUnlock()
@@ -173,7 +177,7 @@ func (r *reader) serve() {
 		return // the message stays in its slot
 	}
 	if wanted {
-		r.send(h.Unique, status)
+		r.send(h.Unique, lateStatus(status, &r.late))
 	}
 	r.finish()
 }
@@ -182,7 +186,7 @@ func (r *reader) begin(h *fuse.InHeader) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.unique = h.Unique
-	r.request = Request{InHeader: h, session: r.session, Interrupted: r.cancel}
+	r.request = Request{InHeader: h, session: r.session, Interrupted: r.cancel, late: &r.late}
 }
 
 // guarded turns a panic in a handler into EIO for that request. The value is
@@ -229,6 +233,7 @@ func (r *reader) finish() {
 	r.unique = 0
 	if r.interrupted {
 		r.interrupted, r.cancel = false, make(chan struct{})
+		r.late.Store(false)
 	}
 }
 

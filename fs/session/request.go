@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -21,6 +22,7 @@ type Request struct {
 	Interrupted <-chan struct{}
 
 	session *Session
+	late    *atomic.Bool // nil: never
 }
 
 // WillBlock is called before a handler waits for anything: from then on
@@ -28,17 +30,18 @@ type Request struct {
 func (r *Request) WillBlock() { r.session.willBlock() }
 
 // GaveUp tells whether the kernel has said that the caller gave up.
-func (r *Request) GaveUp() bool { return interruptible{r.Interrupted, r.session}.Err() != nil }
+func (r *Request) GaveUp() bool { return r.Context().Err() != nil }
 
-// Context ends when the caller gave up, and may be used after the request.
-// Deadlines are set by whoever loads.
-func (r *Request) Context() context.Context { return interruptible{r.Interrupted, r.session} }
+// Context ends when the caller gave up, or must not wait any longer. It may be used
+// after the request. Other deadlines are set by whoever loads.
+func (r *Request) Context() context.Context { return interruptible{r.Interrupted, r.session, r.late} }
 
 // interruptible is the context of one request. Whoever asks for Done is about to
 // wait, so that somebody else must read meanwhile.
 type interruptible struct {
 	cancel  <-chan struct{}
 	session *Session
+	late    *atomic.Bool
 }
 
 func (interruptible) Deadline() (time.Time, bool) { return time.Time{}, false }
@@ -52,6 +55,9 @@ func (c interruptible) Done() <-chan struct{} {
 func (c interruptible) Err() error {
 	select {
 	case <-c.cancel:
+		if c.late != nil && c.late.Load() {
+			return context.DeadlineExceeded
+		}
 		return context.Canceled
 	default:
 		return nil

@@ -22,6 +22,8 @@ type Config struct {
 	// IsLocal says that LOOKUP, GETATTR, OPEN and READ find what they need in
 	// memory or a local file system, as long as they do not say WillBlock.
 	IsLocal func() bool
+	// Systemd says that the first process is systemd, which must not wait long.
+	Systemd bool
 	Log     *slog.Logger
 }
 

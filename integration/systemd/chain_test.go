@@ -88,3 +88,48 @@ func answers(t *testing.T, h *harness.Host, when string) {
 	}
 	t.Logf("%s: %v", when, time.Since(begun))
 }
+
+// Where the key service is slow systemd gets an error before its machine notices,
+// and the admin hears once of what systemd reads, and for which unit.
+func TestSystemdWaitsASecondAtMost(t *testing.T) {
+	h := harness.BootKmsfs(t)
+	for _, name := range []string{"app.env", "other.env"} {
+		h.Put(t, "/srv/certs/"+name+".cipher", harness.Seal(t, h.Lab, "PW=hunter2\n"))
+		h.Unit(t, strings.Replace(name, ".env", ".service", 1), "[Service]\nType=oneshot\nEnvironmentFile=-/run/certs/"+name+"\nExecStart=/bin/true\n")
+	}
+	for _, mode := range []string{"open=checked", "open=fast"} {
+		t.Run(mode, func(t *testing.T) {
+			h.Serve(t, "certs", "/srv/certs", "/run/certs", mode)
+			harness.Fault(t, h.Lab, map[string]any{"action": "Decrypt", "delay": "5s"})
+			for _, unit := range []string{"app", "other"} {
+				begun := time.Now()
+				h.Run("systemctl", "start", unit)
+				if took := time.Since(begun); took < time.Second || took > 3*time.Second {
+					t.Errorf("systemd waited %v", took)
+				}
+			}
+			harness.Mend(t, h.Lab)
+			var log string
+			h.Until(t, storing, "warned", func() bool {
+				log = h.Must(t, "journalctl", "--no-pager", "_PID="+harness.Itoa(pidThere(t, h)))
+				return strings.Contains(log, "systemd itself reads")
+			})
+			if n := strings.Count(log, "systemd itself reads"); n != 1 || !strings.Contains(log, `systemd itself reads \"app.env\" (app.service), `) {
+				t.Errorf("%d warnings:\n%s", n, log)
+			}
+			if !strings.Contains(log, "110=connection timed out") {
+				t.Errorf("no record:\n%s", log)
+			}
+			h.Must(t, "systemctl", "stop", storing)
+		})
+	}
+}
+
+// pidThere is the server's number on the host.
+func pidThere(t *testing.T, h *harness.Host) (pid int) {
+	t.Helper()
+	if _, err := fmt.Sscan(server(h), &pid); err != nil {
+		t.Fatal(err)
+	}
+	return pid
+}

@@ -149,7 +149,8 @@ func (d *daemon) assemble() error {
 		Mount:    mount.Spec{Source: d.Source, Point: d.Point, Device: d.Device, AllowOther: d.AllowOther, Shared: d.Shared},
 		Lifeline: d.in.Line, Decrypter: decrypter, Recogniser: d.Recogniser, Cache: d.plaintexts,
 		Context: d.Context, BindNames: d.BindNames, Encoding: d.Encoding,
-		FileMode: d.FileMode, DirMode: d.DirMode, UID: d.UID, GID: d.GID, Plain: d.Plain, Fast: d.Fast, Log: d.log, Warn: d.warnings.warn,
+		FileMode: d.FileMode, DirMode: d.DirMode, UID: d.UID, GID: d.GID, Plain: d.Plain, Fast: d.Fast,
+		Log: d.log, Warn: d.warnings.warn, ReadBySystemd: d.warnOfSystemd(),
 	})
 	return err
 }

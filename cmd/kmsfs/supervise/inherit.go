@@ -105,6 +105,8 @@ func Inherit() (Inheritance, error) {
 		in.Line = line
 	} else {
 		in.Device = line.Device // one that is not complete is none
+		line.Journal.Close()
+		line.Source.Close()
 	}
 	return in, nil
 }

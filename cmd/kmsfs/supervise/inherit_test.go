@@ -66,14 +66,13 @@ func TestPassedOnIsInherited(t *testing.T) {
 
 // One that is not complete is none.
 func TestHalfAnInheritance(t *testing.T) {
-	numbers := map[string]int{session.DeviceName: pipeEnd(t), session.JournalName: pipeEnd(t)}
+	numbers := map[string]int{session.DeviceName: pipeEnd(t), session.JournalName: pipeEnd(t)} // the device of a mount that nobody serves
 	inTheEnvironment(t, Inheritance{}.passOn(numbers, ""))
-	if in, err := Inherit(); err != nil || in.Line != nil {
+	in, err := Inherit()
+	if err != nil || in.Line != nil || in.Device == nil || int(in.Device.Fd()) != numbers[session.DeviceName] {
 		t.Errorf("%+v, %v", in, err)
 	}
-	for _, fd := range numbers {
-		unix.Close(fd)
-	}
+	in.Device.Close()
 	inTheEnvironment(t, []string{lifelineEnv + "=" + session.DeviceName + "=x,other=2,background"})
 	if in, err := Inherit(); err != nil || in.Line != nil || !in.Background || in.Service {
 		t.Errorf("%+v, %v", in, err)

@@ -38,8 +38,12 @@ func SameService(pid int) bool {
 // cgroupOf is where systemd has put a process; empty: nowhere, or nobody knows.
 func cgroupOf(pid string) string {
 	b, _ := os.ReadFile(fmt.Sprintf("/proc/%s/cgroup", pid))
+	return cgroupIn(string(b))
+}
+
+func cgroupIn(text string) string {
 	unified, own := "", "" // systemd's units are in the one hierarchy or in the other
-	for line := range strings.Lines(string(b)) {
+	for line := range strings.Lines(text) {
 		line = strings.TrimSuffix(line, "\n")
 		if path, ok := strings.CutPrefix(line, "0::"); ok {
 			unified = path
