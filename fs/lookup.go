@@ -2,6 +2,7 @@ package fs
 
 import (
 	"context"
+	"strings"
 	"syscall"
 	"time"
 
@@ -137,5 +138,13 @@ func (f *FS) Forget(id, lookups uint64) {
 	f.nodes.forget(id, lookups)
 	if f.resumed {
 		f.handles.forget(id)
+	}
+}
+
+// noteSystemd tells of a ciphertext that systemd itself is about to read: the one
+// process that the whole machine waits for, should it have to wait.
+func (f *FS) noteSystemd(r *session.Request, n *node) {
+	if r.Pid == 1 && f.cfg.ReadBySystemd != nil && n.kind == source.ModeFile && !n.plain {
+		f.cfg.ReadBySystemd(strings.TrimSuffix(n.rel, source.Suffix))
 	}
 }

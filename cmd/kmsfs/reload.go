@@ -25,7 +25,11 @@ descriptors stay valid. Plaintext is not passed on; KMS is asked again. The
 program and the directories above it must belong to root, or to who mounted,
 and be writable by nobody else.
 
-SIGHUP to that process does the same, without a word about the outcome.`,
+First the program shows that it can serve MNT: it is started once, and must find
+its options, its log and its credentials. If it does not, the mount is served on
+as before, and reload says why.
+
+SIGHUP to that process does the same; the outcome is in the log.`,
 		Example: `  kmsfs reload /run/certs`,
 		Args:    exactly("MNT"),
 		RunE: func(_ *cobra.Command, args []string) error {

@@ -43,8 +43,9 @@ func systemdReads(name string, units []string) string {
 	if len(units) > 0 {
 		whose = " (" + strings.Join(units, ", ") + ")"
 	}
-	return fmt.Sprintf("systemd itself reads %s%s, as for EnvironmentFile= and ConditionPathExists=: while it waits, nothing is started or stopped "+
-		"on this machine, so it gets an error after a second; with LoadCredential= the service's own process reads", ui.Quote(name), whose)
+	return fmt.Sprintf("systemd itself reads %s%s, as for EnvironmentFile= and ConditionPathExists=: "+
+		"while it waits, nothing is started or stopped on this machine, so it gets an error after a second; "+
+		"with LoadCredential= the service's own process reads", ui.Quote(name), whose)
 }
 
 // unitsNaming are the units with a path in them. A unit may also name it in other
