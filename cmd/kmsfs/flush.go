@@ -2,8 +2,6 @@ package main
 
 import (
 	"fmt"
-	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -33,7 +31,7 @@ possible.`,
 			if err != nil {
 				return err
 			}
-			r, err := flushRequest(args[0], m.Point, args[1:])
+			r, err := control.FlushRequest(args[0], m.Point, args[1:])
 			if err != nil {
 				return err
 			}
@@ -48,42 +46,4 @@ possible.`,
 			return err
 		},
 	}
-}
-
-// flushRequest makes paths relative to a mount, by their text alone. mnt is
-// how the user wrote the mountpoint, point how the mount table does.
-func flushRequest(mnt, point string, paths []string) (control.Request, error) {
-	r := control.Request{Verb: control.VerbFlush}
-	if len(paths) > control.MaxFlushPaths {
-		return r, ui.Usagef("flush %s: more than %d paths", ui.Quote(mnt), control.MaxFlushPaths).
-			Hint("name a directory, or nothing for all files")
-	}
-	for _, path := range paths {
-		rel, ok := beneath(mnt, point, path)
-		if !ok {
-			return r, ui.Usagef("flush %s: %s is not beneath it", ui.Quote(mnt), ui.Quote(path)).
-				Hint("a PATH is relative to MNT, or absolute")
-		}
-		r.Paths = append(r.Paths, []byte(rel))
-	}
-	return r, nil
-}
-
-func beneath(mnt, point, path string) (rel string, ok bool) {
-	if path == "" || strings.ContainsRune(path, 0) {
-		return "", false
-	}
-	if !filepath.IsAbs(path) {
-		return filepath.Clean(path), filepath.IsLocal(path)
-	}
-	typed, err := filepath.Abs(mnt)
-	if err != nil {
-		return "", false
-	}
-	for _, top := range []string{point, typed} {
-		if rel, err := filepath.Rel(top, path); err == nil && filepath.IsLocal(rel) {
-			return rel, true
-		}
-	}
-	return "", false
 }

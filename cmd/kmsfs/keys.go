@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/options"
+	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
 	"github.com/kmsfs/kmsfs/kms/aliyun"
 )
 
@@ -101,4 +102,27 @@ func (v keyVerb) command(p *program) *cobra.Command {
 	cmd.Flags().StringVar(&output, "output", "json", "json, as the aliyun command prints it, or table")
 	s.AddFlags(cmd.Flags(), false)
 	return cmd
+}
+
+// question is a call whose answer is printed.
+type question func(context.Context, *aliyun.Client) (json.RawMessage, error)
+
+// ask makes one call and prints its answer.
+func (p *program) ask(ctx context.Context, s *options.Settings, output string, call question) error {
+	if output != "json" && output != "table" {
+		return ui.Usagef("read option --output: %s is neither json nor table", ui.Quote(output)).
+			Hint("table is for people, json for programs")
+	}
+	client, err := p.verbClient(s)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
+	defer cancel()
+	raw, err := call(ctx, client)
+	if err != nil {
+		return err
+	}
+	return ui.PrintAnswer(p.stdout, raw, output)
 }

@@ -67,7 +67,8 @@ func (s *Session) Stop(patience time.Duration, files []uint64) bool {
 		if s.idle.Load() > 0 && !slices.ContainsFunc(files, s.kernel.wakeReader) {
 			// The kernel knows no file. We ask it for its root, then; should
 			// nobody be left to answer that, the successor is.
-			go unix.Statx(unix.AT_FDCWD, s.cfg.Mount.Point, unix.AT_STATX_FORCE_SYNC|unix.AT_NO_AUTOMOUNT, unix.STATX_MODE, new(unix.Statx_t))
+			const fresh = unix.AT_STATX_FORCE_SYNC | unix.AT_NO_AUTOMOUNT
+			go unix.Statx(unix.AT_FDCWD, s.cfg.Mount.Point, fresh, unix.STATX_MODE, new(unix.Statx_t))
 		}
 		time.Sleep(time.Millisecond)
 	}

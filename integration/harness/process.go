@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -121,4 +122,22 @@ func KernelOlderThan(major, minor int) bool {
 		return false
 	}
 	return a < major || a == major && b < minor
+}
+
+// Undisturbed lets the calling goroutine run before everything else on the machine:
+// a writer that is left waiting in the middle of a file is another matter than
+// a race. What it returns ends that.
+func Undisturbed(t testing.TB) (end func()) {
+	t.Helper()
+	runtime.LockOSThread()
+	if err := unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}, 0); err != nil {
+		t.Errorf("run undisturbed: %v", err)
+	}
+	return func() {
+		// A thread that ended would take the processes along that it started.
+		if err := unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL}, 0); err != nil {
+			t.Errorf("run as everybody does: %v", err)
+		}
+		runtime.UnlockOSThread()
+	}
 }

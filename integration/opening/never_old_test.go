@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -247,12 +246,7 @@ func race(t *testing.T, m *harness.Mounted, mode string, way replacing, blobs []
 			}
 		})
 	}
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread() // a thread that ends takes the processes it started along
-	defer unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), 0)
-	if err := unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), -20); err != nil {
-		t.Fatal(err)
-	}
+	defer harness.Undisturbed(t)()
 	for range 10_000 / len(waysToReplace) {
 		i := turn.Load()
 		if err := all[i%places].replace(way, blobs); err != nil {

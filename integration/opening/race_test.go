@@ -5,13 +5,10 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/kmsfs/kmsfs/integration/harness"
 )
@@ -59,14 +56,7 @@ func TestReplaceRacesShowOneVersionWhole(t *testing.T) {
 				stop := make(chan struct{})
 				var writing, reading sync.WaitGroup
 				writing.Go(func() {
-					// A writer that is left waiting in the middle of a file for long
-					// is another matter than a race.
-					runtime.LockOSThread()
-					defer runtime.UnlockOSThread() // a thread that ends takes the processes it started along
-					defer unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), 0)
-					if err := unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), -20); err != nil {
-						t.Error(err)
-					}
+					defer harness.Undisturbed(t)()
 					for {
 						select {
 						case <-stop:

@@ -31,7 +31,10 @@ type handlers struct {
 }
 
 func newHandlers(d *daemon) *handlers {
-	return &handlers{d, time.Now(), rate.NewLimiter(flushesPerSecond, flushBurst), make(chan *supervise.Program, 1), make(chan *net.UnixConn)}
+	return &handlers{
+		daemon: d, started: time.Now(), flushes: rate.NewLimiter(flushesPerSecond, flushBurst),
+		reloads: make(chan *supervise.Program, 1), successions: make(chan *net.UnixConn),
+	}
 }
 
 // verbs are those of the control socket.
@@ -70,7 +73,8 @@ func (h *handlers) reload(uid int) (begin func(), err error) {
 	if err != nil {
 		h.log.Warn("no reload: "+err.Error(), "uid", uid)
 		return nil, ui.Failf("%w; the mount is served on as before", err).
-			Hint("what is run in its place must belong to root or to who mounted, and must find what it needs: credentials, certificates, a log")
+			Hint("what is run in its place must belong to root or to who mounted, " +
+				"and must find what it needs: credentials, certificates, a log")
 	}
 	h.log.Info("reload", "uid", uid)
 	return func() {

@@ -1,56 +1,28 @@
-package main
+package ui
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
 	"text/tabwriter"
-
-	"github.com/kmsfs/kmsfs/cmd/kmsfs/options"
-	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
-	"github.com/kmsfs/kmsfs/kms/aliyun"
 )
 
-// question is a call whose answer is printed.
-type question func(context.Context, *aliyun.Client) (json.RawMessage, error)
-
-// ask makes one call and prints its answer.
-func (p *program) ask(ctx context.Context, s *options.Settings, output string, call question) error {
-	if output != "json" && output != "table" {
-		return ui.Usagef("read option --output: %s is neither json nor table", ui.Quote(output)).
-			Hint("table is for people, json for programs")
-	}
-	client, err := p.verbClient(s)
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
-	defer cancel()
-	raw, err := call(ctx, client)
-	if err != nil {
-		return err
-	}
-	return printAnswer(p.stdout, raw, output)
-}
-
-// printAnswer shows the service's JSON: keys sorted and tabs, as the aliyun
+// PrintAnswer shows the service's JSON: keys sorted and tabs, as the aliyun
 // command does, or as tables.
-func printAnswer(w io.Writer, raw json.RawMessage, output string) error {
+func PrintAnswer(w io.Writer, raw json.RawMessage, output string) error {
 	var answer map[string]any
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()
 	if err := d.Decode(&answer); err != nil {
-		return ui.Failf("print answer: not a JSON object")
+		return Failf("print answer: not a JSON object")
 	}
 	if output == "json" {
 		b, err := json.MarshalIndent(answer, "", "\t")
 		if err != nil {
-			return ui.Failf("print answer: %w", err)
+			return Failf("print answer: %w", err)
 		}
 		_, err = fmt.Fprintf(w, "%s\n", b)
 		return err
@@ -103,5 +75,5 @@ func cell(v any) string {
 	if v == nil {
 		return ""
 	}
-	return ui.OneLine(fmt.Sprint(v))
+	return OneLine(fmt.Sprint(v))
 }
