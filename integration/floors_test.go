@@ -42,7 +42,7 @@ var floors = []struct {
 	{"cmd/kmsfs/ui", []string{"golang.org/x/term", "kms", "kms/aliyun", "kms/aliyun/credentials", "kms/aliyun/scrub", "trusted"}, nil, "messages and hints; it knows errors, and nothing of what the program does (x/term: is it one?)"},
 	{"cmd/kmsfs/options", []string{"github.com/spf13/pflag", "cmd/kmsfs/ui", "kms", "kms/aliyun"}, nil, "the one table; a value is typed here, and used elsewhere (the vendor reads ARNs)"},
 	{"cmd/kmsfs/control", []string{"golang.org/x/sys", "cmd/kmsfs/ui", "fs/mount"}, nil, "both ends of one socket; it finds it by the mount table, and what a verb does is brought by the daemon"},
-	{"cmd/kmsfs/supervise", []string{"golang.org/x/sys", "cmd/kmsfs/ui", "fs/mount", "fs/session"}, nil, "processes that follow each other; the holder reads no secret, so it has no cache, no key service and no options"},
+	{"cmd/kmsfs/supervise", []string{"golang.org/x/sys", "cmd/kmsfs/ui", "fs/mount", "fs/session", "trusted"}, nil, "processes that follow each other; the holder reads no secret, so it has no cache, no key service and no options"},
 	{"cmd/kmsfs/ciphertexts", []string{"golang.org/x/sys", "cmd/kmsfs/options", "cmd/kmsfs/ui", "fs", "fs/source", "kms", "kms/gate", "kms/aliyun/blobs"}, []string{"net/http"}, "files outside of a mount; no command line, and the key service is brought to it"},
 	{"cmd/kmsfs/keyservice", []string{"cmd/kmsfs/options", "cmd/kmsfs/ui", "kms", "kms/gate", "kms/aliyun", "kms/aliyun/credentials"}, nil, "the one place where settings become a client of the vendor"},
 	{"cmd/kmsfs/manual", []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "cmd/kmsfs/options"}, nil, "pages made of the help and of the table, so it knows both and nothing else"},

@@ -1,6 +1,7 @@
 package supervise
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
+	"github.com/kmsfs/kmsfs/trusted"
 )
 
 // Program is a program that is open: what is run is the file that was looked at,
@@ -53,29 +55,23 @@ func TrustedProgram() (*Program, error) {
 }
 
 func (p *Program) check() error {
-	var opened unix.Stat_t
-	if err := unix.Fstat(int(p.file.Fd()), &opened); err != nil {
-		return err
+	_, found, err := trusted.Find(p.Path)
+	if unsafe, ok := errors.AsType[*trusted.UnsafeError](err); ok {
+		return fmt.Errorf("others than root and this user can change %s", unsafe.Path)
 	}
-	for at := p.Path; ; at = filepath.Dir(at) {
-		var st unix.Stat_t
-		if err := unix.Lstat(at, &st); err != nil {
-			return fmt.Errorf("%s: %w", at, err)
-		}
-		sticky := st.Mode&unix.S_IFMT == unix.S_IFDIR && st.Mode&unix.S_ISVTX != 0
-		if int(st.Uid) != 0 && int(st.Uid) != os.Geteuid() || st.Mode&0o022 != 0 && !sticky {
-			return fmt.Errorf("others than root and this user can change %s", at)
-		}
-		if at == p.Path && (st.Mode&unix.S_IFMT != unix.S_IFREG || st.Mode&0o111 == 0) {
-			return fmt.Errorf("no program")
-		}
-		if at == p.Path && (st.Dev != opened.Dev || st.Ino != opened.Ino) {
-			return fmt.Errorf("it is being replaced")
-		}
-		if at == "/" {
-			return nil
-		}
+	if err != nil {
+		return ui.Cause(err)
 	}
+	opened, err := p.file.Stat()
+	switch {
+	case err != nil:
+		return ui.Cause(err)
+	case found.Mode().Perm()&0o111 == 0:
+		return errors.New("no program")
+	case !os.SameFile(found, opened):
+		return errors.New("it is being replaced")
+	}
+	return nil
 }
 
 // programPath is what the process before us has said of where our program lies.

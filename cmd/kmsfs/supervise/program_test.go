@@ -46,7 +46,7 @@ func TestTrustedProgram(t *testing.T) {
 		"gone":              {os.Remove, "no such file"},
 		"writable":          {func(path string) error { return os.Chmod(path, 0o777) }, "others than root and this user can change"},
 		"not executable":    {func(path string) error { return os.Chmod(path, 0o644) }, "no program"},
-		"a directory":       {func(path string) error { os.Remove(path); return os.Mkdir(path, 0o755) }, "no program"},
+		"a directory":       {func(path string) error { os.Remove(path); return os.Mkdir(path, 0o755) }, "not a regular file"},
 		"in a writable one": {func(path string) error { return os.Chmod(filepath.Dir(path), 0o777) }, "others than root and this user can change"},
 	} {
 		path := fileLike(t, "/bin/true")
