@@ -164,6 +164,10 @@ func (m *mounting) resolve() error {
 		return err
 	}
 	m.source, m.point, m.device = place.Source, place.Point, place.Device
+	if m.LogFile != "" && mountpoint.Hides(m.point, m.LogFile) {
+		return ui.Failf("open log_file %s: it lies beneath the mountpoint", ui.Quote(m.LogFile)).
+			Hint("a successor would wait for itself there")
+	}
 	return nil
 }
 

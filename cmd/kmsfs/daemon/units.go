@@ -79,7 +79,11 @@ func names(file, path string) bool {
 	text := make([]byte, maxUnitFile)
 	n, _ := f.Read(text)
 	for line := range bytes.Lines(text[:max(n, 0)]) {
-		_, value, _ := bytes.Cut(bytes.TrimSpace(line), []byte("="))
+		line = bytes.TrimSpace(line)
+		if bytes.HasPrefix(line, []byte("#")) || bytes.HasPrefix(line, []byte(";")) {
+			continue
+		}
+		_, value, _ := bytes.Cut(line, []byte("="))
 		for word := range bytes.FieldsSeq(value) {
 			if string(bytes.Trim(word, "-!|+\"'")) == path { // what units write before a path
 				return true

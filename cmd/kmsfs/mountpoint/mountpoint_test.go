@@ -163,3 +163,45 @@ func TestSeenByHost(t *testing.T) {
 		t.Errorf("a person: %v", err)
 	}
 }
+
+// A file is hidden by the mount whatever way leads to it, and also before it is
+// there.
+func TestHides(t *testing.T) {
+	dir := t.TempDir()
+	point := filepath.Join(dir, "mnt")
+	if err := os.MkdirAll(filepath.Join(point, "sub"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(point, filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	for file, want := range map[string]bool{"mnt/log": true, "mnt/sub/log": true, "link/log": true, "log": false, "mnt2": false, "none/log": false, "mnt/../log": false} {
+		if got := Hides(point, filepath.Join(dir, file)); got != want {
+			t.Errorf("%s: %t", file, got)
+		}
+	}
+}
+
+// A service refuses a source that its mount would hide, and makes its mountpoint.
+func TestServiceIsApartFromItsSource(t *testing.T) {
+	dir := t.TempDir()
+	source := filepath.Join(dir, "above", "source")
+	if err := os.MkdirAll(source, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for point, apart := range map[string]bool{source: false, filepath.Dir(source): false, filepath.Join(source, "below"): true, filepath.Join(dir, "other", "mnt"): true} {
+		s := Service{Place: Place{Source: source, Point: point}}
+		if err := s.Apart(); apart != (err == nil) {
+			t.Errorf("%s: %v", point, err)
+		}
+		if err := s.MakePoint(); err != nil {
+			t.Errorf("%s: %v", point, err)
+		}
+		if st, err := os.Stat(point); err != nil || !st.IsDir() {
+			t.Errorf("%s: %v", point, err)
+		}
+		if _, ok := s.stands(); ok {
+			t.Errorf("%s is mounted", point)
+		}
+	}
+}

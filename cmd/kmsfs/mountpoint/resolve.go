@@ -106,6 +106,20 @@ func isEmpty(dir string) (bool, error) {
 	return len(names) == 0, nil
 }
 
+// Hides tells whether a mount hides a file that may not be there yet.
+func Hides(point, file string) bool {
+	file, err := filepath.Abs(file)
+	if err != nil {
+		return false
+	}
+	dir, err := filepath.EvalSymlinks(filepath.Dir(file))
+	if err != nil {
+		return false // then it is nowhere
+	}
+	rel, err := filepath.Rel(point, filepath.Join(dir, filepath.Base(file)))
+	return err == nil && filepath.IsLocal(rel)
+}
+
 // openable says whether this user can open the device.
 func openable() error {
 	err := unix.Access("/dev/fuse", unix.R_OK|unix.W_OK)
