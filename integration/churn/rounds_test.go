@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -48,7 +47,10 @@ func TestNobodyHangs(t *testing.T) {
 	t.Logf("KMSFS_SEED=%d", seed)
 	rounds := harness.Repetitions(20, 300)
 	if text := os.Getenv("KMSFS_ROUNDS"); text != "" {
-		rounds, _ = strconv.Atoi(text)
+		var err error
+		if rounds, err = strconv.Atoi(text); err != nil {
+			t.Fatal(err)
+		}
 	}
 	chosen, happens := regexp.MustCompile(os.Getenv("KMSFS_CHURN")), regexp.MustCompile(os.Getenv("KMSFS_HAPPENS"))
 	control := t.TempDir()
@@ -99,7 +101,8 @@ type churn struct {
 	blobs   map[string]string
 
 	readers []*churner
-	limit   atomic.Int64 // of their waits, for now
+	limit   atomic.Int64          // of their waits, for now
+	serving atomic.Pointer[[]int] // the processes of the mount when the round began
 	rows    map[string]*churnRow
 
 	mu         sync.Mutex // guards what follows
@@ -148,16 +151,6 @@ func (c *churn) prepare(t *testing.T, how, mode string, h *harness.Host) {
 }
 
 var slowCall = map[string]any{"action": "Decrypt", "delay": churnSlow.String(), "count": 1}
-
-// replace puts a new version of a file into the source, with the same bytes.
-func (c *churn) replace(name string) error {
-	path := filepath.Join(c.place.source, name)
-	beside := filepath.Join(filepath.Dir(path), ".new")
-	if err := os.WriteFile(beside, []byte(c.blobs[name]), 0o600); err != nil {
-		return err
-	}
-	return os.Rename(beside, path)
-}
 
 func (c *churn) failf(format string, args ...any) {
 	c.mu.Lock()
@@ -229,6 +222,7 @@ func (c *churn) round(a churnAction) error {
 	}
 	rest(time.Duration(c.rng.IntN(1200)) * time.Millisecond)
 	before := c.way.processes()
+	c.serving.Store(&before)
 	c.limit.Store(int64(cmp.Or(a.limit, churnLimit)))
 	defer c.limit.Store(int64(churnLimit))
 	err := a.do()
@@ -328,90 +322,4 @@ func (c *churn) ends(a churnAction, processes []int) error {
 		device, err := c.mounted()
 		return err == nil && device == ""
 	})
-}
-
-// stuck are the processes that the kernel does not let go, and whose wait does
-// not end in time.
-func (c *churn) stuck(processes []int) (left []int) {
-	for _, pid := range processes {
-		if withinTime(churnLimit, "", func() bool { return len(threadsOf(pid, "D")) == 0 }) != nil {
-			c.failf("process %d is left in the kernel:\n%s", pid, whereabouts(pid))
-			left = append(left, pid)
-		}
-	}
-	return left
-}
-
-// touch changes the source every 20 ms.
-func (c *churn) touch(over <-chan struct{}) {
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	names := slices.Sorted(maps.Keys(c.blobs))
-	for n := 0; ; n++ {
-		select {
-		case <-over:
-			return
-		case <-tick.C:
-		}
-		name := names[rand.IntN(len(names))]
-		if n%2 == 0 {
-			c.replace(name)
-		} else {
-			os.Chtimes(filepath.Join(c.place.source, name), time.Time{}, time.Now())
-		}
-	}
-}
-
-// flush has all plaintext forgotten each second.
-func (c *churn) flush(over <-chan struct{}) {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case <-over:
-			return
-		case <-tick.C:
-		}
-		if err := patiently(c.way.command("kmsfs", "flush", c.place.point)); err != nil && strings.Contains(err.Error(), " hangs") {
-			c.failf("%v", err)
-		}
-	}
-}
-
-// watch says who waits too long, and for whom, while that is to be seen; and ends
-// the connection for one that hangs.
-func (c *churn) watch(over <-chan struct{}) {
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	seen := map[*churner]int64{}
-	for {
-		select {
-		case <-over:
-			return
-		case <-tick.C:
-		}
-		for _, r := range c.readers {
-			waited, begun := r.waiting()
-			if limit := time.Duration(c.limit.Load()); waited > limit+churnEnd {
-				c.failf("%s waited for %v, and the connection is aborted\n%s", r.role, waited, c.overdue())
-				c.abort()
-			} else if waited > limit && seen[r] != begun {
-				seen[r] = begun
-				text := fmt.Sprintf("%s waits for %v:\n%s", r.role, waited, whereabouts(r.cmd.Process.Pid))
-				for _, pid := range c.way.processes() {
-					text += whereabouts(pid)
-				}
-				c.mu.Lock()
-				c.late = append(c.late, text)
-				c.mu.Unlock()
-			}
-		}
-	}
-}
-
-// overdue is who was seen to wait for too long, and for whom.
-func (c *churn) overdue() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return strings.Join(c.late, "")
 }
