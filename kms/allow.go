@@ -172,9 +172,9 @@ func unresolved(ctx context.Context) error {
 // gone says that an alias names no key (any more).
 func gone(err error) bool { return errors.Is(err, ErrKeyState) }
 
-// old are the places of the aliases to ask for. An answer that was none is asked
+// old are the indices of the aliases to ask for. An answer that was none is asked
 // for again after a rest, whatever the time.
-func (a *Allowed) old(after time.Duration) (places []int) {
+func (a *Allowed) old(after time.Duration) (indices []int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for i, n := range a.named {
@@ -186,8 +186,8 @@ func (a *Allowed) old(after time.Duration) (places []int) {
 			wait = aliasRest
 		}
 		if n.asked.IsZero() || time.Since(n.asked) >= wait {
-			places = append(places, i)
+			indices = append(indices, i)
 		}
 	}
-	return places
+	return indices
 }

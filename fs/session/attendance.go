@@ -2,7 +2,12 @@ package session
 
 import (
 	"math"
+	"os"
+	"path/filepath"
 	"runtime"
+	"slices"
+	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,18 +34,54 @@ func (j *journal) attend(left <-chan struct{}) {
 			return
 		}
 		// The thread is never unlocked: it ends with its goroutine.
-		fd := uint(j.file.Fd())
-		// No other descriptor, for it would stay open with this thread.
-		err := unix.CloseRange(0, fd-1, unix.CLOSE_RANGE_UNSHARE)
-		if err == nil {
-			if err = unix.CloseRange(fd+1, math.MaxInt32, 0); err == nil {
-				unix.FcntlFlock(uintptr(fd), unix.F_SETLK, attendance(unix.F_WRLCK))
-			}
+		fd := int(j.file.Fd())
+		if !keepOnly(append(pollerFDs(), fd)) {
+			close(taken)
+			return
 		}
+		got := unix.FcntlFlock(uintptr(fd), unix.F_SETLK, attendance(unix.F_WRLCK)) == nil
 		close(taken)
+		for !got { // a predecessor is still there, or somebody who has waited for its end has the lock for a moment
+			select {
+			case <-left:
+				return
+			case <-time.After(10 * time.Millisecond):
+			}
+			got = unix.FcntlFlock(uintptr(fd), unix.F_SETLK, attendance(unix.F_WRLCK)) == nil
+		}
 		<-left
 	}()
 	<-taken
+}
+
+// keepOnly gives this thread descriptors of its own, which are these.
+func keepOnly(kept []int) bool {
+	if unix.CloseRange(math.MaxInt32, math.MaxInt32, unix.CLOSE_RANGE_UNSHARE) != nil {
+		return false
+	}
+	slices.Sort(kept)
+	next := 0
+	for _, fd := range append(kept, math.MaxInt32) {
+		if fd > next && unix.CloseRange(uint(next), uint(fd-1), 0) != nil {
+			return false
+		}
+		next = fd + 1
+	}
+	return true
+}
+
+// pollerFDs are those of Go's own poller: its scheduler runs on this thread, too,
+// and ends the process where they are missing.
+func pollerFDs() (found []int) {
+	time.NewTimer(time.Hour).Stop() // from the first timer on there is a poller
+	links, _ := filepath.Glob("/proc/self/fd/*")
+	for _, link := range links {
+		to, _ := os.Readlink(link)
+		if fd, err := strconv.Atoi(filepath.Base(link)); err == nil && (to == "anon_inode:[eventpoll]" || to == "anon_inode:[eventfd]") {
+			found = append(found, fd)
+		}
+	}
+	return found
 }
 
 // attendance is the lock: of the first byte.

@@ -28,7 +28,11 @@ func TestEverybodySeesAtOnceThatAServerHasLeft(t *testing.T) {
 	}
 	defer read.Close()
 	left := make(chan struct{})
+	before := len(pollerFDs())
 	j.attend(left)
+	if before < 2 {
+		t.Errorf("Go's poller has %d descriptors", before)
+	}
 	if pid := line.AttendedBy(); pid != os.Getpid() {
 		t.Errorf("attended by %d, want %d", pid, os.Getpid())
 	}

@@ -23,6 +23,11 @@ func TestStopLosesNothing(t *testing.T) {
 	if a := k.call(opGetattr, 1, getattr); a.errno != 0 {
 		t.Fatal(a.errno)
 	}
+	for begun := time.Now(); s.idle.Load() == 0; time.Sleep(time.Millisecond) { // one that has just answered needs no wake-up
+		if time.Since(begun) > 20*time.Second {
+			t.Fatal("nobody reads")
+		}
+	}
 	if !s.Stop(20*time.Second, files[1:]) {
 		t.Fatal("it does not stop")
 	}

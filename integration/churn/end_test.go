@@ -68,8 +68,8 @@ func (c *churn) table() (text string) {
 	all := churnRow{}
 	line := func(name string, r *churnRow) string {
 		at := func(share float64) time.Duration { return r.at(share).Round(time.Microsecond) }
-		return fmt.Sprintf("%-20s %-18s %6d %5d %9v %9v %9v %8d %7d %5d\n",
-			c.name, name, r.rounds, r.busy, at(.5), at(.99), r.longest.Round(time.Millisecond), r.right, r.failed, r.left)
+		return fmt.Sprintf("%-20s %-18s %6d %5d %9v %9v %9v %7v %8d %5d  %s\n",
+			c.name, name, r.rounds, r.busy, at(.5), at(.99), r.longest.Round(time.Millisecond), r.start.Round(time.Millisecond), r.right, r.left, r.errors())
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.rows)) {
 		r := c.rows[name]

@@ -1,6 +1,7 @@
 package churn_test
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"math/bits"
@@ -40,14 +41,16 @@ func churnText(name string) string { return harness.Lengthy(name, 800+300*int(na
 type tally struct {
 	begun   atomic.Int64 // on the monotonic clock, in nanoseconds
 	longest atomic.Int64
-	right   atomic.Int64 // answers with the right bytes
-	failed  atomic.Int64 // answers that were errors
+	right   atomic.Int64           // answers with the right bytes
+	failed  [maxErrno]atomic.Int64 // answers that were errors, by their number
 	wrong   atomic.Int64
 	waits   [waitBuckets]atomic.Int64
 }
 
 // Waits are counted in buckets, eight to an octave.
 const waitBuckets = 8 * 48
+
+const maxErrno = 134
 
 func waitBucket(d time.Duration) int {
 	n := uint64(max(8, d))
@@ -85,7 +88,9 @@ func (y *tally) wait(what func() error) error {
 		y.longest.Store(took)
 	}
 	if err != nil {
-		y.failed.Add(1)
+		errno := syscall.Errno(0) // no error of the kernel's
+		errors.As(err, &errno)
+		y.failed[errno].Add(1)
 	}
 	return err
 }
@@ -103,6 +108,9 @@ func init() {
 	role, dir, ok := strings.Cut(os.Getenv(churnEnv), " ")
 	if !ok {
 		return
+	}
+	if role == "nothing" {
+		os.Exit(0)
 	}
 	debug.SetPanicOnFault(true)
 	y, err := sharedTally(3)
@@ -154,6 +162,15 @@ var churnRoles = map[string]func(y *tally, dir, name string) error{
 	},
 	"map":    churnMap,
 	"splice": churnSplice,
+	// This one reads nothing: it tells what this machine takes at the moment to
+	// start a program, which is what a hand-over or a succession is made of.
+	"start": func(y *tally, dir, name string) error {
+		cmd := exec.Command("/proc/self/exe")
+		cmd.Env = []string{churnEnv + "=nothing "}
+		err := y.wait(cmd.Run)
+		rest(time.Second)
+		return err
+	},
 }
 
 // churnMap holds a mapping for a while, touches it and drops it.
@@ -284,20 +301,32 @@ func (c *churner) waiting() (time.Duration, int64) {
 
 // waits is a count of waits by length, and of what came of them.
 type waits struct {
-	buckets       [waitBuckets]int64
-	longest       time.Duration
-	right, failed int64
+	buckets      [waitBuckets]int64
+	longest      time.Duration
+	start        time.Duration // what it took at most to start a program meanwhile
+	right, wrong int64
+	failed       int64
+	errnos       [maxErrno]int64
 }
 
 // taken is what the readers have waited since they were asked last.
 func taken(readers []*churner) (w waits) {
 	for _, c := range readers {
+		if c.role == "start" {
+			w.start = time.Duration(c.longest.Swap(0))
+			continue
+		}
+		w.wrong += c.wrong.Swap(0)
 		for i := range c.tally.waits {
 			w.buckets[i] += c.tally.waits[i].Swap(0)
 		}
 		w.longest = max(w.longest, time.Duration(c.longest.Swap(0)))
 		w.right += c.right.Swap(0)
-		w.failed += c.failed.Swap(0)
+		for errno := range c.tally.failed {
+			n := c.tally.failed[errno].Swap(0)
+			w.errnos[errno] += n
+			w.failed += n
+		}
 		now, _ := c.waiting()
 		w.longest = max(w.longest, now)
 	}
@@ -308,9 +337,23 @@ func (w *waits) add(o waits) {
 	for i, n := range o.buckets {
 		w.buckets[i] += n
 	}
-	w.longest = max(w.longest, o.longest)
+	w.longest, w.start = max(w.longest, o.longest), max(w.start, o.start)
 	w.right += o.right
 	w.failed += o.failed
+	for errno, n := range o.errnos {
+		w.errnos[errno] += n
+	}
+}
+
+// errors are what the answers said that were errors.
+func (w *waits) errors() string {
+	var all []string
+	for errno, n := range w.errnos {
+		if n > 0 {
+			all = append(all, fmt.Sprint(unix.ErrnoName(syscall.Errno(errno)), " ", n))
+		}
+	}
+	return strings.Join(all, ", ")
 }
 
 // at is the wait that a share of all do not exceed.

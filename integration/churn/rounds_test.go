@@ -25,7 +25,7 @@ import (
 const (
 	churnSlow = time.Second // what one call of the key service takes
 	// churnLimit is what a reader may wait, whatever happens: that call, and a
-	// second.
+	// second; besides, what the machine takes to start a program at that time.
 	churnLimit = churnSlow + time.Second
 	// churnEnd is when a round must be over.
 	churnEnd = 10 * time.Second
@@ -57,7 +57,7 @@ func TestNobodyHangs(t *testing.T) {
 	}
 	t.Cleanup(func() { unix.Unmount(control, unix.MNT_DETACH) })
 	var all []*churn
-	for _, how := range []string{"foreground", "background"} {
+	for _, how := range []string{"foreground", "background", "service"} {
 		var h *harness.Host
 		for n, mode := range []string{"checked", "fast"} {
 			name := how + "/" + mode
@@ -77,7 +77,7 @@ func TestNobodyHangs(t *testing.T) {
 		wg.Go(func() { c.run(rounds) })
 	}
 	wg.Wait()
-	table := fmt.Sprintf("\n%-20s %-18s %6s %5s %9s %9s %9s %8s %7s %5s\n", "", "", "rounds", "busy", "p50", "p99", "longest", "right", "errors", "left")
+	table := fmt.Sprintf("\n%-20s %-18s %6s %5s %9s %9s %9s %7s %8s %5s  %s\n", "", "", "rounds", "busy", "p50", "p99", "longest", "start", "right", "left", "errors")
 	for _, c := range all {
 		table += c.table()
 		for _, failure := range c.failures {
@@ -104,6 +104,7 @@ type churn struct {
 
 	mu         sync.Mutex // guards what follows
 	failures   []string
+	late       []string // who was seen to wait for too long
 	connection *os.File // ends it
 }
 
@@ -183,7 +184,7 @@ func (c *churn) run(rounds int) {
 		c.failf("%v\n%s", err, c.way.log())
 		return
 	}
-	for _, role := range []string{"cat", "cat", "list", "list", "map", "splice"} {
+	for _, role := range []string{"cat", "cat", "list", "list", "map", "splice", "start"} {
 		r, err := startChurner(role, c.place.seen)
 		if err != nil {
 			c.failf("%v", err)
@@ -246,7 +247,17 @@ func (c *churn) round(a churnAction) error {
 	}
 	row.left += len(c.stuck(before))
 	row.rounds++
-	row.add(taken(c.readers))
+	seen := taken(c.readers)
+	row.add(seen)
+	if limit := cmp.Or(a.limit, churnLimit) + seen.start; seen.longest > limit {
+		err = errors.Join(err, fmt.Errorf("a reader waited for %v\n%s", seen.longest, c.overdue()))
+	}
+	if seen.wrong > 0 {
+		err = errors.Join(err, fmt.Errorf("%d answers had wrong bytes", seen.wrong))
+	}
+	if stays && seen.failed > a.allowed(seen) {
+		err = errors.Join(err, fmt.Errorf("readers of a mount that stays get %s", seen.errors()))
+	}
 	if err != nil || stays {
 		return err
 	}
@@ -293,7 +304,7 @@ func (c *churn) answers() error {
 		before[r] = r.right.Load()
 	}
 	return withinTime(churnEnd, "the mount answers everybody", func() bool {
-		return !slices.ContainsFunc(c.readers, func(r *churner) bool { return r.role != "list" && r.right.Load() <= before[r] })
+		return !slices.ContainsFunc(c.readers, func(r *churner) bool { return r.role != "list" && r.role != "start" && r.right.Load() <= before[r] })
 	})
 }
 
@@ -381,19 +392,26 @@ func (c *churn) watch(over <-chan struct{}) {
 		}
 		for _, r := range c.readers {
 			waited, begun := r.waiting()
-			limit := time.Duration(c.limit.Load())
-			if waited > limit && seen[r] != begun {
+			if limit := time.Duration(c.limit.Load()); waited > limit+churnEnd {
+				c.failf("%s waited for %v, and the connection is aborted\n%s", r.role, waited, c.overdue())
+				c.abort()
+			} else if waited > limit && seen[r] != begun {
 				seen[r] = begun
-				text := whereabouts(r.cmd.Process.Pid)
+				text := fmt.Sprintf("%s waits for %v:\n%s", r.role, waited, whereabouts(r.cmd.Process.Pid))
 				for _, pid := range c.way.processes() {
 					text += whereabouts(pid)
 				}
-				c.failf("%s waits for %v:\n%s", r.role, waited, text)
-			}
-			if waited > limit+churnEnd {
-				c.failf("%s waited for %v, and the connection is aborted", r.role, waited)
-				c.abort()
+				c.mu.Lock()
+				c.late = append(c.late, text)
+				c.mu.Unlock()
 			}
 		}
 	}
+}
+
+// overdue is who was seen to wait for too long, and for whom.
+func (c *churn) overdue() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return strings.Join(c.late, "")
 }

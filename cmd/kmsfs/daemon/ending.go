@@ -13,11 +13,19 @@ import (
 // which the kernel is told nothing. It answers meanwhile.
 const successionPatience = time.Second
 
-// startCloser starts who ends the connection if this process cannot: nobody would
-// start a successor.
-func (d *daemon) startCloser() {
+// startCloser starts who ends the connection if this process cannot: at once where
+// nobody would start a successor, else as soon as that is so, whatever else this
+// process is busy with.
+func (d *daemon) startCloser(orphaned <-chan struct{}) {
 	d.closer = supervise.NewCloser(d.files.Lifeline(), d.Point, d.warnings.warn)
-	d.closer.Start()
+	if d.in.Alone() {
+		d.closer.Start()
+		return
+	}
+	go func() {
+		<-orphaned
+		d.closer.Start()
+	}()
 }
 
 // quiesceAndLeave is leave before this process ends, which waits for what is being
@@ -42,17 +50,20 @@ func (d *daemon) leave() {
 type handed struct {
 	*fs.FS
 	closer *supervise.Closer
+	alone  bool
 }
 
 // Stop implements supervise.Session.
-func (h handed) Stop(patience time.Duration) bool {
-	h.closer.Stop()
+func (h *handed) Stop(patience time.Duration) bool {
+	h.alone = h.closer.Stop()
 	return h.FS.Stop(patience)
 }
 
 // Restart implements supervise.Session.
-func (h handed) Restart() {
-	h.closer.Start()
+func (h *handed) Restart() {
+	if h.alone {
+		h.closer.Start()
+	}
 	h.FS.Restart()
 }
 

@@ -41,7 +41,7 @@ type daemon struct {
 	gate       atomic.Pointer[gate.Gate]
 	plaintexts *cache.Cache
 	files      *fs.FS
-	closer     *supervise.Closer // nil while somebody else would start a successor
+	closer     *supervise.Closer // runs while nobody would start a successor
 	ended      <-chan struct{}   // nobody has it mounted any more
 	undo       []func()          // done by close, the last first
 }
@@ -76,9 +76,8 @@ func Serve(ctx context.Context, c Config, ready *supervise.Readiness, in supervi
 	if d.ended, err = d.files.Mount(); err != nil {
 		return &MountError{err}
 	}
-	if in.Alone() {
-		d.startCloser()
-	}
+	orphaned := in.Orphaned()
+	d.startCloser(orphaned)
 	if ctx.Err() != nil {
 		return errors.Join(ui.Failf("mount: ended by a signal before it was ready"), d.end())
 	}
@@ -87,7 +86,7 @@ func Serve(ctx context.Context, c Config, ready *supervise.Readiness, in supervi
 		return errors.Join(err, d.end())
 	}
 	go supervise.FeedWatchdog(ctx, d.Point, d.Getenv, offered.state)
-	return d.run(ctx, stop, hup, offered)
+	return d.run(ctx, stop, hup, offered, orphaned)
 }
 
 // close undoes what has been put together.
@@ -178,13 +177,12 @@ func (d *daemon) announce(ready *supervise.Readiness, offered *handlers) (heard 
 }
 
 // run waits for the end of the mount, and hands it over when that is asked for.
-func (d *daemon) run(ctx context.Context, stop context.CancelFunc, hup <-chan os.Signal, asked *handlers) error {
+func (d *daemon) run(ctx context.Context, stop context.CancelFunc, hup <-chan os.Signal, asked *handlers, orphaned <-chan struct{}) error {
 	handOver := func(to *supervise.Program) {
 		defer to.Close()
 		d.log.Info("handing over", "mountpoint", d.Point, "pid", os.Getpid())
-		d.log.Error("serving on: " + supervise.Reexec(to, handed{d.files, d.closer}, d.quiescence(), d.Directory, d.in).Error())
+		d.log.Error("serving on: " + supervise.Reexec(to, &handed{FS: d.files, closer: d.closer}, d.quiescence(), d.Directory, d.in).Error())
 	}
-	orphaned := d.in.Orphaned()
 	var alone <-chan time.Time
 	for ctx.Err() == nil {
 		select {
@@ -213,7 +211,6 @@ func (d *daemon) run(ctx context.Context, stop context.CancelFunc, hup <-chan os
 			return nil
 		case <-orphaned:
 			orphaned = nil
-			d.startCloser()
 			if d.in.Service {
 				alone = time.After(supervise.OrphanPatience)
 				d.log.Info("its holder has ended; serving on until the next one takes over",

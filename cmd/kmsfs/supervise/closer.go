@@ -46,9 +46,6 @@ func NewCloser(line *session.Lifeline, point string, warn func(string)) *Closer 
 
 // Start starts the process.
 func (c *Closer) Start() {
-	if c == nil {
-		return
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.pipe != nil {
@@ -94,24 +91,22 @@ func (c *Closer) start() error {
 	return nil
 }
 
-// Stop ends the process. It is called when nothing is being told to the kernel,
-// and nothing will be before the next Start.
-func (c *Closer) Stop() {
-	if c == nil {
-		return
-	}
+// Stop ends the process, and tells whether there was one. It is called when
+// nothing is being told to the kernel, and nothing will be before the next Start.
+func (c *Closer) Stop() (ran bool) {
 	c.mu.Lock()
 	pipe, ended := c.pipe, c.ended
 	c.pipe = nil
 	c.mu.Unlock()
 	if pipe == nil {
-		return
+		return false
 	}
 	pipe.Close()
 	select {
 	case <-ended:
 	case <-time.After(time.Second):
 	}
+	return true
 }
 
 // Close is what a closer does. It returns when its server has ended.

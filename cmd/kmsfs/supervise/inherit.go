@@ -65,7 +65,7 @@ func Inherit() (Inheritance, error) {
 	}
 	if list != "" {
 		for item := range strings.SplitSeq(list, ",") {
-			name, number, _ := strings.Cut(item, "=")
+			name, number, numbered := strings.Cut(item, "=")
 			fd, err := strconv.Atoi(number)
 			switch {
 			case name == "background":
@@ -74,6 +74,8 @@ func Inherit() (Inheritance, error) {
 				in.Service = true
 			case err == nil && fd > 2:
 				numbers[name] = fd
+			case numbered: // it was closed while it was passed on
+				return in, ui.Failf("take over: %w", errMountEnded)
 			}
 		}
 		if dir := os.Getenv(directoryEnv); dir != "" {

@@ -73,9 +73,11 @@ func TestHalfAnInheritance(t *testing.T) {
 		t.Errorf("%+v, %v", in, err)
 	}
 	in.Device.Close()
-	inTheEnvironment(t, []string{lifelineEnv + "=" + session.DeviceName + "=x,other=2,background"})
-	if in, err := Inherit(); err != nil || in.Line != nil || !in.Background || in.Service {
-		t.Errorf("%+v, %v", in, err)
+	for _, closed := range []string{session.DeviceName + "=-1", session.DeviceName + "=x", "other=2"} {
+		inTheEnvironment(t, []string{lifelineEnv + "=" + closed + ",background"})
+		if in, err := Inherit(); err == nil { // it would mount what has just been unmounted
+			t.Errorf("%s: %+v", closed, in)
+		}
 	}
 	inTheEnvironment(t, []string{lifelineEnv + "=service", directoryEnv + "=/nowhere"})
 	if _, err := Inherit(); err == nil || err.Error() != `take over: "/nowhere": no such file or directory` {

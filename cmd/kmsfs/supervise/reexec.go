@@ -1,6 +1,7 @@
 package supervise
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"syscall"
@@ -46,10 +47,17 @@ func Reexec(program *Program, s Session, quiescence time.Duration, directory str
 	}
 	_ = Notify(fmt.Sprintf("RELOADING=1\nMONOTONIC_USEC=%d", monotonic()))
 	syscall.ForkLock.Lock() // nobody is started while these are inherited
+	var err error
 	for _, fd := range numbers {
-		unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0)
+		// One that is closed meanwhile was let go because the mount has ended:
+		// whoever finds nothing left to take over would mount anew.
+		if _, cerr := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); cerr != nil {
+			err = errMountEnded
+		}
 	}
-	err := syscall.Exec(program.open(), os.Args, in.passOn(numbers, directory))
+	if err == nil {
+		err = syscall.Exec(program.open(), os.Args, in.passOn(numbers, directory))
+	}
 	for _, fd := range numbers {
 		unix.CloseOnExec(fd)
 	}
@@ -58,6 +66,9 @@ func Reexec(program *Program, s Session, quiescence time.Duration, directory str
 	_ = NotifyUntilHeard("READY=1")
 	return fmt.Errorf("hand over to %s: %w", program.Path, err)
 }
+
+// errMountEnded is why nothing is handed over, or taken over, any more.
+var errMountEnded = errors.New("the mount has ended")
 
 func monotonic() int64 {
 	var t unix.Timespec

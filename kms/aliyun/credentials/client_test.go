@@ -215,8 +215,8 @@ func TestInstanceRegion(t *testing.T) {
 		}
 		m.KMS(w, r)
 	})
-	lent := instanceSource(t)
-	c, err := aliyun.New(aliyun.Config{Credentials: lent, Timeout: 30 * time.Second})
+	source := instanceSource(t)
+	c, err := aliyun.New(aliyun.Config{Credentials: source, Timeout: 30 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -231,7 +231,7 @@ func TestInstanceRegion(t *testing.T) {
 		t.Errorf("no region: %v, hint %q", err, e.Hint)
 	}
 	i.SetRegion("cn-test")
-	lent.PassPause()
+	source.PassPause()
 	var wg sync.WaitGroup
 	for range 50 {
 		wg.Go(func() {

@@ -31,7 +31,7 @@ var roleForm = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 // has, unless ALIBABA_CLOUD_ECS_METADATA_DISABLED is true. Unlike Alibaba's
 // libraries it does not move on when that source fails: a pod must not take on
 // the role of its node because STS was out of reach for a moment. After a
-// failure that leaves nothing to lend it chooses again, so what has been
+// failure that leaves no key it chooses again, so what has been
 // configured in the meantime is found.
 type Options struct {
 	Profile      string // of a profile file; empty: ALIBABA_CLOUD_PROFILE, else the file's own choice
@@ -163,8 +163,8 @@ func (f finder) files(must bool) (link, error) {
 		return f.profileFile(f.File, name)
 	}
 	looked := false
-	for _, place := range f.places() {
-		l, err := f.profileFile(place, name)
+	for _, path := range f.profileFiles() {
+		l, err := f.profileFile(path, name)
 		switch {
 		case err == nil:
 			return l, nil
@@ -182,14 +182,14 @@ func (f finder) files(must bool) (link, error) {
 	return link{}, nil
 }
 
-// places are the profile files that Alibaba's programs read, in their order.
-func (f finder) places() []string {
+// profileFiles are those that Alibaba's programs read, in their order.
+func (f finder) profileFiles() []string {
 	var all []string
 	home := f.Getenv("HOME")
 	if !f.isTrue("ALIBABA_CLOUD_CLI_PROFILE_DISABLED") {
-		all = append(all, place(f.Getenv("ALIBABA_CLOUD_CONFIG_FILE"), home, ".aliyun/config.json"))
+		all = append(all, pathOr(f.Getenv("ALIBABA_CLOUD_CONFIG_FILE"), home, ".aliyun/config.json"))
 	}
-	all = append(all, place(f.Getenv("ALIBABA_CLOUD_CREDENTIALS_FILE"), home, ".alibabacloud/credentials"))
+	all = append(all, pathOr(f.Getenv("ALIBABA_CLOUD_CREDENTIALS_FILE"), home, ".alibabacloud/credentials"))
 	var there []string
 	for _, p := range all {
 		if filepath.IsAbs(p) {
@@ -199,7 +199,7 @@ func (f finder) places() []string {
 	return there
 }
 
-func place(named, home, usual string) string {
+func pathOr(named, home, usual string) string {
 	if named == "" && filepath.IsAbs(home) {
 		return filepath.Join(home, usual)
 	}

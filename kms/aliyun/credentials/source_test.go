@@ -116,7 +116,7 @@ func TestRenewedAhead(t *testing.T) {
 	}
 }
 
-// While renewals fail the last good credentials are lent until they expire, and
+// While renewals fail the last good key is given out until they expire, and
 // the source is not hammered. Two-second tokens survive that every second fetch
 // fails.
 func TestLastGoodIsKept(t *testing.T) {
@@ -308,7 +308,7 @@ func TestSourceDoesNotPrint(t *testing.T) {
 	}
 }
 
-// When the service rejects what was lent, a hundred callers cause one fetch;
+// When the service rejects a key, a hundred callers cause one fetch;
 // where it brings nothing else, not more than one a second.
 func TestRenew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

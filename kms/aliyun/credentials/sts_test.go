@@ -50,8 +50,8 @@ func (c *cloud) request() (*http.Request, string) {
 	return c.last, c.body
 }
 
-// lends checks that a source gives what was issued last, with its expiry.
-func lends(t *testing.T, name string, s *Source, m *cloudtest.Mint) {
+// gives checks that a source gives what was issued last, with its expiry.
+func gives(t *testing.T, name string, s *Source, m *cloudtest.Mint) {
 	t.Helper()
 	c, err := s.Retrieve(context.Background())
 	if err != nil {
@@ -106,20 +106,20 @@ func TestAssumeRole(t *testing.T) {
 	}
 	direct := role("p", "RamRoleArn", m{"access_key_id": accessKey, "access_key_secret": secretKey, "sts_region": "cn-test",
 		"ram_session_name": "nginx", "expired_seconds": 900, "external_id": "x&y", "policy": `{"a":"b"}`})
-	lends(t, "direct", profileSource(t, nil, direct), mint)
+	gives(t, "direct", profileSource(t, nil, direct), mint)
 	r, _ := c.request()
 	for k, want := range map[string]string{"RoleArn": "acs:ram::1:role/p", "RoleSessionName": "nginx", "DurationSeconds": "900", "ExternalId": "x&y", "Policy": `{"a":"b"}`} {
 		if r.PostForm.Get(k) != want {
 			t.Errorf("%s: %q, want %q", k, r.PostForm.Get(k), want)
 		}
 	}
-	lends(t, "VPC", profileSource(t, map[string]string{"ALIBABA_CLOUD_VPC_ENDPOINT_ENABLED": "true"}, direct), mint)
-	lends(t, "chain", profileSource(t, nil, base,
+	gives(t, "VPC", profileSource(t, map[string]string{"ALIBABA_CLOUD_VPC_ENDPOINT_ENABLED": "true"}, direct), mint)
+	gives(t, "chain", profileSource(t, nil, base,
 		role("p", "ChainableRamRoleArn", m{"source_profile": "q"}), role("q", "chainableramrolearn", m{"source_profile": "base", "enable_vpc": true, "sts_region": "cn-test"})), mint)
-	lends(t, "over the instance", profileSource(t, map[string]string{"ALIBABA_CLOUD_ROLE_SESSION_NAME": "s"},
+	gives(t, "over the instance", profileSource(t, map[string]string{"ALIBABA_CLOUD_ROLE_SESSION_NAME": "s"},
 		m{"name": "ecs", "mode": "EcsRamRole"}, role("p", "ChainableRamRoleArn", m{"source_profile": "ecs"})), mint)
 	dir := home(t, "", "[default]\ntype=ram_role_arn\nrole_arn=acs:ram::1:role/ini\nrole_session_name=s\naccess_key_id="+accessKey+"\naccess_key_secret="+secretKey+"\n")
-	lends(t, "ini", find(t, Options{}, map[string]string{"HOME": dir}), mint)
+	gives(t, "ini", find(t, Options{}, map[string]string{"HOME": dir}), mint)
 	want := []string{
 		"sts.cn-test.aliyuncs.com acs:ram::1:role/p", "sts-vpc.cn-test.aliyuncs.com acs:ram::1:role/p",
 		"sts-vpc.cn-test.aliyuncs.com acs:ram::1:role/q", "sts.aliyuncs.com acs:ram::1:role/p",
@@ -149,7 +149,7 @@ func TestOIDC(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.held = timedKey{}
-		lends(t, jwt, s, mint)
+		gives(t, jwt, s, mint)
 		r, _ := c.request()
 		if r.PostForm.Get("OIDCToken") != jwt || r.PostForm.Get("RoleArn") != "acs:ram::1:role/pod" || r.PostForm.Get("OIDCProviderArn") != "acs:ram::1:oidc-provider/p" ||
 			r.URL.Query().Get("Action") != "AssumeRoleWithOIDC" || r.Host != "sts.cn-test.aliyuncs.com" || strings.Contains(r.URL.RawQuery, "canary") {
@@ -167,7 +167,7 @@ func TestOIDC(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.PassPause()
-	lends(t, "there now", s, mint)
+	gives(t, "there now", s, mint)
 }
 
 // A credentials URI is asked over https, or on this machine over http.
@@ -186,8 +186,8 @@ func TestCredentialsURI(t *testing.T) {
 	c.answer(issue)
 	cloudtest.Listen(t, "127.0.0.1:7002", issue)
 	for _, uri := range []string{"https://uri.example/x?canary", "http://127.0.0.1:7002/x?canary", "http://localhost:7002/x?canary"} {
-		lends(t, uri, find(t, Options{}, map[string]string{"ALIBABA_CLOUD_CREDENTIALS_URI": uri}), mint)
-		lends(t, uri, profileSource(t, nil, map[string]any{"name": "p", "mode": "CREDENTIALSURI", "credentials_uri": uri}), mint)
+		gives(t, uri, find(t, Options{}, map[string]string{"ALIBABA_CLOUD_CREDENTIALS_URI": uri}), mint)
+		gives(t, uri, profileSource(t, nil, map[string]any{"name": "p", "mode": "CREDENTIALSURI", "credentials_uri": uri}), mint)
 	}
 }
 
@@ -227,7 +227,7 @@ func TestSignIn(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := find(t, Options{}, map[string]string{"HOME": dir})
-		lends(t, name, s, mint)
+		gives(t, name, s, mint)
 		if _, body := c.request(); strings.Contains(body, "canaryrefresh") {
 			t.Errorf("%s: the refresh token was sent", name)
 		}
