@@ -181,7 +181,8 @@ func (d *daemon) run(ctx context.Context, stop context.CancelFunc, hup <-chan os
 	handOver := func(to *supervise.Program) {
 		defer to.Close()
 		d.log.Info("handing over", "mountpoint", d.Point, "pid", os.Getpid())
-		d.log.Error("serving on: " + supervise.Reexec(to, &handed{FS: d.files, closer: d.closer}, d.quiescence(), d.Directory, d.in).Error())
+		err := supervise.Reexec(to, &handed{FS: d.files, closer: d.closer}, d.quiescence(), d.Directory, d.in)
+		d.log.Error("serving on: " + err.Error())
 	}
 	var alone <-chan time.Time
 	for ctx.Err() == nil {
