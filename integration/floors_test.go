@@ -22,12 +22,12 @@ var floors = []struct {
 	never []string // of the standard library or among the indirect ones
 	why   string
 }{
-	{"trusted", nil, []string{"net/http"}, "one security rule about files, for all who need it; it knows none of them"},
+	{"fs/trusted", nil, []string{"net/http"}, "one security rule about files, for all who need it; it knows none of them"},
 	{"kms", nil, []string{"net/http"}, "the contract knows no vendor and no transport, and needs no library"},
 	{"kms/gate", []string{"kms", "golang.org/x/time", "github.com/cenkalti/backoff/v5"}, []string{"net/http"}, "what stands before every call: a token bucket and pauses, and neither vendor nor transport"},
 	{"kms/aliyun/blobs", []string{"kms"}, []string{"net/http"}, "what the bytes of a file are; neither network nor library"},
 	{"kms/aliyun/scrub", []string{"kms"}, nil, "the wall: what comes from the SDK stays on the other side, so it is not linked here"},
-	{"kms/aliyun/credentials", []string{"kms", "kms/aliyun/scrub", "trusted", "github.com/aliyun/credentials-go", "gopkg.in/ini.v1"}, nil, "where an access key comes from (ini: the parser that Alibaba's libraries read their profiles with)"},
+	{"kms/aliyun/credentials", []string{"kms", "fs/trusted", "kms/aliyun/scrub", "github.com/aliyun/credentials-go", "gopkg.in/ini.v1"}, nil, "where an access key comes from (ini: the parser that Alibaba's libraries read their profiles with)"},
 	{"kms/aliyun/cloudtest", []string{"kms", "golang.org/x/sys"}, nil, "a cloud for tests, which knows nothing of the client whose other side it is"},
 	{"kms/aliyun", []string{"kms", "kms/aliyun/blobs", "kms/aliyun/credentials", "kms/aliyun/scrub", "github.com/aliyun/alibaba-cloud-sdk-go"}, nil, "the only room that knows the SDK; with those below it the only ones that know Alibaba Cloud"},
 	{"kms/emulator", []string{"kms", "go.etcd.io/bbolt"}, nil, "a fake on the wire; of the contract it needs the limits, and nothing of the client whose other side it is"},
@@ -39,10 +39,10 @@ var floors = []struct {
 	{"fs/session", []string{"github.com/hanwen/go-fuse/v2/fuse", "golang.org/x/sys", "fs/mount"}, nil, "one connection with the kernel; the protocol, and neither files nor plaintext"},
 	{"fs/invalidate", []string{"golang.org/x/sys", "cache", "fs/source"}, nil, "what is taken back from the kernel; keys, ids and paths, and neither nodes nor FUSE (x/sys: inotify; cache: what a key is)"},
 	{"fs", []string{"github.com/hanwen/go-fuse/v2", "github.com/hashicorp/golang-lru/v2/simplelru", "golang.org/x/sys", "cache", "kms", "fs/audit", "fs/invalidate", "fs/mount", "fs/session", "fs/source"}, []string{"net/http", "flag"}, "what the kernel sees; no vendor, no HTTP, no flags"},
-	{"cmd/kmsfs/ui", []string{"golang.org/x/term", "kms", "kms/aliyun", "kms/aliyun/credentials", "kms/aliyun/scrub", "trusted"}, nil, "messages and hints; it knows errors, and nothing of what the program does (x/term: is it one?)"},
+	{"cmd/kmsfs/ui", []string{"golang.org/x/term", "kms", "kms/aliyun", "kms/aliyun/credentials", "kms/aliyun/scrub", "fs/trusted"}, nil, "messages and hints; it knows errors, and nothing of what the program does (x/term: is it one?)"},
 	{"cmd/kmsfs/options", []string{"github.com/spf13/pflag", "cmd/kmsfs/ui", "kms", "kms/aliyun"}, nil, "the one table; a value is typed here, and used elsewhere (the vendor reads ARNs)"},
 	{"cmd/kmsfs/control", []string{"golang.org/x/sys", "cmd/kmsfs/ui", "fs/mount"}, nil, "both ends of one socket; it finds it by the mount table, and what a verb does is brought by the daemon"},
-	{"cmd/kmsfs/supervise", []string{"golang.org/x/sys", "cmd/kmsfs/ui", "fs/mount", "fs/session", "trusted"}, nil, "processes that follow each other; the holder reads no secret, so it has no cache, no key service and no options"},
+	{"cmd/kmsfs/supervise", []string{"golang.org/x/sys", "cmd/kmsfs/ui", "fs/mount", "fs/session", "fs/trusted"}, nil, "processes that follow each other; the holder reads no secret, so it has no cache, no key service and no options"},
 	{"cmd/kmsfs/ciphertexts", []string{"golang.org/x/sys", "cmd/kmsfs/options", "cmd/kmsfs/ui", "fs", "fs/source", "kms", "kms/gate", "kms/aliyun/blobs"}, []string{"net/http"}, "files outside of a mount; no command line, and the key service is brought to it"},
 	{"cmd/kmsfs/keyservice", []string{"cmd/kmsfs/options", "cmd/kmsfs/ui", "kms", "kms/gate", "kms/aliyun", "kms/aliyun/credentials"}, nil, "the one place where settings become a client of the vendor"},
 	{"cmd/kmsfs/manual", []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "cmd/kmsfs/options"}, nil, "pages made of the help and of the table, so it knows both and nothing else"},

@@ -3,6 +3,7 @@ package integration_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -39,7 +40,7 @@ func (f productFile) room() string { return filepath.ToSlash(filepath.Dir(f.path
 func productFiles(t *testing.T) []productFile {
 	t.Helper()
 	var all []productFile
-	for _, top := range []string{"trusted", "kms", "cache", "fs", "cmd"} {
+	for _, top := range []string{"kms", "cache", "fs", "cmd"} {
 		before := len(all)
 		err := filepath.WalkDir(harness.Repository(top), func(path string, e os.DirEntry, err error) error {
 			if err != nil || e.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
@@ -54,6 +55,21 @@ func productFiles(t *testing.T) []productFile {
 		}
 	}
 	return all
+}
+
+// TestTopLevelIsFixed: who looks at the repository sees few things, each of which
+// says what it is. Dot files and what make builds do not count.
+func TestTopLevelIsFixed(t *testing.T) {
+	known := strings.Fields("cmd fs cache kms integration packaging go.mod go.sum Makefile README.md README.zh-CN.md CHANGELOG.md LICENSE bin")
+	entries, err := os.ReadDir(harness.Repository(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), ".") && !slices.Contains(known, e.Name()) {
+			t.Errorf("%s stands at the top", e.Name())
+		}
+	}
 }
 
 // TestShape holds the sizes.

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kmsfs/kmsfs/cmd/kmsfs/ui"
-	"github.com/kmsfs/kmsfs/trusted"
+	"github.com/kmsfs/kmsfs/fs/trusted"
 )
 
 // Program is a program that is open: what is run is the file that was looked at,

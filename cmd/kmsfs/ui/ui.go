@@ -14,11 +14,11 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/kmsfs/kmsfs/fs/trusted"
 	"github.com/kmsfs/kmsfs/kms"
 	"github.com/kmsfs/kmsfs/kms/aliyun"
 	"github.com/kmsfs/kmsfs/kms/aliyun/credentials"
 	"github.com/kmsfs/kmsfs/kms/aliyun/scrub"
-	"github.com/kmsfs/kmsfs/trusted"
 )
 
 // Failure is an error with what the user needs to know beyond its text.

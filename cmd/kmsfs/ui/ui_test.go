@@ -3,11 +3,11 @@ package ui
 import (
 	"testing"
 
+	"github.com/kmsfs/kmsfs/fs/trusted"
 	"github.com/kmsfs/kmsfs/kms"
 	"github.com/kmsfs/kmsfs/kms/aliyun"
 	"github.com/kmsfs/kmsfs/kms/aliyun/credentials"
 	"github.com/kmsfs/kmsfs/kms/aliyun/scrub"
-	"github.com/kmsfs/kmsfs/trusted"
 )
 
 // Every class of error that a user can do something about has a hint.

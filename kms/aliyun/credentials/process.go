@@ -14,8 +14,8 @@ import (
 
 	"github.com/aliyun/credentials-go/credentials/providers"
 
+	"github.com/kmsfs/kmsfs/fs/trusted"
 	"github.com/kmsfs/kmsfs/kms"
-	"github.com/kmsfs/kmsfs/trusted"
 )
 
 const (

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kmsfs/kmsfs/fs/trusted"
 	"github.com/kmsfs/kmsfs/kms/aliyun/cloudtest"
-	"github.com/kmsfs/kmsfs/trusted"
 )
 
 // command makes a profile of mode External that runs a shell script.

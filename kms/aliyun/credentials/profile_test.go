@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kmsfs/kmsfs/fs/trusted"
 	"github.com/kmsfs/kmsfs/kms/aliyun/cloudtest"
-	"github.com/kmsfs/kmsfs/trusted"
 )
 
 // Every mode, however it is written, is taken or refused for the right reason,

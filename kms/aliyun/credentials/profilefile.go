@@ -10,8 +10,8 @@ import (
 
 	"gopkg.in/ini.v1"
 
+	"github.com/kmsfs/kmsfs/fs/trusted"
 	"github.com/kmsfs/kmsfs/kms/aliyun/scrub"
-	"github.com/kmsfs/kmsfs/trusted"
 )
 
 // profileFile makes a link of a profile in a file, which is a config.json if

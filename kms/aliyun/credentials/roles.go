@@ -8,7 +8,7 @@ import (
 
 	"github.com/aliyun/credentials-go/credentials/providers"
 
-	"github.com/kmsfs/kmsfs/trusted"
+	"github.com/kmsfs/kmsfs/fs/trusted"
 )
 
 // role is what is needed to assume one.
