@@ -119,8 +119,18 @@ func (j *journal) negotiated(minor uint32) { atomic.StoreUint32(&j.head.minor, m
 
 func (j *journal) slot(i int) []byte { return j.memory[slotsAt+i*slotSize:][:slotSize:slotSize] }
 
-// take returns a slot that nobody uses, nil if there is none.
+// take returns a slot that nobody uses, nil if there is none. Its memory is there:
+// a process that gets no page more is killed here, and not while the kernel
+// copies a message into it, which would be lost.
 func (j *journal) take() []byte {
+	slot := j.takeAny()
+	if slot != nil {
+		clearSlot(slot)
+	}
+	return slot
+}
+
+func (j *journal) takeAny() []byte {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if n := len(j.free); n > 0 {
