@@ -11,7 +11,7 @@ VERSION ?= $(or $(shell git describe --tags --always --dirty 2>/dev/null),develo
 STATICCHECK_VERSION = v0.8.2
 STATICCHECK         = $(CURDIR)/bin/tools/$(STATICCHECK_VERSION)-$(shell go env GOVERSION)/staticcheck
 
-FUZZ_PACKAGES = ./kms ./kms/emulator ./kms/aliyun ./kms/aliyun/blobs ./kms/aliyun/credentials ./fs/audit ./fs/session ./cmd/kmsfs/control ./cmd/kmsfs/options
+FUZZ_PACKAGES = ./kms ./kms/emulator ./kms/emulator/wire ./kms/aliyun ./kms/aliyun/blobs ./kms/aliyun/credentials ./fs/audit ./fs/session ./cmd/kmsfs/control ./cmd/kmsfs/options
 FUZZTIME      ?= 30s
 
 SOAK_PACKAGES = ./cache/... ./kms/aliyun/...

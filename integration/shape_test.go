@@ -20,11 +20,6 @@ const (
 	charactersTab = 4
 )
 
-// largeRooms may have more files, and why.
-var largeRooms = map[string]string{
-	"kms/emulator": "never part of the product: a file per group of actions of the service's API",
-}
-
 // manyOf are names of files that every package may have: doc.go is what the package
 // is, and main.go is the one file of a program that ends it.
 var manyOf = map[string]bool{"doc.go": true, "main.go": true}
@@ -98,10 +93,8 @@ func TestShape(t *testing.T) {
 		names[name] = f.path
 	}
 	for room, n := range rooms {
-		if why := largeRooms[room]; n > mostFiles && why == "" {
+		if n > mostFiles {
 			t.Errorf("%s has %d files, more than %d", room, n, mostFiles)
-		} else if n <= mostFiles && why != "" {
-			t.Errorf("%s has %d files and needs no exception any more", room, n)
 		}
 	}
 	if main > longestMain {

@@ -1,8 +1,13 @@
 package emulator
 
 import (
+	"encoding/json"
+	"errors"
+	"io"
 	"net/http"
 	"time"
+
+	"github.com/kmsfs/kmsfs/kms/emulator/wire"
 )
 
 // maxFault bounds a posted fault, in bytes: raw may be larger than any client
@@ -27,7 +32,7 @@ func (s *Server) adminHandler() http.Handler {
 	reply := func(w http.ResponseWriter, status int, v any) {
 		w.Header().Set("Content-Type", "application/json;charset=utf-8")
 		w.WriteHeader(status)
-		w.Write(append(marshal(v), '\n'))
+		w.Write(append(wire.Marshal(v), '\n'))
 	}
 	mux.HandleFunc("GET /stats", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, http.StatusOK, map[string]any{"calls": s.stats.snapshot()})
@@ -54,15 +59,15 @@ func (s *Server) adminHandler() http.Handler {
 		reply(w, http.StatusOK, map[string]any{})
 	})
 	mux.HandleFunc("POST /sts", func(w http.ResponseWriter, r *http.Request) {
-		ttl, err := parseTTL(http.MaxBytesReader(w, r.Body, maxFault))
+		ttl, err := wire.ParseTTL(http.MaxBytesReader(w, r.Body, maxFault))
 		if err != nil {
 			reply(w, http.StatusBadRequest, map[string]any{"error": err.Error()})
 			return
 		}
-		reply(w, http.StatusOK, s.auth.tokens.issue(ttl, time.Now()))
+		reply(w, http.StatusOK, s.auth.Issue(ttl, time.Now()))
 	})
 	mux.HandleFunc("GET /internet-access", func(w http.ResponseWriter, r *http.Request) {
-		reply(w, http.StatusOK, map[string]any{"on": !s.account.internetOff.Load()})
+		reply(w, http.StatusOK, map[string]any{"on": s.account.InternetAccess()})
 	})
 	mux.HandleFunc("POST /internet-access", func(w http.ResponseWriter, r *http.Request) {
 		on, err := parseInternetAccess(http.MaxBytesReader(w, r.Body, maxFault))
@@ -70,8 +75,27 @@ func (s *Server) adminHandler() http.Handler {
 			reply(w, http.StatusBadRequest, map[string]any{"error": err.Error()})
 			return
 		}
-		s.account.internetOff.Store(!on)
+		s.account.SetInternetAccess(on)
 		reply(w, http.StatusOK, map[string]any{"on": on})
 	})
 	return mux
+}
+
+// parseInternetAccess reads {"on":false}.
+func parseInternetAccess(r io.Reader) (bool, error) {
+	var asked struct {
+		On *bool `json:"on"`
+	}
+	d := json.NewDecoder(r)
+	d.DisallowUnknownFields()
+	if err := d.Decode(&asked); err != nil {
+		return false, err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return false, errors.New("more than one JSON value")
+	}
+	if asked.On == nil {
+		return false, errors.New(`on is missing: {"on":true} or {"on":false}`)
+	}
+	return *asked.On, nil
 }

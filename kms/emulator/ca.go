@@ -16,7 +16,7 @@ import (
 	"path/filepath"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
+	"github.com/kmsfs/kmsfs/kms/emulator/account"
 )
 
 // authorityName is what an authority is called: in the state file, and in the
@@ -47,11 +47,10 @@ type authority struct {
 
 // loadAuthority returns an authority of the state file, making one on first
 // use and when the old one can no longer outlive a server certificate.
-func loadAuthority(db *bolt.DB, name authorityName) (*authority, error) {
+func loadAuthority(in *account.Account, name authorityName) (*authority, error) {
 	var a *authority
 	certRecord, keyRecord := []byte(name.record+"-cert"), []byte(name.record+"-key")
-	err := db.Update(func(tx *bolt.Tx) (err error) {
-		meta := tx.Bucket(bucketMeta)
+	err := in.UpdateMeta(func(meta account.Records) (err error) {
 		certDER, keyDER := meta.Get(certRecord), meta.Get(keyRecord)
 		if certDER != nil && keyDER != nil {
 			if a, err = parseAuthority(certDER, keyDER); err != nil {

@@ -2,11 +2,41 @@ package emulator
 
 import (
 	"cmp"
+	"errors"
+	"fmt"
 	"log"
 	"net"
 	"regexp"
 	"slices"
+
+	"github.com/kmsfs/kmsfs/kms/emulator/account"
 )
+
+// What can be wrong before the server listens.
+var (
+	// ErrConfig marks a Config that no machine could serve.
+	ErrConfig = errors.New("unusable configuration")
+	// ErrState marks a state file that cannot be opened, read or written.
+	ErrState = account.ErrState
+)
+
+// configError is an error of class ErrConfig that prints only its own text.
+type configError struct{ text string }
+
+func (e *configError) Error() string   { return e.text }
+func (e *configError) Is(t error) bool { return t == ErrConfig }
+
+func badConfig(format string, a ...any) error {
+	return &configError{fmt.Sprintf(format, a...)}
+}
+
+// DefaultInstance is the id of the instance that keys of generation 3 belong
+// to, unless they name another.
+const DefaultInstance = account.DefaultInstance
+
+// instanceDomain is what is behind the id in the name of an instance's own
+// endpoint (documented).
+const instanceDomain = ".cryptoservice.kms.aliyuncs.com"
 
 // Config is what a Server needs. Nothing is read from the environment.
 type Config struct {
@@ -59,10 +89,7 @@ type Config struct {
 
 func (c *Config) listen() string  { return cmp.Or(c.Listen, "127.0.0.1:8443") }
 func (c *Config) region() string  { return cmp.Or(c.Region, "cn-hangzhou") }
-func (c *Config) generation() int { return cmp.Or(c.Generation, sharedGeneration) }
-func (c *Config) sealer() sealer  { return layouts[cmp.Or(c.BlobLayout, "current")] }
-
-var layouts = map[string]sealer{"current": sealBlob, "2019": sealNested}
+func (c *Config) generation() int { return cmp.Or(c.Generation, account.SharedGeneration) }
 
 var (
 	regionForm = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
@@ -80,13 +107,13 @@ func (c *Config) check() error {
 	if !regionForm.MatchString(c.region()) {
 		return badConfig("choose region: %q is not the name of a region", c.region())
 	}
-	if c.sealer() == nil {
+	if !account.HasLayout(c.BlobLayout) {
 		return badConfig("choose blob layout: %q is neither current nor 2019", c.BlobLayout)
 	}
-	if g := c.generation(); g != sharedGeneration && g != instanceGeneration {
+	if g := c.generation(); g != account.SharedGeneration && g != account.InstanceGeneration {
 		return badConfig("choose generation: %d is neither 1 nor 3", g)
 	}
-	if c.generation() == instanceGeneration && c.BlobLayout == "2019" {
+	if c.generation() == account.InstanceGeneration && c.BlobLayout == "2019" {
 		return badConfig("choose blob layout: keys of generation 3 never had that of 2019")
 	}
 	if c.QPS < 0 {

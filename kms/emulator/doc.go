@@ -16,20 +16,16 @@
 //
 // What the service documents is answered as documented, what was seen with its
 // clients as seen. Where there is neither, a comment says that the answer was
-// chosen here, and no client may depend on it. The rooms:
+// chosen here, and no client may depend on it. Two rooms below are parts of it: wire
+// is requests, signatures and answers, account is what an account holds and does
+// (its operations.go is the table of actions). Here is the server:
 //
-//   - server.go, endpoint.go, call.go and request.go speak HTTP, xml.go one of
-//     its formats;
-//   - signature.go and acs3.go are the two signature families, authenticate.go
-//     and tokens.go who may sign, quota.go how often;
-//   - operations.go is the table of actions, keys.go, keystate.go, aliases.go,
-//     versions.go, rotation.go, tags.go, crypto.go and their like perform them;
-//     notemulated.go names those that KMS has and this package has not;
-//   - ids.go and instance.go are what the generations differ in;
+//   - server.go, endpoint.go and ca.go listen, config.go says where, request.go
+//     answers;
+//   - notemulated.go names the actions that KMS has and the emulator has not,
+//     quota.go bounds how often;
 //   - location.go is the Location service, as far as it tells where KMS is;
-//   - blob.go and nested.go are the two layouts of ciphertext, state.go the
-//     file, errors.go and catalogue.go what can be refused;
-//   - faults.go and admin.go are the misbehaviour on demand.
+//   - faults.go, stats.go and admin.go are the misbehaviour on demand.
 //
 // Left out: asymmetric and imported keys, key policies (accepted by CreateKey
 // and ignored), secrets and certificates, TagResources and its like (all of

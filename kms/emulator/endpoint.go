@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"net"
 
-	bolt "go.etcd.io/bbolt"
+	"github.com/kmsfs/kmsfs/kms/emulator/account"
 )
 
 // endpoint is one of the two addresses of the API: the shared one or, of KMS
@@ -19,10 +19,10 @@ type endpoint struct {
 }
 
 // openEndpoint listens with a fresh certificate for the names.
-func openEndpoint(db *bolt.DB, by authorityName, address string, names []string) (*endpoint, error) {
-	ca, err := loadAuthority(db, by)
+func openEndpoint(in *account.Account, by authorityName, address string, names []string) (*endpoint, error) {
+	ca, err := loadAuthority(in, by)
 	if err != nil {
-		return nil, &stateError{fmt.Errorf("load authority: %w", err)}
+		return nil, fmt.Errorf("load authority: %w", err) // of class ErrState
 	}
 	cert, err := ca.serverCertificate(names)
 	if err != nil {
@@ -49,11 +49,11 @@ func (e *endpoint) url() string { return "https://" + e.listener.Addr().String()
 // listen opens the shared endpoint and those that are configured, and writes
 // the certificates of the authorities.
 func (s *Server) listen(c *Config) (err error) {
-	if s.shared, err = openEndpoint(s.account.db, sharedAuthority, c.listen(), c.names()); err != nil {
+	if s.shared, err = openEndpoint(s.account, sharedAuthority, c.listen(), c.names()); err != nil {
 		return err
 	}
 	if c.InstanceListen != "" {
-		if s.instance, err = openEndpoint(s.account.db, instanceAuthority, c.InstanceListen, c.instanceNames()); err != nil {
+		if s.instance, err = openEndpoint(s.account, instanceAuthority, c.InstanceListen, c.instanceNames()); err != nil {
 			return err
 		}
 	}

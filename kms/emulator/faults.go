@@ -12,6 +12,9 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/kmsfs/kmsfs/kms/emulator/account"
+	"github.com/kmsfs/kmsfs/kms/emulator/wire"
 )
 
 // fault is one misbehaviour as it is posted. It does what it names, in this
@@ -106,23 +109,23 @@ func parseFault(r io.Reader) (fault, error) {
 
 // faultAnswer is what the fault says instead of the truth, or nil. A code of
 // the catalogue brings its own status and text.
-func (s *Server) faultAnswer(f *fault, c *call) *answer {
-	xml, _ := c.wantsXML()
+func (s *Server) faultAnswer(f *fault, c *wire.Call) *wire.Answer {
+	xml, _ := c.WantsXML()
 	switch {
 	case f.Raw != nil:
-		return &answer{cmp.Or(f.Status, http.StatusOK), jsonType, []byte(*f.Raw)}
+		return wire.Raw(cmp.Or(f.Status, http.StatusOK), *f.Raw)
 	case f.Code != "" || f.Status != 0:
-		e := apiError{Status: f.Status, Code: f.Code, Message: f.Message}
+		e := wire.Error{Status: f.Status, Code: f.Code, Message: f.Message}
 		if e.Code == "" {
 			e.Code = usualCode(e.Status)
 		}
-		if known := listed(e.Code); known != nil {
+		if known := wire.Listed(e.Code); known != nil {
 			e.Status = cmp.Or(e.Status, known.Status)
 			e.Message = cmp.Or(e.Message, known.Message)
-			e.gateway = known.gateway
+			e.Gateway = known.Gateway
 		}
 		e.Status = cmp.Or(e.Status, http.StatusBadRequest)
-		return s.errorAnswer(&e, xml, newUUID())
+		return wire.Refusal(&e, xml, s.region, account.NewUUID())
 	}
 	return nil
 }
@@ -133,16 +136,16 @@ func usualCode(status int) string {
 	case http.StatusForbidden:
 		return "Forbidden.NoPermission"
 	case http.StatusNotFound:
-		return errKeyNotFound.Code
+		return wire.ErrKeyNotFound.Code
 	case http.StatusConflict:
-		return errDisabled.Code
+		return wire.ErrDisabled.Code
 	case http.StatusTooManyRequests:
 		return "Rejected.Throttling"
 	case http.StatusServiceUnavailable:
 		return "ServiceUnavailableTemporary"
 	}
 	if status >= 500 {
-		return errInternal.Code
+		return wire.ErrInternal.Code
 	}
 	return "InvalidParameter"
 }

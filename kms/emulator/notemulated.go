@@ -1,6 +1,11 @@
 package emulator
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/kmsfs/kmsfs/kms/emulator/account"
+	"github.com/kmsfs/kmsfs/kms/emulator/wire"
+)
 
 // notEmulated are the actions of KMS that exist, by its pages and its SDKs, and
 // are not played here. Without them whoever calls one would look for a misspelt name.
@@ -42,7 +47,7 @@ func set(names ...string) map[string]bool {
 
 // exists says whether an action has that name, played here or not.
 func exists(action string) bool {
-	_, emulated := operations[action]
+	_, emulated := account.Operations[action]
 	return emulated || notEmulated[action] || action == locationAction
 }
 
@@ -67,9 +72,9 @@ func (o *once) first(what string) bool {
 
 // lacks is the answer to an action that is not played here, and says so in the
 // log when it is the first of its name.
-func (s *Server) lacks(action string) *apiError {
+func (s *Server) lacks(action string) *wire.Error {
 	if s.told.first(action) {
-		s.logf("%s is an action of KMS that this emulator does not have; it answers %s", action, errNotEmulated.Code)
+		s.logf("%s is an action of KMS that this emulator does not have; it answers %s", action, wire.ErrNotEmulated.Code)
 	}
-	return errNotEmulated.saying("The action " + action + " exists in KMS, but this emulator does not have it.")
+	return wire.ErrNotEmulated.Saying("The action " + action + " exists in KMS, but this emulator does not have it.")
 }

@@ -1,50 +1,16 @@
 package emulator
 
 import (
-	"bytes"
 	"crypto/tls"
-	"encoding/json"
+	"errors"
 	"net/http"
-	"strconv"
 	"time"
+
+	"github.com/kmsfs/kmsfs/kms/emulator/account"
+	"github.com/kmsfs/kmsfs/kms/emulator/wire"
 )
 
 const kmsVersion = "2016-01-20"
-
-// answer is an HTTP answer before it is sent.
-type answer struct {
-	status      int
-	contentType string
-	body        []byte
-}
-
-const (
-	jsonType = "application/json;charset=utf-8"
-	xmlType  = "text/xml;charset=utf-8" // the gateway's (not documented)
-)
-
-// newAnswer renders an answer. In JSON there is no root.
-func newAnswer(status int, xml bool, root string, members map[string]any) *answer {
-	if xml {
-		return &answer{status, xmlType, toXML(root, members)}
-	}
-	return &answer{status, jsonType, marshal(members)}
-}
-
-func (s *Server) errorAnswer(e *apiError, xml bool, requestID string) *answer {
-	return newAnswer(e.Status, xml, errorRoot, e.body(s.account.region, requestID))
-}
-
-// marshal leaves <, > and & as they are, like the service.
-func marshal(v any) []byte {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		panic(err) // maps of strings and numbers always encode
-	}
-	return bytes.TrimRight(b.Bytes(), "\n")
-}
 
 // handler answers the requests of an endpoint.
 func (s *Server) handler(at *endpoint) http.Handler {
@@ -54,10 +20,10 @@ func (s *Server) handler(at *endpoint) http.Handler {
 // handle answers one request of the API. A fault comes before anything is
 // looked at but the name of the action, and faulted calls are counted too.
 func (s *Server) handle(at *endpoint, w http.ResponseWriter, r *http.Request) {
-	c, parseErr := readCall(at, w, r)
-	s.stats.count(c.action)
+	c, parseErr := wire.ReadCall(w, r)
+	s.stats.count(c.Action)
 
-	f, cleared := s.faults.take(c.action)
+	f, cleared := s.faults.take(c.Action)
 	if f != nil {
 		switch s.faults.wait(r.Context(), f, cleared) {
 		case released:
@@ -67,7 +33,7 @@ func (s *Server) handle(at *endpoint, w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if f == nil {
-		send(w, s.answer(c, parseErr), -1)
+		s.answer(at, c, parseErr).Send(w, -1)
 		return
 	}
 	switch {
@@ -82,102 +48,95 @@ func (s *Server) handle(at *endpoint, w http.ResponseWriter, r *http.Request) {
 	}
 	a := s.faultAnswer(f, c)
 	if a == nil {
-		a = s.answer(c, parseErr)
+		a = s.answer(at, c, parseErr)
 	}
 	cut := -1
 	if f.Truncate != nil {
 		cut = *f.Truncate
 	}
-	send(w, a, cut)
+	a.Send(w, cut)
 }
 
 // answer performs a request: the honest path.
-func (s *Server) answer(c *call, parseErr *apiError) *answer {
-	requestID := newUUID()
-	xml, formatErr := c.wantsXML()
+func (s *Server) answer(at *endpoint, c *wire.Call, parseErr *wire.Error) *wire.Answer {
+	requestID := account.NewUUID()
+	xml, formatErr := c.WantsXML()
 	if parseErr == nil {
 		parseErr = formatErr
 	}
-	out, err := s.perform(c, parseErr)
-	if text, ok := out["Plaintext"].(string); err == nil && xml && ok && !representable(text) {
-		err = errInvalid("Format")
+	out, err := s.perform(at, c, parseErr)
+	if text, ok := out["Plaintext"].(string); err == nil && xml && ok && !wire.Representable(text) {
+		err = wire.Invalid("Format")
 	}
 	if err != nil {
 		e := asAPIError(err)
-		if e == errInternal {
+		if e == wire.ErrInternal {
 			// Errors of the state file name keys at most.
 			s.logf("request %s failed inside: %v", requestID, err)
 		}
-		return s.errorAnswer(e, xml, requestID)
+		return wire.Refusal(e, xml, s.region, requestID)
 	}
-	out["RequestId"] = requestID
-	return newAnswer(http.StatusOK, xml, successRoot(c.action), out)
+	return wire.Success(c.Action, xml, out, requestID)
 }
 
-func (s *Server) perform(c *call, parseErr *apiError) (reply, error) {
-	if c.method != http.MethodGet && c.method != http.MethodPost {
-		return nil, errMethod
+// asAPIError returns the answer for an error of perform.
+func asAPIError(err error) *wire.Error {
+	var e *wire.Error
+	if errors.As(err, &e) {
+		return e
 	}
-	if c.path != "/" {
-		return nil, errNoSuchAPI
+	return wire.ErrInternal
+}
+
+func (s *Server) perform(at *endpoint, c *wire.Call, parseErr *wire.Error) (wire.Reply, error) {
+	if c.Method != http.MethodGet && c.Method != http.MethodPost {
+		return nil, wire.ErrMethod
+	}
+	if c.Path != "/" {
+		return nil, wire.ErrNoSuchAPI
 	}
 	if parseErr != nil {
 		return nil, parseErr
 	}
-	if c.action == "" {
-		return nil, errMissing(c.envelopeName("Action"))
+	if c.Action == "" {
+		return nil, wire.Missing(c.EnvelopeName("Action"))
 	}
-	if c.version == "" {
-		return nil, errMissing(c.envelopeName("Version"))
+	if c.Version == "" {
+		return nil, wire.Missing(c.EnvelopeName("Version"))
 	}
-	switch c.version {
+	switch c.Version {
 	case kmsVersion:
-		return s.performKMS(c)
+		return s.performKMS(at, c)
 	case locationVersion:
-		return s.locate(c)
+		return s.locate(at, c)
 	}
-	return nil, errInvalid(c.envelopeName("Version"))
+	return nil, wire.Invalid(c.EnvelopeName("Version"))
 }
 
-func (s *Server) performKMS(c *call) (reply, error) {
-	op, emulated := operations[c.action]
-	if !emulated && !notEmulated[c.action] {
-		return nil, errNoSuchAPI
+func (s *Server) performKMS(at *endpoint, c *wire.Call) (wire.Reply, error) {
+	op, emulated := account.Operations[c.Action]
+	if !emulated && !notEmulated[c.Action] {
+		return nil, wire.ErrNoSuchAPI
 	}
 	// An old image does not find the access key that the signature is to be
 	// checked with.
-	if c.at.instance && s.oldImage && op.crypto {
-		return nil, errOldImage
+	if at.instance && s.oldImage && op.Crypto {
+		return nil, wire.ErrOldImage
 	}
-	if err := s.auth.check(c); err != nil {
+	if err := s.auth.Check(c); err != nil {
 		return nil, err
 	}
 	if !emulated {
-		return nil, s.lacks(c.action)
+		return nil, s.lacks(c.Action)
 	}
-	if c.at.instance && op.sharedOnly {
-		return nil, errUnsupportedHere
+	if at.instance && op.SharedOnly {
+		return nil, wire.ErrUnsupportedHere
 	}
 	// An instance has no such bound (documented: best effort, and no error).
-	if op.crypto && !c.at.instance && !s.quota.take(time.Now()) {
-		return nil, errThrottled
+	if op.Crypto && !at.instance && !s.quota.take(time.Now()) {
+		return nil, wire.ErrThrottled
 	}
-	return s.account.perform(c)
-}
-
-// send writes an answer. With cut >= 0 it announces the full length, sends at
-// most cut bytes of the body, and closes the connection.
-func send(w http.ResponseWriter, a *answer, cut int) {
-	w.Header().Set("Content-Type", a.contentType)
-	w.Header().Set("Content-Length", strconv.Itoa(len(a.body)))
-	w.WriteHeader(a.status)
-	if cut < 0 {
-		w.Write(a.body) // an error means that the client has gone
-		return
-	}
-	w.Write(a.body[:min(cut, len(a.body))])
-	http.NewResponseController(w).Flush()
-	panic(http.ErrAbortHandler) // net/http's way to close the connection
+	return s.account.Perform(c.Action, at.instance, c.Params)
 }
 
 // cutConnection writes last to the TCP connection, past TLS, and closes it

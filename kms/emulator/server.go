@@ -11,9 +11,16 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/kmsfs/kmsfs/kms/emulator/account"
+	"github.com/kmsfs/kmsfs/kms/emulator/wire"
 )
 
 const (
+	// maxHeader bounds the header of a request, in bytes. The longest request
+	// line a client is known to send is 19 KB: 6144 bytes of CJK in a GET.
+	maxHeader = 64 << 10
+
 	headerTimeout = 10 * time.Second // for TLS and a request's header to arrive
 	idleTimeout   = 2 * time.Minute
 	stopGrace     = 500 * time.Millisecond // for requests under way at the end
@@ -21,15 +28,16 @@ const (
 
 // Server is one emulated KMS: one account, one region, one permanent access key.
 type Server struct {
-	account  account
-	auth     authenticator
+	account  *account.Account // nil until it is open
+	auth     *wire.Authenticator
 	quota    quota
 	stats    stats
 	faults   faults
 	told     once
 	oldImage bool // of the instance
 
-	log *log.Logger
+	region string
+	log    *log.Logger
 
 	shared, instance *endpoint    // the latter nil without an instance
 	adminListener    net.Listener // nil without admin
@@ -45,14 +53,12 @@ func New(c Config) (*Server, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	s := &Server{log: c.Log}
+	s := &Server{log: c.Log, region: c.region(), auth: wire.NewAuthenticator(c.AccessKeyID, c.AccessKeySecret)}
 	if s.log == nil {
 		s.log = log.New(io.Discard, "", 0)
 	}
 	s.quota.perSecond = c.QPS
 	s.oldImage = c.InstanceImage == "old"
-	s.account.internetOff.Store(c.InternetAccess == "off")
-	s.auth.accessKeyID, s.auth.accessKeySecret = c.AccessKeyID, c.AccessKeySecret
 	if err := s.open(&c); err != nil {
 		s.Close()
 		return nil, err
@@ -60,15 +66,14 @@ func New(c Config) (*Server, error) {
 	return s, nil
 }
 
-func (s *Server) open(c *Config) error {
-	db, err := openState(c.State)
+func (s *Server) open(c *Config) (err error) {
+	s.account, err = account.Open(c.State, account.Options{
+		Region: c.region(), Generation: c.generation(), BlobLayout: c.BlobLayout,
+	})
 	if err != nil {
 		return err
 	}
-	s.account.region, s.account.generation, s.account.db, s.account.sealer = c.region(), c.generation(), db, c.sealer()
-	if err := claimRegion(db, c.State, c.region()); err != nil {
-		return err
-	}
+	s.account.SetInternetAccess(c.InternetAccess != "off")
 	return s.listen(c)
 }
 
@@ -172,8 +177,8 @@ func (s *Server) Close() error {
 		if s.adminListener != nil {
 			s.adminListener.Close()
 		}
-		if s.account.db != nil {
-			s.closeErr = s.account.db.Close()
+		if s.account != nil {
+			s.closeErr = s.account.Close()
 		}
 	})
 	return s.closeErr
