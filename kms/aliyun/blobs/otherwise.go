@@ -265,7 +265,7 @@ func armoured(raw []byte) *kms.NotCiphertext {
 // secondBlob says whether another version id stands where none can: behind the
 // shortest blob.
 func secondBlob(raw []byte) bool {
-	if !versionForm.Match(raw) {
+	if !versionForm.Match(raw[:min(len(raw), longestVersion)]) {
 		return false
 	}
 	for at := minBlob; ; {
@@ -275,11 +275,26 @@ func secondBlob(raw []byte) bool {
 		}
 		at += next + 1
 		for _, before := range []int{8, 3} { // of a UUID, of key-
-			if from := at - 1 - before; from >= minBlob && versionForm.Match(raw[from:min(len(raw), from+versionLen)]) {
+			from := at - 1 - before
+			if from >= minBlob && beginsVersion(raw[from:at-1]) && versionForm.Match(raw[from:min(len(raw), from+versionLen)]) {
 				return true
 			}
 		}
 	}
+}
+
+// beginsVersion tells what stands before the first hyphen of a version id from most
+// of what stands before other hyphens, much quicker than versionForm.
+func beginsVersion(b []byte) bool {
+	if string(b) == "key" {
+		return true
+	}
+	for _, c := range b {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
 }
 
 // tooShort says what base64 of n bytes is, which are too few.
