@@ -283,20 +283,6 @@ func secondBlob(raw []byte) bool {
 	}
 }
 
-// beginsVersion tells what stands before the first hyphen of a version id from most
-// of what stands before other hyphens, much quicker than versionForm.
-func beginsVersion(b []byte) bool {
-	if string(b) == "key" {
-		return true
-	}
-	for _, c := range b {
-		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return false
-		}
-	}
-	return true
-}
-
 // tooShort says what base64 of n bytes is, which are too few.
 func tooShort(text []byte, n int) *kms.NotCiphertext {
 	if form := formOf(text); form != nil { // null is good base64

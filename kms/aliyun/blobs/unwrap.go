@@ -84,6 +84,20 @@ func laterBlob(text []byte) bool {
 
 var versionForm = regexp.MustCompile(`^([0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}|key-[0-9a-z]{8,}-[0-9a-z]{4})`)
 
+// beginsVersion tells what stands before the first hyphen of a version id from most
+// of what stands before other hyphens, much quicker than versionForm.
+func beginsVersion(b []byte) bool {
+	if string(b) == "key" {
+		return true
+	}
+	for _, c := range b {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}
+
 // beginsBlob is stricter than layoutOf: text in base64, such as the nested layout
 // has inside, may have anything else in front.
 func beginsBlob(line []byte) bool {
