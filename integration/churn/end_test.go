@@ -80,24 +80,6 @@ func (c *churn) table() (text string) {
 	return text + line("all", &all)
 }
 
-// newLabIn is newLab on a machine, beside the emulator that it has already.
-func newLabIn(t *testing.T, h *harness.Host) *lab.Lab {
-	t.Helper()
-	l, err := lab.StartIn(h.Network(), harness.BinDir, t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := l.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	if _, err := l.CreateKey(); err != nil {
-		t.Fatal(err)
-	}
-	return l
-}
-
 // churnBlobs are the files of a source.
 func churnBlobs(t *testing.T, l *lab.Lab) map[string]string {
 	t.Helper()

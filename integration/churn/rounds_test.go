@@ -121,7 +121,7 @@ func (c *churn) prepare(t *testing.T, how, mode string, h *harness.Host) {
 	c.limit.Store(int64(churnLimit))
 	options := "ttl=1s,qps=1000,open=" + mode
 	if how == "service" {
-		own := newLabIn(t, h)
+		own := harness.NewLabIn(t, h.Network())
 		name := "churn-" + mode
 		c.place = churnPlace{source: h.Path("/srv/" + name), seen: h.Path("/run/" + name), point: "/run/" + name}
 		h.Put(t, "/etc/kmsfs/"+name+".ca.pem", harness.Read(t, own.CAFile))

@@ -41,18 +41,7 @@ func BootHost(t *testing.T) *Host {
 			t.Error(err)
 		}
 	})
-	l, err := lab.StartIn(m.Network(), BinDir, t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := l.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	if _, err := l.CreateKey(); err != nil {
-		t.Fatal(err)
-	}
+	l := NewLabIn(t, m.Network())
 	h := &Host{m, l}
 	h.Put(t, "/etc/kmsfs/ca.pem", Read(t, l.CAFile))
 	id, secret := AccessKey(l)

@@ -15,7 +15,13 @@ import (
 // NewLab starts an emulator with a key.
 func NewLab(t testing.TB, args ...string) *lab.Lab {
 	t.Helper()
-	l, err := lab.Start(BinDir, t.TempDir(), args...)
+	return NewLabIn(t, "", args...)
+}
+
+// NewLabIn is NewLab in another network namespace.
+func NewLabIn(t testing.TB, network string, args ...string) *lab.Lab {
+	t.Helper()
+	l, err := lab.StartIn(network, BinDir, t.TempDir(), args...)
 	if err != nil {
 		t.Fatal(err)
 	}
